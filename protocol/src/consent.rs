@@ -1,0 +1,209 @@
+//! Consent between members: grants, withdrawals, status lists (design §6).
+
+use crate::encoding::Bytes;
+use crate::jws::Envelope;
+use crate::{ConsentId, Epoch, FieldId, MemberId, Purpose, SubjectId, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::io::{Read as _, Write as _};
+
+/// A holder's view of a recorder's status list may be this old.
+pub const STATUS_MAX_AGE_SECONDS: i64 = 60;
+/// Most consents one list can carry.
+pub const MAX_STATUS_BITS: usize = 1 << 22;
+
+/// Points at a consent somebody recorded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConsentRef {
+    /// Its id.
+    pub id: ConsentId,
+}
+
+/// A recorder's accountable word to one holder that the resident consented.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Grant {
+    /// The recorder.
+    pub iss: MemberId,
+    /// The holder.
+    pub aud: MemberId,
+    /// When it was written.
+    pub iat: Timestamp,
+    /// The consent.
+    pub consent: ConsentId,
+    /// The holder's own name for the resident.
+    pub sub: SubjectId,
+    /// Which key `sub` comes from.
+    pub epoch: Epoch,
+    /// Who may receive.
+    pub recipient: MemberId,
+    /// What for.
+    pub purposes: BTreeSet<Purpose>,
+    /// Which fields.
+    pub fields: BTreeSet<FieldId>,
+    /// First moment of validity.
+    pub valid_from: Timestamp,
+    /// Last moment of validity.
+    pub valid_to: Timestamp,
+    /// Template the resident agreed to.
+    pub template: TemplateRef,
+    /// SHA-256 of the evidence kept at the recorder (a scan, a signed form).
+    pub evidence: Bytes,
+    /// Pseudonymous id of the user who took the consent, under the recorder's key.
+    pub collected_by: Bytes,
+    /// Position in the recorder's status list.
+    pub status: u32,
+}
+
+impl Envelope for Grant {
+    const TYP: &'static str = "ogniwo-grant+jwt";
+    fn issuer(&self) -> &MemberId {
+        &self.iss
+    }
+}
+
+/// A consent template of the library.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TemplateRef {
+    /// Its id.
+    pub id: String,
+    /// Its version.
+    pub version: String,
+}
+
+/// A withdrawal of one consent, sent to a holder.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Withdrawal {
+    /// Where it was taken.
+    pub iss: MemberId,
+    /// The holder.
+    pub aud: MemberId,
+    /// When it was taken.
+    pub iat: Timestamp,
+    /// The consent.
+    pub consent: ConsentId,
+    /// The holder's own name for the resident.
+    pub sub: SubjectId,
+    /// Which key `sub` comes from.
+    pub epoch: Epoch,
+}
+
+impl Envelope for Withdrawal {
+    const TYP: &'static str = "ogniwo-withdrawal+jwt";
+    fn issuer(&self) -> &MemberId {
+        &self.iss
+    }
+}
+
+/// A member's list of withdrawn consents (the shape of IETF Token Status List): bit i set = withdrawn.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StatusList {
+    /// The recorder.
+    pub iss: MemberId,
+    /// When it was written; its age counts from here.
+    pub iat: Timestamp,
+    /// Never goes back.
+    pub seq: u64,
+    /// The bits.
+    pub status_list: CompressedBits,
+}
+
+/// One bit a token, least significant first within a byte, zlib-compressed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CompressedBits {
+    /// Bits per token: 1.
+    pub bits: u8,
+    /// zlib (RFC 1950) of the bit array.
+    pub lst: Bytes,
+}
+
+impl Envelope for StatusList {
+    const TYP: &'static str = "statuslist+jwt";
+    fn issuer(&self) -> &MemberId {
+        &self.iss
+    }
+}
+
+/// An uncompressed status list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StatusBits(Vec<u8>);
+
+impl StatusBits {
+    /// Whether token `position` is withdrawn. Beyond the list's end nothing is known: counted as withdrawn.
+    #[must_use]
+    pub fn is_set(&self, position: u32) -> bool {
+        let position = position as usize;
+        self.0.get(position / 8).is_none_or(|byte| byte >> (position % 8) & 1 == 1)
+    }
+
+    /// Makes room up to `position` and sets its bit to `withdrawn`, unless it is already set: withdrawal is final.
+    pub fn set(&mut self, position: u32, withdrawn: bool) {
+        let position = position as usize;
+        if self.0.len() <= position / 8 {
+            self.0.resize(position / 8 + 1, 0);
+        }
+        if let Some(byte) = self.0.get_mut(position / 8) {
+            *byte |= u8::from(withdrawn) << (position % 8);
+        }
+    }
+
+    /// Compressed for the wire.
+    ///
+    /// # Errors
+    /// Never for memory buffers; the compressor's own error otherwise.
+    pub fn compress(&self) -> std::io::Result<CompressedBits> {
+        let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::best());
+        encoder.write_all(&self.0)?;
+        Ok(CompressedBits { bits: 1, lst: Bytes(encoder.finish()?) })
+    }
+}
+
+impl CompressedBits {
+    /// The bits, at most [`MAX_STATUS_BITS`]; nothing if it is longer or not zlib.
+    #[must_use]
+    pub fn expand(&self) -> Option<StatusBits> {
+        let limit = MAX_STATUS_BITS / 8;
+        let mut out = Vec::new();
+        let mut decoder = flate2::read::ZlibDecoder::new(self.lst.0.as_slice()).take(limit as u64 + 1);
+        decoder.read_to_end(&mut out).ok()?;
+        (self.bits == 1 && out.len() <= limit).then_some(StatusBits(out))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The example of draft-ietf-oauth-status-list §4.1: bytes b9 a3.
+    #[test]
+    fn bits_stand_as_in_the_draft() {
+        let mut bits = StatusBits::default();
+        for (position, value) in [1, 0, 0, 1, 1, 1, 0, 1, 1, 1, 0, 0, 0, 1, 0, 1].into_iter().enumerate() {
+            bits.set(u32::try_from(position).unwrap(), value == 1);
+        }
+        assert_eq!(bits.0, [0xb9, 0xa3]);
+        let expanded = bits.compress().unwrap().expand().unwrap();
+        assert_eq!(expanded, bits);
+        assert!(expanded.is_set(0) && !expanded.is_set(1) && expanded.is_set(16));
+    }
+
+    #[test]
+    fn a_withdrawal_cannot_be_undone() {
+        let mut bits = StatusBits::default();
+        bits.set(9, true);
+        bits.set(9, false);
+        assert!(bits.is_set(9));
+        assert!(!bits.is_set(8));
+    }
+
+    #[test]
+    fn a_bomb_is_refused() {
+        let bits = StatusBits(vec![0; MAX_STATUS_BITS / 8 + 1]);
+        assert_eq!(bits.compress().unwrap().expand(), None);
+    }
+}

@@ -1,0 +1,601 @@
+//! The manifest: who is in the federation, with which keys, agreements and pseudonym key. Signed by officers.
+//!
+//! Version n+1 is accepted under the thresholds of both n and n+1; the first is pinned by a fingerprint compared out
+//! of band (design §4).
+
+use crate::encoding::{Bytes, b64, push_len8, sha256};
+use crate::keys::{KeyId, PublicKey, SigningKey};
+use crate::{Epoch, FieldId, MemberId, MemberKind, Purpose, QueryType, Realm, SpiffeId, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The federation's signed description.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// The federation's name.
+    pub realm: Realm,
+    /// Never goes back.
+    pub version: u64,
+    /// When it was drawn up.
+    pub issued: Timestamp,
+    /// After this it opens nothing.
+    pub expires: Timestamp,
+    /// Who signs the next one.
+    pub officers: Officers,
+    /// Institutions and the registry.
+    pub members: Vec<Member>,
+    /// Pseudonym keys in use, at most one per epoch number.
+    pub epochs: Vec<KeyEpoch>,
+    /// What was agreed between members.
+    pub agreements: Vec<Agreement>,
+    /// SHA-256 of the policy library every node must run.
+    pub library: Bytes,
+}
+
+/// Whose signatures a manifest needs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Officers {
+    /// How many different officers' signatures are needed.
+    pub threshold: u8,
+    /// Their keys, each from another institution.
+    pub keys: Vec<OfficerKey>,
+}
+
+/// One officer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OfficerKey {
+    /// The institution the officer belongs to.
+    pub member: MemberId,
+    /// The officer's key.
+    pub key: PublicKey,
+}
+
+/// A member institution, or the registry (kind `registry`).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Member {
+    /// Stable id.
+    pub id: MemberId,
+    /// Name for people.
+    pub name: String,
+    /// What sort of institution it is.
+    pub kind: MemberKind,
+    /// Where its mutual-TLS listener is reached, `https://host:port`, first to try first.
+    pub endpoints: Vec<String>,
+    /// What it does for the federation.
+    pub roles: BTreeSet<Duty>,
+    /// Who holds root and backups of its machine.
+    pub operator: String,
+    /// Its public keys by use.
+    pub keys: Vec<MemberKey>,
+    /// What it may use of others.
+    pub quotas: Quotas,
+}
+
+/// A duty a member has taken on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Duty {
+    /// Holds a share of the pseudonym key.
+    KeyHolder,
+    /// Keeps the index.
+    Registry,
+}
+
+/// One public key of a member.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MemberKey {
+    /// What it may sign.
+    #[serde(rename = "use")]
+    pub usage: KeyUse,
+    /// The key.
+    pub key: PublicKey,
+    /// First moment of validity.
+    pub valid_from: Timestamp,
+    /// Last moment of validity.
+    pub valid_to: Timestamp,
+    /// If withdrawn: since when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked_at: Option<Timestamp>,
+}
+
+/// What a key may sign.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyUse {
+    /// Requests, answers, grants, tickets: every JWS.
+    Message,
+    /// Registry entries and evaluation messages.
+    Entry,
+    /// Log checkpoints.
+    Log,
+    /// Cosignatures on others' checkpoints.
+    Cosign,
+}
+
+/// What a member may use of others.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Quotas {
+    /// Evaluations per holder that may be spent at once.
+    pub evaluations_burst: u64,
+    /// Evaluations per holder and day.
+    pub evaluations_per_day: u64,
+    /// A raised daily quota for a first enrolment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_enrolment: Option<RaisedQuota>,
+}
+
+/// A raised quota with its end.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RaisedQuota {
+    /// Evaluations per holder, in all, on top of the daily ones.
+    pub evaluations: u64,
+    /// Until when.
+    pub until: Timestamp,
+}
+
+/// A generation of the pseudonym key, signed by all its holders.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyEpoch {
+    /// Its number.
+    pub epoch: Epoch,
+    /// Share generation; a refresh raises it.
+    pub generation: u32,
+    /// Holders needed.
+    pub threshold: u16,
+    /// The group key, a compressed ristretto255 point (32 bytes).
+    pub group_key: Bytes,
+    /// Who holds which share.
+    pub holders: Vec<KeyHolder>,
+    /// SHA-256 of the round-1 packages all holders compared.
+    pub transcript: Bytes,
+    /// First moment of use.
+    pub not_before: Timestamp,
+    /// Signatures of all holders over [`KeyEpoch::statement`].
+    pub signatures: BTreeMap<MemberId, Bytes>,
+}
+
+/// A holder of one share.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyHolder {
+    /// Share number, 1 or more.
+    pub id: u16,
+    /// Who holds it.
+    pub member: MemberId,
+    /// The public share, a compressed ristretto255 point (32 bytes).
+    pub public_share: Bytes,
+}
+
+impl KeyEpoch {
+    /// The bytes each holder signs with its message key.
+    #[must_use]
+    pub fn statement(&self, realm: &Realm) -> Vec<u8> {
+        let mut out = b"ogniwo/v1/epoch".to_vec();
+        push_len8(&mut out, realm.as_str());
+        out.extend(self.epoch.0.to_be_bytes());
+        out.extend(self.generation.to_be_bytes());
+        out.extend(self.threshold.to_be_bytes());
+        out.extend_from_slice(&sha256(&[&self.group_key.0]));
+        for holder in &self.holders {
+            out.extend(holder.id.to_be_bytes());
+            push_len8(&mut out, holder.member.as_str());
+            out.extend_from_slice(&sha256(&[&holder.public_share.0]));
+        }
+        out.extend_from_slice(&sha256(&[&self.transcript.0]));
+        out.extend(self.not_before.0.to_be_bytes());
+        out
+    }
+
+    /// The holder of share `id`.
+    #[must_use]
+    pub fn holder(&self, id: u16) -> Option<&KeyHolder> {
+        self.holders.iter().find(|h| h.id == id)
+    }
+}
+
+/// What two members agreed: asker may put these queries to holder.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Agreement {
+    /// Stable id.
+    pub id: String,
+    /// Version of its text.
+    pub version: u32,
+    /// Who may ask.
+    pub asker: MemberId,
+    /// Who answers.
+    pub holder: MemberId,
+    /// Query types covered.
+    pub queries: BTreeSet<QueryType>,
+    /// Fields that may leave.
+    pub fields: BTreeSet<FieldId>,
+    /// Purposes covered.
+    pub purposes: BTreeSet<Purpose>,
+    /// Queries a day.
+    pub queries_per_day: u64,
+    /// First moment of force.
+    pub valid_from: Timestamp,
+    /// Last moment of force.
+    pub valid_to: Timestamp,
+}
+
+impl Manifest {
+    /// The member `id`.
+    #[must_use]
+    pub fn member(&self, id: &MemberId) -> Option<&Member> {
+        self.members.iter().find(|m| &m.id == id)
+    }
+
+    /// The registry's entry.
+    #[must_use]
+    pub fn registry(&self) -> Option<&Member> {
+        self.members.iter().find(|m| m.roles.contains(&Duty::Registry))
+    }
+
+    /// Owner and key named `kid`, if it may be used so at `at`.
+    #[must_use]
+    pub fn key(&self, kid: &KeyId, usage: KeyUse, at: Timestamp) -> Option<(MemberId, PublicKey)> {
+        self.members.iter().find_map(|member| {
+            let key = member.keys.iter().find(|k| k.usage == usage && k.valid_at(at) && &k.key.id() == kid)?;
+            Some((member.id.clone(), key.key))
+        })
+    }
+
+    /// The keys of `member` that may be used so at `at`.
+    pub fn keys_of<'a>(
+        &'a self,
+        member: &MemberId,
+        usage: KeyUse,
+        at: Timestamp,
+    ) -> impl Iterator<Item = PublicKey> + 'a {
+        self.member(member)
+            .into_iter()
+            .flat_map(|m| &m.keys)
+            .filter(move |k| k.usage == usage && k.valid_at(at))
+            .map(|k| k.key)
+    }
+
+    /// The pseudonym key of `epoch`.
+    #[must_use]
+    pub fn epoch(&self, epoch: Epoch) -> Option<&KeyEpoch> {
+        self.epochs.iter().find(|e| e.epoch == epoch)
+    }
+
+    /// The newest pseudonym key in use at `at`.
+    #[must_use]
+    pub fn current_epoch(&self, at: Timestamp) -> Option<&KeyEpoch> {
+        self.epochs.iter().filter(|e| e.not_before <= at).max_by_key(|e| e.epoch)
+    }
+
+    /// Everyone `member` has an agreement with, either way: whom its entries are visible to, and whose it sees.
+    #[must_use]
+    pub fn audience(&self, member: &MemberId, at: Timestamp) -> BTreeSet<MemberId> {
+        self.agreements
+            .iter()
+            .filter(|a| a.valid_from <= at && at <= a.valid_to)
+            .filter_map(|a| match (&a.asker == member, &a.holder == member) {
+                (true, false) => Some(a.holder.clone()),
+                (false, true) => Some(a.asker.clone()),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// The SPIFFE id of `member`.
+    #[must_use]
+    pub fn spiffe(&self, member: &MemberId) -> SpiffeId {
+        SpiffeId::new(self.realm.clone(), member.clone())
+    }
+
+    /// Structure that signatures cannot vouch for: unique ids, thresholds that bind, epochs signed by all holders.
+    fn check(&self) -> Result<(), ManifestError> {
+        let unique = |count: usize, set: usize| if count == set { Ok(()) } else { Err(ManifestError::Inconsistent) };
+        unique(self.members.len(), self.members.iter().map(|m| &m.id).collect::<BTreeSet<_>>().len())?;
+        unique(self.epochs.len(), self.epochs.iter().map(|e| e.epoch).collect::<BTreeSet<_>>().len())?;
+        let officers: BTreeSet<_> = self.officers.keys.iter().map(|o| &o.member).collect();
+        unique(self.officers.keys.len(), officers.len())?;
+        if self.officers.threshold < 1 || usize::from(self.officers.threshold) > officers.len() {
+            return Err(ManifestError::Inconsistent);
+        }
+        let keys: Vec<_> = self.members.iter().flat_map(|m| &m.keys).map(|k| k.key).collect();
+        unique(keys.len(), keys.iter().collect::<BTreeSet<_>>().len())?;
+        self.epochs.iter().try_for_each(|epoch| self.check_epoch(epoch))
+    }
+
+    fn check_epoch(&self, epoch: &KeyEpoch) -> Result<(), ManifestError> {
+        let statement = epoch.statement(&self.realm);
+        let members: BTreeSet<_> = epoch.holders.iter().map(|h| &h.member).collect();
+        let ids: BTreeSet<_> = epoch.holders.iter().map(|h| h.id).collect();
+        let all = epoch.holders.len();
+        if members.len() != all || ids.len() != all || ids.contains(&0) || usize::from(epoch.threshold) > all {
+            return Err(ManifestError::Inconsistent);
+        }
+        let signed = epoch.holders.iter().all(|holder| {
+            epoch.signatures.get(&holder.member).is_some_and(|signature| {
+                self.keys_of(&holder.member, KeyUse::Message, epoch.not_before)
+                    .any(|key| key.verifies(&statement, &signature.0))
+            })
+        });
+        if signed { Ok(()) } else { Err(ManifestError::EpochUnsigned(epoch.epoch)) }
+    }
+}
+
+impl MemberKey {
+    fn valid_at(&self, at: Timestamp) -> bool {
+        self.valid_from <= at && at <= self.valid_to && self.revoked_at.is_none_or(|revoked| at < revoked)
+    }
+}
+
+/// A manifest as it travels: its exact bytes and the officers' signatures over them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SignedManifest {
+    /// Canonical JSON (RFC 8785) of the [`Manifest`].
+    pub manifest: Bytes,
+    /// Ed25519 signatures over `"ogniwo/v1/manifest"` and those bytes, by key.
+    pub signatures: BTreeMap<KeyId, Bytes>,
+}
+
+/// Version and hash of the manifest a message was written under.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ManifestRef {
+    /// Its version.
+    pub version: u64,
+    /// SHA-256 of its bytes.
+    pub hash: Bytes,
+}
+
+/// Why a manifest was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ManifestError {
+    /// Not a manifest.
+    #[error("not a manifest of this version of the program")]
+    Malformed,
+    /// Ids or thresholds contradict each other.
+    #[error("the manifest contradicts itself: ids, keys or thresholds")]
+    Inconsistent,
+    /// Too few officers signed.
+    #[error("signed by {found} of the {needed} officers needed")]
+    Unsigned {
+        /// Valid signatures found.
+        found: usize,
+        /// Signatures needed.
+        needed: usize,
+    },
+    /// A pseudonym key lacks a holder's signature.
+    #[error("key epoch {} is not signed by all its holders", .0.0)]
+    EpochUnsigned(Epoch),
+    /// Not the one pinned.
+    #[error("the manifest's fingerprint is not the one pinned")]
+    WrongFingerprint,
+    /// Another federation's.
+    #[error("the manifest is of another realm")]
+    OtherRealm,
+    /// Older than one already seen.
+    #[error("version {found} is older than version {seen} already accepted")]
+    Older {
+        /// The version offered.
+        found: u64,
+        /// The version held.
+        seen: u64,
+    },
+    /// Same version, other content: somebody shows different manifests to different members.
+    #[error("version {0} exists with two different contents; compare fingerprints with the officers")]
+    Fork(u64),
+    /// Its time is over.
+    #[error("the manifest has expired")]
+    Expired,
+}
+
+impl SignedManifest {
+    /// Writes `manifest` in canonical form, unsigned.
+    ///
+    /// # Errors
+    /// [`ManifestError::Malformed`] if it does not serialise.
+    pub fn draft(manifest: &Manifest) -> Result<Self, ManifestError> {
+        let bytes = serde_json_canonicalizer::to_vec(manifest).map_err(|_| ManifestError::Malformed)?;
+        Ok(SignedManifest { manifest: Bytes(bytes), signatures: BTreeMap::new() })
+    }
+
+    /// Adds an officer's signature.
+    pub fn sign(&mut self, officer: &SigningKey) {
+        self.signatures.insert(officer.id().clone(), Bytes(officer.sign(&self.message()).to_vec()));
+    }
+
+    /// SHA-256 of the manifest's bytes: the fingerprint people compare.
+    #[must_use]
+    pub fn hash(&self) -> [u8; 32] {
+        sha256(&[&self.manifest.0])
+    }
+
+    /// The fingerprint as text, base64url.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        b64(&self.hash())
+    }
+
+    /// Reads without trusting: for showing a draft to an officer.
+    ///
+    /// # Errors
+    /// [`ManifestError::Malformed`].
+    pub fn read(&self) -> Result<Manifest, ManifestError> {
+        serde_json::from_slice(&self.manifest.0).map_err(|_| ManifestError::Malformed)
+    }
+
+    /// Accepts a first manifest whose fingerprint was compared out of band.
+    ///
+    /// # Errors
+    /// [`ManifestError`] if it is not the pinned one, not signed by its own officers, or contradicts itself.
+    pub fn accept_first(&self, fingerprint: &[u8; 32]) -> Result<Manifest, ManifestError> {
+        if &self.hash() != fingerprint {
+            return Err(ManifestError::WrongFingerprint);
+        }
+        self.accept_held()
+    }
+
+    /// Accepts again a manifest this node accepted before, from its own sealed store.
+    ///
+    /// # Errors
+    /// [`ManifestError`] if it is not signed by its own officers, or contradicts itself.
+    pub fn accept_held(&self) -> Result<Manifest, ManifestError> {
+        let manifest = self.read()?;
+        self.signed_by(&manifest.officers)?;
+        manifest.check()?;
+        Ok(manifest)
+    }
+
+    /// Accepts a successor of `held`: any higher version, signed under the thresholds of both.
+    ///
+    /// # Errors
+    /// [`ManifestError`]; in particular `Older` and `Fork`.
+    pub fn accept_after(&self, held: &SignedManifest) -> Result<Manifest, ManifestError> {
+        let (old, new) = (held.read()?, self.read()?);
+        if old.realm != new.realm {
+            return Err(ManifestError::OtherRealm);
+        }
+        if new.version < old.version {
+            return Err(ManifestError::Older { found: new.version, seen: old.version });
+        }
+        if new.version == old.version && self.manifest != held.manifest {
+            return Err(ManifestError::Fork(new.version));
+        }
+        self.signed_by(&old.officers)?;
+        self.accept_held()
+    }
+
+    fn signed_by(&self, officers: &Officers) -> Result<(), ManifestError> {
+        let message = self.message();
+        let found = officers
+            .keys
+            .iter()
+            .filter(|o| self.signatures.get(&o.key.id()).is_some_and(|s| o.key.verifies(&message, &s.0)))
+            .count();
+        let needed = usize::from(officers.threshold);
+        if found >= needed { Ok(()) } else { Err(ManifestError::Unsigned { found, needed }) }
+    }
+
+    fn message(&self) -> Vec<u8> {
+        [b"ogniwo/v1/manifest".as_slice(), &self.manifest.0].concat()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn officer(seed: u8) -> SigningKey {
+        SigningKey::from_seed(&[seed; 32]).unwrap()
+    }
+
+    fn manifest(version: u64, officers: &[u8]) -> Manifest {
+        let names = ["mops", "pup", "css", "zlm"];
+        Manifest {
+            realm: "lodz.example".parse().unwrap(),
+            version,
+            issued: Timestamp(100),
+            expires: Timestamp(1_000),
+            officers: Officers {
+                threshold: 2,
+                keys: officers
+                    .iter()
+                    .zip(names)
+                    .map(|(seed, name)| OfficerKey { member: name.parse().unwrap(), key: officer(*seed).public() })
+                    .collect(),
+            },
+            members: vec![],
+            epochs: vec![],
+            agreements: vec![],
+            library: Bytes(vec![0; 32]),
+        }
+    }
+
+    fn signed(manifest: &Manifest, by: &[u8]) -> SignedManifest {
+        let mut draft = SignedManifest::draft(manifest).unwrap();
+        for seed in by {
+            draft.sign(&officer(*seed));
+        }
+        draft
+    }
+
+    #[test]
+    fn the_first_is_pinned() {
+        let first = signed(&manifest(1, &[1, 2, 3]), &[1, 2]);
+        assert!(first.accept_first(&first.hash()).is_ok());
+        assert_eq!(first.accept_first(&[0; 32]).unwrap_err(), ManifestError::WrongFingerprint);
+        let alone = signed(&manifest(1, &[1, 2, 3]), &[1]);
+        assert_eq!(alone.accept_first(&alone.hash()).unwrap_err(), ManifestError::Unsigned { found: 1, needed: 2 });
+    }
+
+    #[test]
+    fn a_successor_needs_old_and_new_officers() {
+        let held = signed(&manifest(1, &[1, 2, 3]), &[1, 2]);
+        assert!(signed(&manifest(2, &[2, 3, 4]), &[2, 3]).accept_after(&held).is_ok());
+        let usurped = signed(&manifest(2, &[7, 8, 9]), &[7, 8]);
+        assert_eq!(usurped.accept_after(&held).unwrap_err(), ManifestError::Unsigned { found: 0, needed: 2 });
+        let stranger = signed(&manifest(2, &[7, 8, 9]), &[1, 2]);
+        assert_eq!(stranger.accept_after(&held).unwrap_err(), ManifestError::Unsigned { found: 0, needed: 2 });
+    }
+
+    #[test]
+    fn versions_never_go_back_nor_fork() {
+        let held = signed(&manifest(5, &[1, 2, 3]), &[1, 2]);
+        let older = signed(&manifest(4, &[1, 2, 3]), &[1, 2]);
+        assert_eq!(older.accept_after(&held).unwrap_err(), ManifestError::Older { found: 4, seen: 5 });
+        let mut other = manifest(5, &[1, 2, 3]);
+        other.expires = Timestamp(9_999);
+        assert_eq!(signed(&other, &[1, 2]).accept_after(&held).unwrap_err(), ManifestError::Fork(5));
+        assert!(held.accept_after(&held).is_ok());
+    }
+
+    #[test]
+    fn an_epoch_needs_every_holders_signature() {
+        let keys = [officer(11), officer(12)];
+        let mut manifest = manifest(1, &[1, 2, 3]);
+        for (name, key) in ["mops", "pup"].iter().zip(&keys) {
+            manifest.members.push(Member {
+                id: name.parse().unwrap(),
+                name: name.to_string(),
+                kind: name.parse().unwrap(),
+                endpoints: vec![],
+                roles: BTreeSet::from([Duty::KeyHolder]),
+                operator: "IT".into(),
+                keys: vec![MemberKey {
+                    usage: KeyUse::Message,
+                    key: key.public(),
+                    valid_from: Timestamp(0),
+                    valid_to: Timestamp(1_000),
+                    revoked_at: None,
+                }],
+                quotas: Quotas { evaluations_burst: 1, evaluations_per_day: 1, first_enrolment: None },
+            });
+        }
+        let holder =
+            |id: u16, name: &str| KeyHolder { id, member: name.parse().unwrap(), public_share: Bytes(vec![7; 32]) };
+        let mut epoch = KeyEpoch {
+            epoch: Epoch(1),
+            generation: 1,
+            threshold: 2,
+            group_key: Bytes(vec![9; 32]),
+            holders: vec![holder(1, "mops"), holder(2, "pup")],
+            transcript: Bytes(vec![1; 32]),
+            not_before: Timestamp(0),
+            signatures: BTreeMap::new(),
+        };
+        let statement = epoch.statement(&manifest.realm);
+        epoch.signatures.insert("mops".parse().unwrap(), Bytes(keys[0].sign(&statement).to_vec()));
+        manifest.epochs = vec![epoch.clone()];
+        assert_eq!(signed(&manifest, &[1, 2]).accept_held().unwrap_err(), ManifestError::EpochUnsigned(Epoch(1)));
+        epoch.signatures.insert("pup".parse().unwrap(), Bytes(keys[1].sign(&statement).to_vec()));
+        manifest.epochs = vec![epoch];
+        assert!(signed(&manifest, &[1, 2]).accept_held().is_ok());
+    }
+}

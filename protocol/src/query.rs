@@ -1,0 +1,262 @@
+//! A query between two nodes and its signed answer (design §5).
+//!
+//! The answer signs a salted digest per field; values and salts travel beside it as SD-JWT disclosures, so that the
+//! evidence kept for years holds no data.
+
+use crate::consent::ConsentRef;
+use crate::encoding::{Bytes, b64, sha256};
+use crate::jws::Envelope;
+use crate::manifest::ManifestRef;
+use crate::{Epoch, FieldId, MemberId, Purpose, QueryType, Role, SubjectId, Timestamp, Told};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A query request may live this long.
+pub const MAX_LIFE_SECONDS: i64 = 60;
+
+/// What one member asks another about one resident.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct QueryRequest {
+    /// The asker.
+    pub iss: MemberId,
+    /// The holder.
+    pub aud: MemberId,
+    /// When it was written.
+    pub iat: Timestamp,
+    /// At most [`MAX_LIFE_SECONDS`] after `iat`.
+    pub exp: Timestamp,
+    /// 16 random bytes, single use.
+    pub jti: Bytes,
+    /// The holder's own name for the resident.
+    pub sub: SubjectId,
+    /// Which key `sub` comes from.
+    pub epoch: Epoch,
+    /// The registry's ticket, a compact JWS.
+    pub ticket: String,
+    /// Who asks, at the asker.
+    pub user: User,
+    /// The query type.
+    pub query: QueryType,
+    /// Fields asked; empty for a presence query.
+    pub fields: BTreeSet<FieldId>,
+    /// Values to compare with, verify queries only.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub expected: BTreeMap<FieldId, serde_json::Value>,
+    /// What for.
+    pub purpose: Purpose,
+    /// On what legal basis.
+    pub basis: Basis,
+    /// HMAC-SHA-256 of the asker's case reference under a key of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub case: Option<Bytes>,
+    /// The manifest it was written under.
+    pub manifest: ManifestRef,
+    /// Certificate the request is bound to (RFC 8705 §3.1).
+    pub cnf: Confirmation,
+    /// The asker's log entry "about to ask".
+    pub log: LogPosition,
+}
+
+impl Envelope for QueryRequest {
+    const TYP: &'static str = "ogniwo-query+jwt";
+    fn issuer(&self) -> &MemberId {
+        &self.iss
+    }
+}
+
+/// A user of the asking institution, under a pseudonymous id that the institution can resolve.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct User {
+    /// HMAC of the staff id under a key of the institution.
+    pub id: Bytes,
+    /// The role in which the user asks.
+    pub role: Role,
+}
+
+/// The legal basis claimed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind", deny_unknown_fields)]
+pub enum Basis {
+    /// None given.
+    None,
+    /// GDPR art. 6(1)(a): a consent recorded at any member.
+    Consent(ConsentRef),
+    /// GDPR art. 6(1)(c) or (e): a mandate of the library.
+    Mandate {
+        /// Its id.
+        id: String,
+    },
+}
+
+/// `x5t#S256` confirmation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Confirmation {
+    /// SHA-256 of the client certificate.
+    #[serde(rename = "x5t#S256")]
+    pub x5t_s256: Bytes,
+}
+
+/// Where a member's own log records its side.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogPosition {
+    /// The log's origin.
+    pub origin: String,
+    /// Index of the entry.
+    pub index: u64,
+    /// The entry's hash.
+    pub entry: Bytes,
+}
+
+/// The signed part of an answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct QueryAnswer {
+    /// The holder.
+    pub iss: MemberId,
+    /// The asker.
+    pub aud: MemberId,
+    /// When it was written.
+    pub iat: Timestamp,
+    /// SHA-256 of the request's compact JWS.
+    pub request: Bytes,
+    /// What was decided.
+    pub outcome: AnswerOutcome,
+    /// The holder's log entry.
+    pub log: LogPosition,
+}
+
+impl Envelope for QueryAnswer {
+    const TYP: &'static str = "ogniwo-answer+jwt";
+    fn issuer(&self) -> &MemberId {
+        &self.iss
+    }
+}
+
+/// What the holder decided.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind", deny_unknown_fields)]
+pub enum AnswerOutcome {
+    /// Released: digests of the disclosures, in their order.
+    Answered {
+        /// Presence queries: whether the resident has an active file.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        present: Option<bool>,
+        /// SHA-256 of each disclosure.
+        digests: Vec<Bytes>,
+        /// What the recipient must do.
+        obligations: Obligations,
+    },
+    /// Refused.
+    Denied {
+        /// As much as the peer may know.
+        told: Told,
+    },
+}
+
+/// Duties that travel with released data.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Obligations {
+    /// The recipient deletes the values after this moment.
+    pub delete_after: Timestamp,
+    /// Whether the recipient may pass the values on.
+    pub onward_transfer: bool,
+}
+
+/// An answer as it travels.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AnswerMessage {
+    /// [`QueryAnswer`] as compact JWS.
+    pub answer: String,
+    /// Values with their salts.
+    pub disclosures: Vec<Disclosure>,
+}
+
+/// One field's value with its salt, base64url of the JSON array `[salt, field, value]` (SD-JWT §4.2.1).
+///
+/// A value is an array: one element per record of the resident's file, aligned across fields.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Disclosure(String);
+
+impl std::fmt::Debug for Disclosure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Disclosure(…)")
+    }
+}
+
+impl Disclosure {
+    /// A disclosure of `value` under a 16-byte random `salt`.
+    #[must_use]
+    pub fn new(salt: &[u8; 16], field: &FieldId, value: &serde_json::Value) -> Self {
+        let array = serde_json::json!([b64(salt), field.as_str(), value]);
+        Disclosure(b64(array.to_string().as_bytes()))
+    }
+
+    /// SHA-256 of the text as it travels.
+    #[must_use]
+    pub fn digest(&self) -> [u8; 32] {
+        sha256(&[self.0.as_bytes()])
+    }
+
+    /// Field and value, or nothing if it is not of this shape.
+    #[must_use]
+    pub fn open(&self) -> Option<(FieldId, serde_json::Value)> {
+        let bytes = data_encoding::BASE64URL_NOPAD.decode(self.0.as_bytes()).ok()?;
+        let (_salt, field, value): (String, String, serde_json::Value) = serde_json::from_slice(&bytes).ok()?;
+        Some((field.parse().ok()?, value))
+    }
+}
+
+impl AnswerMessage {
+    /// Fields and values, if every disclosure is one the signed answer vouches for and none is missing.
+    #[must_use]
+    pub fn open(&self, answer: &QueryAnswer) -> Option<BTreeMap<FieldId, serde_json::Value>> {
+        let digests: &[Bytes] = match &answer.outcome {
+            AnswerOutcome::Answered { digests, .. } => digests,
+            AnswerOutcome::Denied { .. } => &[],
+        };
+        let vouched = digests.len() == self.disclosures.len()
+            && digests.iter().zip(&self.disclosures).all(|(digest, d)| digest.0 == d.digest());
+        if !vouched {
+            return None;
+        }
+        self.disclosures.iter().map(Disclosure::open).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disclosure_opens_only_under_its_digest() {
+        let field: FieldId = "pup.status".parse().unwrap();
+        let disclosure = Disclosure::new(&[3; 16], &field, &serde_json::json!(["bezrobotny"]));
+        assert_eq!(disclosure.open().unwrap(), (field.clone(), serde_json::json!(["bezrobotny"])));
+        let mut answer = QueryAnswer {
+            iss: "pup".parse().unwrap(),
+            aud: "mops".parse().unwrap(),
+            iat: Timestamp(0),
+            request: Bytes(vec![0; 32]),
+            outcome: AnswerOutcome::Answered {
+                present: None,
+                digests: vec![Bytes(disclosure.digest().to_vec())],
+                obligations: Obligations { delete_after: Timestamp(1), onward_transfer: false },
+            },
+            log: LogPosition { origin: "x".into(), index: 0, entry: Bytes(vec![]) },
+        };
+        let message = |d: Vec<Disclosure>| AnswerMessage { answer: String::new(), disclosures: d };
+        assert_eq!(message(vec![disclosure.clone()]).open(&answer).unwrap().len(), 1);
+        let forged = Disclosure::new(&[3; 16], &field, &serde_json::json!(["niezarejestrowany"]));
+        assert!(message(vec![forged]).open(&answer).is_none());
+        assert!(message(vec![]).open(&answer).is_none());
+        answer.outcome = AnswerOutcome::Denied { told: Told::NotAvailable };
+        assert!(message(vec![disclosure]).open(&answer).is_none());
+    }
+}
