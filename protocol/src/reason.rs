@@ -176,6 +176,23 @@ impl Told {
             Told::NotAvailable => "not_available",
         }
     }
+
+    /// What the person asking can do next.
+    #[must_use]
+    pub fn next_step(self) -> &'static str {
+        match self {
+            Told::Closed => "Try again later; if it lasts, ask the holder's IT.",
+            Told::Refused => "Ask your IT: the holder did not accept the request; its log says why.",
+            Told::NotAgreed => "Conclude an agreement with the holder that covers this query and purpose.",
+            Told::RoleNotAllowed => "Ask somebody whose role permits this query.",
+            Told::BasisMissing => "Name a mandate that covers this, with the case, or record the resident's consent.",
+            Told::ConsentMissing => "Record the resident's consent for your institution, this purpose and these fields.",
+            Told::ConsentWithdrawn => "The resident withdrew the consent; ask the resident for the paper instead.",
+            Told::StatusUnknown => "Try again when the institution that recorded the consent can be reached.",
+            Told::QuotaExceeded => "Wait until the agreement's quota is renewed.",
+            Told::NotAvailable => "Nothing is available there.",
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,188 @@
+//! What whoever may write to the data directory can make a running node do: import, enrol, count shared clients, take
+//! part in a key birth. A Unix socket of mode 0600; long work reports progress as JSON lines.
+
+use crate::bulk::Progress;
+use crate::import::{ImportRequest, import};
+use crate::node::{Node, NodeError, file};
+use crate::{dkg, enrol, shared};
+use axum::body::Body;
+use axum::extract::{Query, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use bytes::Bytes;
+use futures_util::stream::unfold;
+use protocol::Timestamp;
+use protocol::dkg::Ceremony;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio::net::UnixListener;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// One line of the answer to a command.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Line {
+    /// Work goes on.
+    Progress(Progress),
+    /// Work is done; its summary.
+    Done(Value),
+    /// Work stopped.
+    Failed {
+        /// Stable code.
+        code: String,
+        /// For people.
+        message: String,
+    },
+}
+
+/// What a node says of itself.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct NodeStatus {
+    /// Who.
+    pub member: String,
+    /// `ready`, or the code of why not.
+    pub state: String,
+    /// Manifest version, if any was accepted.
+    pub manifest_version: Option<u64>,
+    /// Its fingerprint.
+    pub manifest_fingerprint: Option<String>,
+    /// When it expires.
+    pub manifest_expires: Option<Timestamp>,
+    /// Pseudonym epoch in use.
+    pub epoch: Option<u32>,
+    /// Whether the registry was out of reach at the last attempt.
+    pub registry_away: bool,
+    /// Number of the revocation list held.
+    pub crl_number: Option<u64>,
+    /// When the certificate expires.
+    pub certificate_expires: Timestamp,
+    /// Residents on file.
+    pub clients: u64,
+    /// Log entries.
+    pub log_entries: u64,
+    /// Messages waiting for delivery.
+    pub outbox: u64,
+}
+
+/// Where the socket is.
+#[must_use]
+pub fn socket(data: &Path) -> PathBuf {
+    data.join("admin.sock")
+}
+
+/// Serves the socket until `shutdown`.
+pub(crate) async fn serve(node: Arc<Node>, shutdown: CancellationToken) -> Result<(), NodeError> {
+    let path = socket(&node.config.data);
+    match std::fs::remove_file(&path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(file("cannot replace", &path)(e)),
+        _ => {}
+    }
+    let listener = UnixListener::bind(&path).map_err(file("cannot listen on", &path))?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).map_err(file("cannot protect", &path))?;
+    let served = axum::serve(listener, router(node)).with_graceful_shutdown(async move { shutdown.cancelled().await });
+    Ok(served.await?)
+}
+
+fn router(node: Arc<Node>) -> Router {
+    Router::new()
+        .route("/status", get(status))
+        .route("/refresh", post(refresh))
+        .route("/import", post(run_import))
+        .route("/enrol", post(run_enrol))
+        .route("/shared", post(run_shared))
+        .route("/dkg", post(run_dkg))
+        .with_state(node)
+}
+
+/// Sends lines while `work` goes on.
+fn stream<F, Fut>(work: F) -> Response
+where
+    F: FnOnce(mpsc::UnboundedSender<Line>) -> Fut,
+    Fut: Future<Output = ()> + Send + 'static,
+{
+    let (sender, receiver) = mpsc::unbounded_channel();
+    tokio::spawn(work(sender));
+    let lines = unfold(receiver, |mut receiver| async {
+        let line = receiver.recv().await?;
+        let mut text = serde_json::to_vec(&line).ok()?;
+        text.push(b'\n');
+        Some((Ok::<_, std::convert::Infallible>(Bytes::from(text)), receiver))
+    });
+    ([("content-type", "application/x-ndjson")], Body::from_stream(lines)).into_response()
+}
+
+fn finish<T: Serialize, E: std::fmt::Display>(
+    lines: &mpsc::UnboundedSender<Line>,
+    code: &str,
+    outcome: Result<T, E>,
+) {
+    let line = match outcome {
+        Ok(summary) => Line::Done(serde_json::to_value(summary).unwrap_or(Value::Null)),
+        Err(error) => Line::Failed { code: code.to_owned(), message: error.to_string() },
+    };
+    // Whoever asked may have gone; the work is done all the same.
+    let _gone = lines.send(line);
+}
+
+async fn run_import(State(node): State<Arc<Node>>, Json(request): Json<ImportRequest>) -> Response {
+    stream(|lines| async move {
+        let _one_at_a_time = node.bulk.lock().await;
+        let (worker, reports) = (node.clone(), lines.clone());
+        let work = move || import(&worker, &request, &move |p| drop(reports.send(Line::Progress(p))));
+        match tokio::task::spawn_blocking(work).await {
+            Ok(outcome) => {
+                let code = outcome.as_ref().err().map_or("", crate::import::ImportError::code);
+                finish(&lines, code, outcome);
+            }
+            Err(error) => finish::<(), _>(&lines, "internal", Err(error)),
+        }
+    })
+}
+
+async fn run_enrol(State(node): State<Arc<Node>>) -> Response {
+    stream(|lines| async move {
+        let reports = lines.clone();
+        let outcome = enrol::enrol(&node, &move |p| drop(reports.send(Line::Progress(p)))).await;
+        let code = outcome.as_ref().err().map_or("", enrol::EnrolError::code);
+        finish(&lines, code, outcome);
+    })
+}
+
+#[derive(Deserialize)]
+struct SharedOptions {
+    #[serde(default)]
+    list: bool,
+}
+
+async fn run_shared(State(node): State<Arc<Node>>, Query(options): Query<SharedOptions>) -> Response {
+    stream(move |lines| async move {
+        let reports = lines.clone();
+        let outcome = shared::shared(&node, options.list, &move |p| drop(reports.send(Line::Progress(p)))).await;
+        let code = outcome.as_ref().err().map_or("", shared::SharedError::code);
+        finish(&lines, code, outcome);
+    })
+}
+
+async fn run_dkg(State(node): State<Arc<Node>>, Json(ceremony): Json<Ceremony>) -> Response {
+    stream(|lines| async move { finish(&lines, "key_birth_aborted", dkg::run(&node, &ceremony).await) })
+}
+
+async fn refresh(State(node): State<Arc<Node>>) -> Response {
+    stream(|lines| async move {
+        let outcome = node.refresh().await;
+        let code = outcome.as_ref().err().map_or("", crate::manifests::RefreshError::code);
+        finish(&lines, code, outcome.map(|changed| json!({ "changed": changed })));
+    })
+}
+
+async fn status(State(node): State<Arc<Node>>) -> Response {
+    match node.status() {
+        Ok(status) => Json(status).into_response(),
+        Err(error) => (axum::http::StatusCode::SERVICE_UNAVAILABLE, error.to_string()).into_response(),
+    }
+}

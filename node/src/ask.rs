@@ -1,0 +1,527 @@
+//! Asking peers on behalf of a caseworker: record "about to ask", locate, fan out, record the outcome, merge.
+//!
+//! Each holder has its own outcome; what one answers does not wait for another's failure beyond the deadline.
+
+use crate::events::{Event, Happened, OutcomeLine, position};
+use crate::locate::RegistryError;
+use crate::manifests::Held;
+use crate::node::Node;
+use crate::pseudonymise::PseudonymError;
+use crate::query::basis_name;
+use crate::residents::{Client, Resident, ResidentError, Whereabouts, client, find, pseudonym, whereabouts};
+use crate::store::StoreError;
+use crate::tokens::Caller;
+use audit::AppendError;
+use bytes::Bytes;
+use futures_util::future::join_all;
+use keyring::random;
+use policies::Engine;
+use protocol::encoding::Bytes as B64;
+use protocol::jws::{self, JwsError};
+use protocol::manifest::KeyUse;
+use protocol::query::{
+    AnswerMessage, AnswerOutcome, Basis, Confirmation, LogPosition, MAX_LIFE_SECONDS, Obligations, QueryAnswer,
+    QueryRequest, User,
+};
+use protocol::{FieldId, MemberId, Problem, Purpose, QueryType, Reason, Role, SubjectId, Timestamp};
+use pseudonym::Output;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use transport::CallError;
+use utoipa::ToSchema;
+
+/// What a caseworker's application asks.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct QueryBody {
+    /// About whom.
+    pub resident: Resident,
+    /// What.
+    pub asks: Vec<Ask>,
+    /// What for, a purpose of the catalogue.
+    #[schema(value_type = String, example = "social-welfare-eligibility-assessment")]
+    pub purpose: Purpose,
+    /// On what legal basis.
+    pub basis: BasisBody,
+    /// Reference of the open case; peers get it only as a MAC.
+    #[serde(default)]
+    pub case_ref: Option<String>,
+    /// Why, in the caseworker's words; stays in this institution's log.
+    pub reason: String,
+}
+
+/// One question.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Ask {
+    /// A query type of the catalogue.
+    #[schema(value_type = String, example = "q02")]
+    pub query: QueryType,
+    /// Whom to ask; everyone who may answer and knows the resident, if not said.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub holder: Option<MemberId>,
+    /// Which fields; all of the query type, if not said.
+    #[serde(default)]
+    #[schema(value_type = Vec<String>)]
+    pub fields: BTreeSet<FieldId>,
+}
+
+/// The legal basis of a question.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case", tag = "kind", deny_unknown_fields)]
+pub enum BasisBody {
+    /// None.
+    None,
+    /// The resident's consent, recorded at any member.
+    Consent {
+        /// Its id.
+        #[schema(value_type = String)]
+        id: protocol::ConsentId,
+    },
+    /// A mandate of the library.
+    Mandate {
+        /// Its id.
+        id: String,
+    },
+}
+
+/// What came of a question.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct QueryResult {
+    /// For asking again what came of it.
+    pub id: String,
+    /// One per question and holder.
+    pub outcomes: Vec<Outcome>,
+}
+
+/// What one holder said to one question.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Outcome {
+    /// The question.
+    #[schema(value_type = String)]
+    pub query: QueryType,
+    /// Who was asked; nobody, if the question did not leave this node.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub holder: Option<MemberId>,
+    /// What became of it.
+    pub outcome: OutcomeKind,
+    /// Code of the refusal or failure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// What to do next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_step: Option<String>,
+    /// Presence questions: whether the holder has an active file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub present: Option<bool>,
+    /// Released values: one element per record of the holder's file, aligned across fields.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(value_type = BTreeMap<String, Vec<Value>>)]
+    pub fields: BTreeMap<FieldId, Value>,
+    /// Duties that came with the values.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub obligations: Option<ObligationsBody>,
+}
+
+/// Duties that come with released values.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct ObligationsBody {
+    /// Delete the values after this moment (seconds since 1970).
+    pub delete_after: i64,
+    /// Whether they may be passed on.
+    pub onward_transfer: bool,
+}
+
+/// What became of a question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OutcomeKind {
+    /// Answered.
+    Answered,
+    /// Refused.
+    Denied,
+    /// Waits for a person at the holder.
+    Pending,
+    /// Not answered in time, or not usable.
+    Unavailable,
+}
+
+impl OutcomeKind {
+    fn as_str(self) -> &'static str {
+        match self {
+            OutcomeKind::Answered => "answered",
+            OutcomeKind::Denied => "denied",
+            OutcomeKind::Pending => "pending",
+            OutcomeKind::Unavailable => "unavailable",
+        }
+    }
+}
+
+/// Why a question as a whole was not put.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AskError {
+    #[error("the node is closed: {}", .0.code())]
+    Closed(Reason),
+    #[error(transparent)]
+    Resident(#[from] ResidentError),
+    #[error("no question was asked")]
+    NoAsks,
+    #[error("a reason is required")]
+    NoReason,
+    #[error(transparent)]
+    Log(#[from] AppendError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Jws(#[from] JwsError),
+    #[error(transparent)]
+    System(#[from] std::io::Error),
+}
+
+impl AskError {
+    /// What the caller is told.
+    pub(crate) fn problem(&self) -> Problem {
+        match self {
+            AskError::Closed(reason) => {
+                Problem::new(503, reason.code(), "The node is closed").detail(reason.next_step()).retry_after(5)
+            }
+            AskError::Resident(error) => error.problem(),
+            AskError::NoAsks => Problem::new(422, "asks_empty", "No question was asked").field("asks"),
+            AskError::NoReason => Problem::new(422, "reason_missing", "A reason is required").field("reason"),
+            AskError::Log(_) => Problem::new(503, "log_unavailable", "The log cannot be written: nothing is asked"),
+            AskError::Store(_) => Problem::new(503, "store_failed", "The node's store failed"),
+            AskError::Jws(_) | AskError::System(_) => Problem::new(500, "internal", "The node failed; see its trace"),
+        }
+    }
+}
+
+const MAX_ASKS: usize = 32;
+
+/// Puts a caseworker's questions and gives every holder's outcome.
+pub(crate) async fn ask(
+    node: &Arc<Node>,
+    caller: &Caller,
+    body: &QueryBody,
+    id: String,
+) -> Result<QueryResult, AskError> {
+    if body.asks.is_empty() || body.asks.len() > MAX_ASKS {
+        return Err(AskError::NoAsks);
+    }
+    if body.reason.trim().is_empty() {
+        return Err(AskError::NoReason);
+    }
+    let held = node.manifest().map_err(AskError::Closed)?;
+    let now = node.now().map_err(AskError::Closed)?;
+    let file = find(node, &body.resident)?;
+    let case = body.case_ref.as_ref().map(|case| B64(node.macs.case.mac(&[case.as_bytes()]).to_vec()));
+    let user = B64(node.macs.staff.mac(&[caller.staff.as_bytes()]).to_vec());
+
+    let mut event = Event::new(Happened::QueryAsking, now);
+    event.file = file;
+    event.asker = Some(node.config.member.clone());
+    event.user = Some(user.clone());
+    event.search_key = Some(body.resident.search_key());
+    event.purpose = Some(body.purpose.clone());
+    event.basis = Some(basis_name(&body.basis.claim()));
+    event.reason_text = Some(body.reason.clone());
+    event.case.clone_from(&case);
+    event.outcomes = body.asks.iter().map(|ask| ask.line("asking")).collect();
+    event.fields_requested = body.asks.iter().flat_map(|ask| ask.fields.clone()).collect();
+    let receipt = node.log.append(&event).await?;
+
+    let known = file.map(|file| client(node, &held, file, now)).transpose()?.flatten();
+    let asking = Asking { node, held: &held, caller, body, user, case, log: position(&receipt), now };
+    let told = match &known {
+        None => body.asks.iter().map(|ask| Told::refused(ask, Reason::NotServed)).collect(),
+        Some(client) => asking.everyone(client).await,
+    };
+
+    let mut done = event;
+    done.event = Happened::QueryOutcome;
+    done.time = node.clock.now();
+    done.outcomes = told.iter().map(Told::line).collect();
+    done.fields_returned = told.iter().flat_map(|t| t.outcome.fields.keys().cloned()).collect();
+    let _recorded = node.log.append(&done).await?;
+    Ok(QueryResult { id, outcomes: told.into_iter().map(|t| t.outcome).collect() })
+}
+
+impl BasisBody {
+    fn claim(&self) -> Basis {
+        match self {
+            BasisBody::None => Basis::None,
+            BasisBody::Consent { id } => Basis::Consent(protocol::consent::ConsentRef { id: *id }),
+            BasisBody::Mandate { id } => Basis::Mandate { id: id.clone() },
+        }
+    }
+}
+
+impl Ask {
+    fn line(&self, outcome: &'static str) -> OutcomeLine {
+        OutcomeLine {
+            holder: self.holder.clone(),
+            query: self.query.clone(),
+            outcome,
+            reason: None,
+            fields: BTreeSet::new(),
+            request: None,
+            peer_log: None,
+        }
+    }
+}
+
+/// An outcome with what the log also wants to know.
+struct Told {
+    outcome: Outcome,
+    request: Option<[u8; 32]>,
+    peer_log: Option<LogPosition>,
+}
+
+impl Told {
+    fn new(query: &QueryType, holder: Option<&MemberId>, kind: OutcomeKind) -> Self {
+        let outcome = Outcome {
+            query: query.clone(),
+            holder: holder.cloned(),
+            outcome: kind,
+            reason: None,
+            next_step: None,
+            present: None,
+            fields: BTreeMap::new(),
+            obligations: None,
+        };
+        Told { outcome, request: None, peer_log: None }
+    }
+
+    fn refused(ask: &Ask, reason: Reason) -> Self {
+        Told::new(&ask.query, ask.holder.as_ref(), OutcomeKind::Denied).because(reason)
+    }
+
+    fn because(mut self, reason: Reason) -> Self {
+        self.outcome.reason = Some(reason.code().to_owned());
+        self.outcome.next_step = Some(reason.next_step().to_owned());
+        self
+    }
+
+    fn unavailable(query: &QueryType, holder: &MemberId, why: &str) -> Self {
+        let mut told = Told::new(query, Some(holder), OutcomeKind::Unavailable).because(Reason::PeerUnavailable);
+        told.outcome.reason = Some(why.to_owned());
+        told
+    }
+
+    fn line(&self) -> OutcomeLine {
+        OutcomeLine {
+            holder: self.outcome.holder.clone(),
+            query: self.outcome.query.clone(),
+            outcome: self.outcome.outcome.as_str(),
+            reason: self.outcome.reason.clone(),
+            fields: self.outcome.fields.keys().cloned().collect(),
+            request: self.request.map(|digest| B64(digest.to_vec())),
+            peer_log: self.peer_log.clone(),
+        }
+    }
+}
+
+/// A request that is being put.
+struct Asking<'a> {
+    node: &'a Arc<Node>,
+    held: &'a Held,
+    caller: &'a Caller,
+    body: &'a QueryBody,
+    user: B64,
+    case: Option<B64>,
+    log: LogPosition,
+    now: Timestamp,
+}
+
+impl Asking<'_> {
+    /// Puts every question to everyone concerned.
+    async fn everyone(&self, client: &Client) -> Vec<Told> {
+        let all = |kind: OutcomeKind, reason: Reason| {
+            self.body.asks.iter().map(|a| Told::new(&a.query, a.holder.as_ref(), kind).because(reason)).collect()
+        };
+        let output = match pseudonym(self.node, self.held, client).await {
+            Ok(output) => output,
+            Err(error) => {
+                tracing::warn!(%error, "no pseudonym for a query");
+                let quota = matches!(error, PseudonymError::Quota { .. });
+                let reason = if quota { Reason::QuotaExceeded } else { Reason::KeyHoldersUnavailable };
+                return all(OutcomeKind::Unavailable, reason);
+            }
+        };
+        let found = match whereabouts(self.node, self.held, client, &self.body.purpose).await {
+            Ok(found) => found,
+            Err(RegistryError::Refused(problem)) => {
+                tracing::warn!(code = problem.code, "the registry refuses to locate");
+                return all(OutcomeKind::Unavailable, Reason::RegistryUnavailable);
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the registry cannot be asked");
+                return all(OutcomeKind::Unavailable, Reason::RegistryUnavailable);
+            }
+        };
+        if found.ticket.is_empty() {
+            return all(OutcomeKind::Denied, Reason::NotServed);
+        }
+        join_all(self.body.asks.iter().map(|ask| self.one(ask, &output, &found))).await.into_iter().flatten().collect()
+    }
+
+    /// Puts one question to its holders.
+    async fn one(&self, ask: &Ask, output: &Output, found: &Whereabouts) -> Vec<Told> {
+        let role = match self.role_for(ask) {
+            Ok(role) => role,
+            Err(reason) => return vec![Told::refused(ask, reason)],
+        };
+        let holders = self.holders(ask, found);
+        if holders.is_empty() {
+            return vec![Told::refused(ask, Reason::NoHolder)];
+        }
+        join_all(holders.into_iter().map(|holder| self.put(ask, holder, role, output, &found.ticket))).await
+    }
+
+    /// A role of the caller's in which the question may be asked.
+    fn role_for(&self, ask: &Ask) -> Result<&Role, Reason> {
+        let kind = self.held.manifest.member(&self.node.config.member).map(|m| &m.kind).ok_or(Reason::NodeClosed)?;
+        let mut refusal = Reason::RoleNotAllowed;
+        for role in &self.caller.roles {
+            match self.node.engine.askable(&ask.query, kind, role) {
+                Ok(_) => return Ok(role),
+                Err(reason) => refusal = reason,
+            }
+        }
+        Err(refusal)
+    }
+
+    /// Those located who may answer this question under an agreement; a holder named is asked even without one, so that
+    /// the refusal is its own.
+    fn holders<'f>(&self, ask: &Ask, found: &'f Whereabouts) -> Vec<&'f MemberId> {
+        let kinds = self.node.engine.query(&ask.query).map(|query| &query.holder_kinds);
+        let manifest = &self.held.manifest;
+        let may = |holder: &&MemberId| match &ask.holder {
+            Some(named) => named == *holder,
+            None => {
+                let of_kind = manifest.member(holder).is_some_and(|m| kinds.is_some_and(|k| k.contains(&m.kind)));
+                let me = &self.node.config.member;
+                of_kind
+                    && Engine::agreement_for(manifest, me, holder, &ask.query, &self.body.purpose, self.now).is_ok()
+            }
+        };
+        found.holders.iter().filter(may).collect()
+    }
+
+    async fn put(&self, ask: &Ask, holder: &MemberId, role: &Role, output: &Output, ticket: &str) -> Told {
+        let request = match self.request(ask, holder, role, output, ticket) {
+            Ok(request) => request,
+            Err(error) => {
+                tracing::error!(%error, "a request could not be written");
+                return Told::unavailable(&ask.query, holder, "internal");
+            }
+        };
+        let digest = jws::digest(&request);
+        let mut told = match self.call(holder, request).await {
+            Ok(message) => self.read(ask, holder, &message, &digest),
+            Err(error) => Told::unavailable(&ask.query, holder, error.code()),
+        };
+        told.request = Some(digest);
+        told
+    }
+
+    fn request(
+        &self,
+        ask: &Ask,
+        holder: &MemberId,
+        role: &Role,
+        output: &Output,
+        ticket: &str,
+    ) -> Result<String, AskError> {
+        let epoch = self.held.epoch(self.now).ok_or(AskError::Closed(Reason::EpochUnknown))?.0.epoch;
+        let sub = crate::enrol::subject(output, holder).ok_or(AskError::Closed(Reason::PeerUnknown))?;
+        let iat = self.node.clock.now();
+        let request = QueryRequest {
+            iss: self.node.config.member.clone(),
+            aud: holder.clone(),
+            iat,
+            exp: iat + MAX_LIFE_SECONDS,
+            jti: B64(random::<16>()?.to_vec()),
+            sub: SubjectId(sub.0),
+            epoch,
+            ticket: ticket.to_owned(),
+            user: User { id: self.user.clone(), role: role.clone() },
+            query: ask.query.clone(),
+            fields: self.fields(ask),
+            expected: BTreeMap::new(),
+            purpose: self.body.purpose.clone(),
+            basis: self.body.basis.claim(),
+            case: self.case.clone(),
+            manifest: self.held.reference(),
+            cnf: Confirmation { x5t_s256: B64(self.node.identity.current().cert_sha256().to_vec()) },
+            log: self.log.clone(),
+        };
+        Ok(jws::sign(&self.node.keys.message, &request)?)
+    }
+
+    fn fields(&self, ask: &Ask) -> BTreeSet<FieldId> {
+        if ask.fields.is_empty() {
+            self.node.engine.query(&ask.query).map(|query| query.fields.clone()).unwrap_or_default()
+        } else {
+            ask.fields.clone()
+        }
+    }
+
+    async fn call(&self, holder: &MemberId, request: String) -> Result<AnswerMessage, CallError> {
+        let manifest = &self.held.manifest;
+        let url = manifest.member(holder).and_then(|m| m.endpoints.first()).ok_or(CallError::BadUrl)?;
+        let request =
+            http::Request::post("/v1/query").body(Bytes::from(request)).map_err(|_| CallError::BadUrl)?;
+        let answer = self.node.client.call(&manifest.spiffe(holder), url, request, self.node.config.peer_deadline).await?;
+        serde_json::from_slice(answer.body()).map_err(|_| CallError::Closed)
+    }
+
+    /// Believes an answer only if it is the holder's, to this very request, and every value is one it signed for.
+    fn read(&self, ask: &Ask, holder: &MemberId, message: &AnswerMessage, digest: &[u8; 32]) -> Told {
+        let now = self.node.clock.now();
+        let verified: Result<QueryAnswer, JwsError> =
+            jws::verify(&message.answer, |kid| self.held.manifest.key(kid, KeyUse::Message, now));
+        let answer = match verified {
+            Ok(answer) if &answer.iss == holder && answer.aud == self.node.config.member && answer.request.0 == digest => {
+                answer
+            }
+            _ => return Told::unavailable(&ask.query, holder, "answer_invalid"),
+        };
+        let Some(values) = message.open(&answer) else {
+            return Told::unavailable(&ask.query, holder, "answer_invalid");
+        };
+        let asked = self.fields(ask);
+        if !values.keys().all(|field| asked.contains(field)) {
+            return Told::unavailable(&ask.query, holder, "answer_invalid");
+        }
+        let mut told = match answer.outcome {
+            AnswerOutcome::Answered { present, obligations, .. } => {
+                let mut told = Told::new(&ask.query, Some(holder), OutcomeKind::Answered);
+                told.outcome.present = present;
+                told.outcome.fields = values;
+                told.outcome.obligations = Some(obligations.into());
+                told
+            }
+            AnswerOutcome::Denied { told } => {
+                let mut refused = Told::new(&ask.query, Some(holder), OutcomeKind::Denied);
+                refused.outcome.reason = Some(told.code().to_owned());
+                refused.outcome.next_step = Some(told.next_step().to_owned());
+                refused
+            }
+        };
+        told.peer_log = Some(answer.log);
+        told
+    }
+}
+
+impl From<Obligations> for ObligationsBody {
+    fn from(obligations: Obligations) -> Self {
+        ObligationsBody {
+            delete_after: obligations.delete_after.0,
+            onward_transfer: obligations.onward_transfer,
+        }
+    }
+}

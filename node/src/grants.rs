@@ -1,0 +1,110 @@
+//! A holder's side of consent: grants and withdrawals that others signed.
+
+use crate::events::{Event, Happened};
+use crate::node::{Node, NodeError};
+use crate::store::{StoreError, Table};
+use protocol::consent::{Grant, Withdrawal};
+use protocol::jws;
+use protocol::manifest::KeyUse;
+use protocol::{MemberId, Problem, Reason, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// A withdrawal heard of.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Heard {
+    pub(crate) from: MemberId,
+    pub(crate) at: Timestamp,
+}
+
+/// Why a grant or withdrawal is not taken.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum GrantError {
+    #[error("the node is closed")]
+    Closed(Reason),
+    #[error("the message is refused")]
+    Refused(Reason),
+    #[error(transparent)]
+    Node(#[from] NodeError),
+}
+
+impl From<StoreError> for GrantError {
+    fn from(error: StoreError) -> Self {
+        GrantError::Node(error.into())
+    }
+}
+
+impl GrantError {
+    /// What the sender is told.
+    pub(crate) fn problem(&self) -> Problem {
+        match self {
+            GrantError::Closed(reason) => Problem::new(503, reason.code(), "The node is closed").retry_after(5),
+            GrantError::Refused(reason) => Problem::new(403, reason.code(), reason.next_step()),
+            GrantError::Node(_) => Problem::new(503, "log_unavailable", "It cannot be recorded now").retry_after(5),
+        }
+    }
+}
+
+/// Keeps a grant. Acknowledged alike whether or not the resident is known here.
+pub(crate) async fn take_grant(node: &Node, peer: &MemberId, token: &str) -> Result<(), GrantError> {
+    let held = node.manifest().map_err(GrantError::Closed)?;
+    let now = node.now().map_err(GrantError::Closed)?;
+    let grant: Grant = jws::verify(token, |kid| held.manifest.key(kid, KeyUse::Message, now))
+        .map_err(|_| GrantError::Refused(Reason::SignatureInvalid))?;
+    if &grant.iss != peer || grant.aud != node.config.member || !grant.iat.not_ahead_of(now) {
+        return Err(GrantError::Refused(Reason::AudienceWrong));
+    }
+    keep_grant(node, &grant, now).await?;
+    node.fetch_status(peer, &held).await;
+    Ok(())
+}
+
+/// Keeps a grant that is signed, or our own. The first of an id stays: another is not a change but a forgery.
+pub(crate) async fn keep_grant(node: &Node, grant: &Grant, now: Timestamp) -> Result<(), GrantError> {
+    let key = grant.consent.as_bytes();
+    if let Some(kept) = node.store.read()?.get::<Grant>(Table::GRANTS, key)? {
+        return if &kept == grant { Ok(()) } else { Err(GrantError::Refused(Reason::ConsentUnknown)) };
+    }
+    let mut event = Event::new(Happened::ConsentGranted, now);
+    event.file = node.store.read()?.file_of_subject(&node.store, grant.epoch, &grant.sub)?;
+    event.consent = Some(grant.consent);
+    event.asker = Some(grant.recipient.clone());
+    event.holder = Some(node.config.member.clone());
+    event.fields_requested.clone_from(&grant.fields);
+    event.detail = Some(format!("recorded by {} ({}@{})", grant.iss, grant.template.id, grant.template.version));
+    let _recorded = node.log.append(&event).await.map_err(NodeError::from)?;
+    node.store.write(|w| w.put(Table::GRANTS, key, grant)).map_err(|e: StoreError| GrantError::from(e))?;
+    node.follow(&grant.iss);
+    Ok(())
+}
+
+/// Obeys a withdrawal at once, whoever took it.
+pub(crate) async fn take_withdrawal(node: &Node, peer: &MemberId, token: &str) -> Result<(), GrantError> {
+    let held = node.manifest().map_err(GrantError::Closed)?;
+    let now = node.now().map_err(GrantError::Closed)?;
+    let withdrawal: Withdrawal = jws::verify(token, |kid| held.manifest.key(kid, KeyUse::Message, now))
+        .map_err(|_| GrantError::Refused(Reason::SignatureInvalid))?;
+    if &withdrawal.iss != peer || withdrawal.aud != node.config.member {
+        return Err(GrantError::Refused(Reason::AudienceWrong));
+    }
+    let key = withdrawal.consent.as_bytes();
+    let kept: Option<Grant> = node.store.read()?.get(Table::GRANTS, key)?;
+    let about_it = kept.as_ref().is_none_or(|grant| grant.sub == withdrawal.sub && grant.epoch == withdrawal.epoch);
+    if !about_it {
+        return Err(GrantError::Refused(Reason::ConsentUnknown));
+    }
+    keep_withdrawal(node, &withdrawal, now).await
+}
+
+/// Keeps a withdrawal that is signed, or our own: effective first, recorded next, acknowledged last.
+pub(crate) async fn keep_withdrawal(node: &Node, withdrawal: &Withdrawal, now: Timestamp) -> Result<(), GrantError> {
+    let heard = Heard { from: withdrawal.iss.clone(), at: now };
+    node.store
+        .write(|w| w.put(Table::WITHDRAWN, withdrawal.consent.as_bytes(), &heard))
+        .map_err(|e: StoreError| GrantError::from(e))?;
+    let mut event = Event::new(Happened::WithdrawalReceived, now);
+    event.file = node.store.read()?.file_of_subject(&node.store, withdrawal.epoch, &withdrawal.sub)?;
+    event.consent = Some(withdrawal.consent);
+    event.detail = Some(format!("taken by {}", withdrawal.iss));
+    let _recorded = node.log.append(&event).await.map_err(NodeError::from)?;
+    Ok(())
+}

@@ -1,0 +1,174 @@
+//! A key holder's side of the pseudonym: checks who asks, meters, evaluates under its share, proves, logs.
+
+use crate::events::{Event, Happened};
+use crate::node::{Node, NodeError, file};
+use keyring::Sealer;
+use protocol::encoding::sha256;
+use protocol::evaluation::{EvaluationAnswer, EvaluationError, EvaluationRequest};
+use protocol::manifest::{KeyUse, Member};
+use protocol::query::MAX_LIFE_SECONDS;
+use protocol::{Epoch, MemberId, Problem, Reason, Timestamp};
+use pseudonym::{EvaluateError, KeyShare};
+use rand_core::UnwrapErr;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+
+/// The shares this node holds, by epoch and share generation; each in a sealed file of its own.
+pub(crate) struct Shares {
+    directory: PathBuf,
+    held: RwLock<BTreeMap<(Epoch, u32), Arc<KeyShare>>>,
+}
+
+const SUFFIX: &str = ".share";
+
+impl Shares {
+    /// Opens every share in `directory`.
+    pub(crate) fn load(directory: &Path, sealer: &Sealer) -> Result<Self, NodeError> {
+        let mut held = BTreeMap::new();
+        for entry in std::fs::read_dir(directory).map_err(file("cannot list", directory))? {
+            let path = entry?.path();
+            let name = path.file_name().and_then(|n| n.to_str()).and_then(|n| n.strip_suffix(SUFFIX));
+            let Some((epoch, generation)) = name.and_then(|n| n.split_once('-')) else { continue };
+            let (Ok(epoch), Ok(generation)) = (epoch.parse(), generation.parse()) else { continue };
+            let sealed = std::fs::read(&path).map_err(file("cannot read", &path))?;
+            let share = sealer
+                .open(&label(Epoch(epoch), generation), &sealed)
+                .ok()
+                .and_then(|bytes| KeyShare::from_bytes(bytes.as_slice().try_into().ok()?).ok())
+                .ok_or_else(|| damaged(&path))?;
+            held.insert((Epoch(epoch), generation), Arc::new(share));
+        }
+        Ok(Shares { directory: directory.to_owned(), held: RwLock::new(held) })
+    }
+
+    /// Keeps a new share, durably, before it can be used.
+    pub(crate) fn keep(&self, epoch: Epoch, generation: u32, share: KeyShare, sealer: &Sealer) -> Result<(), NodeError> {
+        let path = self.directory.join(format!("{}-{generation}{SUFFIX}", epoch.0));
+        let sealed = sealer.seal(&label(epoch, generation), share.to_bytes().as_slice())?;
+        keyring::create_private(&path, &sealed).map_err(file("cannot create", &path))?;
+        let mut held = self.held.write().unwrap_or_else(PoisonError::into_inner);
+        held.insert((epoch, generation), Arc::new(share));
+        Ok(())
+    }
+
+    /// The share of `epoch` in `generation`.
+    pub(crate) fn get(&self, epoch: Epoch, generation: u32) -> Option<Arc<KeyShare>> {
+        self.held.read().unwrap_or_else(PoisonError::into_inner).get(&(epoch, generation)).cloned()
+    }
+
+    /// Whether any share of `epoch` is held.
+    pub(crate) fn has(&self, epoch: Epoch) -> bool {
+        self.held.read().unwrap_or_else(PoisonError::into_inner).keys().any(|(e, _)| *e == epoch)
+    }
+}
+
+fn label(epoch: Epoch, generation: u32) -> Vec<u8> {
+    format!("share/{}/{generation}", epoch.0).into_bytes()
+}
+
+fn damaged(path: &Path) -> NodeError {
+    let source = std::io::Error::new(std::io::ErrorKind::InvalidData, "does not open: damaged, or another storage key");
+    NodeError::File { what: "the key share", path: path.to_owned(), source }
+}
+
+/// Why a holder did not evaluate.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum HolderError {
+    #[error("the node is closed")]
+    Closed(Reason),
+    #[error("the asker is not an active member")]
+    PeerUnknown,
+    #[error(transparent)]
+    Message(#[from] EvaluationError),
+    #[error("the request is stale or was issued before this node started")]
+    Stale,
+    #[error("no share of that epoch and generation is held here")]
+    NoShare,
+    #[error(transparent)]
+    Evaluate(#[from] EvaluateError),
+    #[error("the quota of evaluations is used up")]
+    Quota { retry_after: u64 },
+    #[error(transparent)]
+    Node(#[from] NodeError),
+}
+
+impl HolderError {
+    /// What the asker is told.
+    pub(crate) fn problem(&self) -> Problem {
+        match self {
+            HolderError::Closed(reason) => Problem::new(503, reason.code(), "The key holder is closed").retry_after(5),
+            HolderError::PeerUnknown => Problem::new(403, "peer_unknown", "Not an active member"),
+            HolderError::Message(EvaluationError::BadSignature) => {
+                Problem::new(403, "signature_invalid", "The request is not signed by its sender")
+            }
+            HolderError::Message(EvaluationError::Malformed) => {
+                Problem::new(400, "evaluation_malformed", "Not an evaluation request")
+            }
+            HolderError::Stale => Problem::new(400, "request_stale", "The request is stale; check both clocks"),
+            HolderError::NoShare => Problem::new(404, "share_unknown", "No share of that epoch and generation"),
+            HolderError::Evaluate(error) => Problem::new(400, "evaluation_refused", &error.to_string()),
+            HolderError::Quota { retry_after } => {
+                Problem::new(429, "quota_exceeded", "The quota of evaluations is used up").retry_after(*retry_after)
+            }
+            HolderError::Node(_) => Problem::new(503, "log_unavailable", "The key holder cannot record evaluations"),
+        }
+    }
+}
+
+/// Evaluates one batch for `asker`, whose certificate was checked: request bytes in, answer bytes out.
+pub(crate) async fn evaluate(node: &Arc<Node>, asker: &MemberId, body: &[u8]) -> Result<Vec<u8>, HolderError> {
+    let held = node.manifest().map_err(HolderError::Closed)?;
+    let now = node.now().map_err(HolderError::Closed)?;
+    let manifest = &held.manifest;
+    let member = manifest.member(asker).ok_or(HolderError::PeerUnknown)?;
+    let keys = manifest.keys_of(asker, KeyUse::Entry, now);
+    let me = &node.config.member;
+    let request = EvaluationRequest::from_bytes(body, &manifest.realm, asker, me, keys)?;
+    let fresh = request.issued.not_ahead_of(now) && now - request.issued <= MAX_LIFE_SECONDS;
+    if !fresh || (asker != me && request.issued < node.started) {
+        return Err(HolderError::Stale);
+    }
+    let share = node.shares.get(request.epoch, request.generation).ok_or(HolderError::NoShare)?;
+    charge(node, member, &request, &sha256(&[body]), now)?;
+
+    let (epoch, generation, request_id, count) =
+        (request.epoch, request.generation, request.request_id, request.elements.len());
+    let work = move || share.evaluate(&request.quorum, &request.elements, &mut UnwrapErr(getrandom::SysRng));
+    let answer = tokio::task::spawn_blocking(work).await.map_err(|e| NodeError::System(std::io::Error::other(e)))??;
+    let mut event = Event::new(Happened::KeyEvaluated, now).counting([("evaluations", count as u64)]);
+    (event.asker, event.epoch) = (Some(asker.clone()), Some(epoch));
+    let _recorded = node.log.append(&event).await.map_err(NodeError::from)?;
+    let answer = EvaluationAnswer { epoch, generation, request_id, elements: answer.elements, proof: answer.proof };
+    Ok(answer.to_bytes(body, &node.keys.entry))
+}
+
+/// Charges a batch once, however often it is repeated byte for byte: first to a raised quota, then to the day's.
+fn charge(
+    node: &Node,
+    member: &Member,
+    request: &EvaluationRequest,
+    digest: &[u8; 32],
+    now: Timestamp,
+) -> Result<(), HolderError> {
+    let (id, amount) = (member.id.as_str(), request.elements.len() as u64);
+    let epoch = request.epoch.0.to_string();
+    let spend = || -> Result<Result<(), u64>, crate::guard::GuardError> {
+        if let Some(raised) = member.quotas.first_enrolment.as_ref().filter(|r| now <= r.until) {
+            if node.guard.spend_once(&["first-enrolment", id, &epoch], amount, raised.evaluations)? {
+                return Ok(Ok(()));
+            }
+        }
+        if amount > member.quotas.evaluations_burst {
+            return Ok(Err(MAX_LIFE_SECONDS.unsigned_abs()));
+        }
+        let day = node.guard.spend_today(&["evaluations", id], amount, member.quotas.evaluations_per_day, now)?;
+        Ok(day.map_err(|spent| spent.retry_after))
+    };
+    if node.guard.seen(id, digest, request.issued + 2 * MAX_LIFE_SECONDS).map_err(NodeError::from)? {
+        return Ok(());
+    }
+    spend().map_err(NodeError::from)?.map_err(|retry_after| HolderError::Quota { retry_after })?;
+    node.guard.first_time(id, digest, request.issued + 2 * MAX_LIFE_SECONDS).map_err(NodeError::from)?;
+    Ok(())
+}

@@ -1,0 +1,361 @@
+//! Import of an extract: rows become residents' records, found by MAC(PESEL), so that no other machine is needed.
+//!
+//! One transaction per [`BATCH`] rows. A run that is cut off leaves whole rows; running it again completes it.
+
+use crate::bulk::{Progress, Report};
+use crate::events::{Event, Happened};
+use crate::extract::{Entry, Extract, ExtractError, FieldRule, FieldType, Mapping, MappingError, RejectsError, RejectsFile, Row};
+use crate::node::{Node, NodeError};
+use crate::records::{FileRecord, StoredRow, local_number_key};
+use crate::store::{StoreError, Table, Write};
+use keyring::random;
+use protocol::{Epoch, FieldId, FileId};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use zeroize::Zeroizing;
+
+const BATCH: usize = 1000;
+/// Key in `state` of the last run's number.
+const RUN: &[u8] = b"import-run";
+
+/// What to import, and how.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImportRequest {
+    /// The mapping file.
+    pub mapping: PathBuf,
+    /// The extract.
+    pub extract: PathBuf,
+    /// Where refused rows are listed; without, beside the extract's name in the data directory.
+    pub rejects: Option<PathBuf>,
+    /// What becomes of residents and rows that are not in the extract.
+    pub mode: ImportMode,
+    /// Read and check only; change nothing.
+    pub dry_run: bool,
+}
+
+/// What an extract is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ImportMode {
+    /// Residents in it have these rows and no others of this source; residents not in it stay.
+    Update,
+    /// The whole truth of this source: who is not in it is removed and unenrolled.
+    Full,
+    /// Additions only: rows join those that are there.
+    Delta,
+}
+
+/// What an import did.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImportSummary {
+    /// Rows read, without the header.
+    pub rows: u64,
+    /// Rows refused.
+    pub rejected: u64,
+    /// Refused rows by reason.
+    pub reasons: BTreeMap<String, u64>,
+    /// Different residents in the extract.
+    pub residents: u64,
+    /// Residents not known before.
+    pub new: u64,
+    /// Residents removed because they vanished.
+    pub removed: u64,
+    /// Residents on file now.
+    pub clients: u64,
+    /// Where refused rows are listed, if there are any.
+    pub rejects: Option<PathBuf>,
+}
+
+/// Why an import stopped. What was committed stays.
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+    /// The mapping file.
+    #[error(transparent)]
+    Mapping(#[from] MappingError),
+    /// The extract as a whole.
+    #[error(transparent)]
+    Extract(#[from] ExtractError),
+    /// The list of refused rows.
+    #[error(transparent)]
+    Rejects(#[from] RejectsError),
+    /// Store or log.
+    #[error(transparent)]
+    Node(#[from] NodeError),
+}
+
+impl ImportError {
+    /// Stable code, as the command line and its exit status use it.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            ImportError::Mapping(error) => error.code(),
+            ImportError::Extract(_) => "extract_refused",
+            ImportError::Rejects(_) => "rejects_unwritable",
+            ImportError::Node(error) => error.code(),
+        }
+    }
+}
+
+impl From<StoreError> for ImportError {
+    fn from(error: StoreError) -> Self {
+        ImportError::Node(error.into())
+    }
+}
+
+/// Imports an extract. Blocks.
+///
+/// # Errors
+/// [`ImportError`]; refused rows are not errors.
+pub fn import(node: &Node, request: &ImportRequest, report: Report<'_>) -> Result<ImportSummary, ImportError> {
+    let mapping = Mapping::load(&request.mapping, &|field| rule(node, field))?;
+    let extract = Extract::open(&request.extract, &mapping, today(node))?;
+    let mut run = Run::new(node, request, mapping.source())?;
+    if !request.dry_run {
+        let event = Event::new(Happened::ImportStarted, node.clock.now()).counting([("run", run.number)]);
+        let _recorded = node.log.append_blocking(&event).map_err(NodeError::from)?;
+    }
+    run.read(extract, report)?;
+    run.finish()
+}
+
+/// What the catalogue says of a field, for the mapping.
+fn rule(node: &Node, field: &FieldId) -> Option<FieldRule> {
+    let known = node.engine.field(field)?;
+    let value = match known.kind {
+        policies::FieldType::Text | policies::FieldType::Code => FieldType::Text,
+        policies::FieldType::Date => FieldType::Date,
+        policies::FieldType::Decimal => FieldType::Decimal,
+        policies::FieldType::Integer => FieldType::Integer,
+        policies::FieldType::Boolean => FieldType::Boolean,
+    };
+    Some(FieldRule { value, sealed: known.sealed })
+}
+
+/// The day it is in Poland, against which birth dates are judged; without time zone data UTC is at most hours off.
+pub(crate) fn today(node: &Node) -> jiff::civil::Date {
+    let now = jiff::Timestamp::from_second(node.clock.now().0).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+    jiff::tz::Offset::UTC.to_datetime(now).date()
+}
+
+/// One import under way.
+struct Run<'a> {
+    node: &'a Node,
+    request: &'a ImportRequest,
+    source: &'a str,
+    number: u64,
+    epochs: Vec<Epoch>,
+    batch: Vec<Row>,
+    rejects: Option<RejectsFile>,
+    summary: ImportSummary,
+}
+
+impl<'a> Run<'a> {
+    fn new(node: &'a Node, request: &'a ImportRequest, source: &'a str) -> Result<Self, ImportError> {
+        let number = if request.dry_run {
+            0
+        } else {
+            node.store.write(|w| {
+                let next = w.get::<u64>(Table::STATE, RUN)?.unwrap_or(0) + 1;
+                w.put(Table::STATE, RUN, &next)?;
+                Ok::<_, StoreError>(next)
+            })?
+        };
+        let held = node.held.load();
+        let epochs = held.as_ref().map(|h| h.manifest.epochs.iter().map(|e| e.epoch).collect()).unwrap_or_default();
+        let summary = ImportSummary::default();
+        Ok(Run { node, request, source, number, epochs, batch: Vec::with_capacity(BATCH), rejects: None, summary })
+    }
+
+    fn read(&mut self, mut extract: Extract, report: Report<'_>) -> Result<(), ImportError> {
+        let total = std::fs::metadata(&self.request.extract).map_or(0, |m| m.len());
+        while let Some(entry) = extract.next() {
+            self.summary.rows += 1;
+            match entry? {
+                Entry::Row(row) => self.batch.push(row),
+                Entry::Reject(reject) => {
+                    self.summary.rejected += 1;
+                    *self.summary.reasons.entry(reject.reason.code().to_owned()).or_default() += 1;
+                    let path = self.rejects_path();
+                    let file = match &mut self.rejects {
+                        Some(file) => file,
+                        None => self.rejects.insert(RejectsFile::create(&path)?),
+                    };
+                    file.write(&reject)?;
+                }
+            }
+            if self.batch.len() == BATCH {
+                self.commit()?;
+                report(Progress { done: extract.bytes_read(), total });
+            }
+        }
+        self.commit()?;
+        report(Progress { done: total, total });
+        Ok(())
+    }
+
+    fn rejects_path(&self) -> PathBuf {
+        self.request.rejects.clone().unwrap_or_else(|| {
+            let name = self.request.extract.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            self.node.config.data.join(format!("{name}.rejects.csv"))
+        })
+    }
+
+    /// Writes the rows read, durably.
+    fn commit(&mut self) -> Result<(), ImportError> {
+        let batch = std::mem::take(&mut self.batch);
+        let (node, source, number, mode) = (self.node, self.source, self.number, self.request.mode);
+        if self.request.dry_run || batch.is_empty() {
+            return Ok(());
+        }
+        let (mut residents, mut new) = (0, 0);
+        node.store.write(|write| {
+            for row in batch {
+                match file_row(node, write, row, source, number, mode)? {
+                    Filed::Again => {}
+                    Filed::Known => residents += 1,
+                    Filed::New => {
+                        residents += 1;
+                        new += 1;
+                    }
+                }
+            }
+            Ok::<_, StoreError>(())
+        })?;
+        self.summary.residents += residents;
+        self.summary.new += new;
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<ImportSummary, ImportError> {
+        if let Some(rejects) = self.rejects.take() {
+            rejects.finish()?;
+            self.summary.rejects = Some(self.rejects_path());
+        }
+        if !self.request.dry_run {
+            if self.request.mode == ImportMode::Full {
+                self.remove_vanished()?;
+            }
+            self.summary.clients = self.node.store.read()?.count(Table::FILES)?;
+            let ImportSummary { rows, rejected, residents, new, removed, clients, .. } = self.summary;
+            let event = Event::new(Happened::ImportFinished, self.node.clock.now()).counting([
+                ("run", self.number),
+                ("rows", rows),
+                ("rejected", rejected),
+                ("residents", residents),
+                ("new", new),
+                ("removed", removed),
+                ("clients", clients),
+            ]);
+            let _recorded = self.node.log.append_blocking(&event).map_err(NodeError::from)?;
+        }
+        Ok(self.summary)
+    }
+
+    /// Takes this source's rows from residents whom the run did not bring; who has none left is removed whole.
+    fn remove_vanished(&mut self) -> Result<(), ImportError> {
+        let mut after = Vec::new();
+        loop {
+            let page = self.node.store.read()?.keys_after(Table::FILES, &after, BATCH)?;
+            let Some(last) = page.last() else { return Ok(()) };
+            after.clone_from(last);
+            self.summary.removed += self.node.store.write(|write| {
+                let mut removed = 0;
+                for key in &page {
+                    removed += u64::from(self.remove_if_vanished(write, key)?);
+                }
+                Ok::<_, StoreError>(removed)
+            })?;
+        }
+    }
+
+    fn remove_if_vanished(&self, write: &Write<'_>, key: &[u8]) -> Result<bool, StoreError> {
+        let Some(mut record) = write.get::<FileRecord>(Table::FILES, key)? else { return Ok(false) };
+        let vanished = record.sources.get(self.source).is_some_and(|run| *run != self.number);
+        let (true, Ok(id)) = (vanished, <[u8; 16]>::try_from(key)) else { return Ok(false) };
+        record.sources.remove(self.source);
+        if record.sources.is_empty() {
+            write.remove_file(&self.node.store, FileId(id), &self.epochs)?;
+            return Ok(true);
+        }
+        forget_rows(self.node, write, FileId(id), &mut record, self.source)?;
+        write.put(Table::FILES, key, &record)?;
+        Ok(false)
+    }
+}
+
+/// What filing a row did to the count of residents.
+enum Filed {
+    New,
+    Known,
+    Again,
+}
+
+/// Sealed fields of a resident, by source.
+type SealedFields = BTreeMap<String, Vec<BTreeMap<FieldId, Value>>>;
+
+fn file_row(
+    node: &Node,
+    write: &Write<'_>,
+    row: Row,
+    source: &str,
+    run: u64,
+    mode: ImportMode,
+) -> Result<Filed, StoreError> {
+    let store = &node.store;
+    let link = store.pesel_link(row.pesel.as_str());
+    let known = write.get::<FileId>(Table::LINKS, &link)?;
+    let file = known.map_or_else(|| random().map(FileId), Ok)?;
+    let mut record = write.get(Table::FILES, file.as_bytes())?.unwrap_or_else(|| FileRecord {
+        pesel: Zeroizing::new(row.pesel.as_str().to_owned()),
+        sources: BTreeMap::new(),
+        rows: Vec::new(),
+    });
+    let mut sealed: SealedFields = write.get(Table::SEALED_FIELDS, file.as_bytes())?.unwrap_or_default();
+    let first = record.sources.insert(source.to_owned(), run) != Some(run);
+    if first && mode != ImportMode::Delta {
+        forget_rows(node, write, file, &mut record, source)?;
+        sealed.remove(source);
+    }
+    if let Some(number) = &row.local_number {
+        write.put(Table::LOCAL_NUMBERS, &local_number_key(store, number, file), &())?;
+    }
+    let stored = StoredRow { source: source.to_owned(), local_number: row.local_number.clone(), fields: row.fields.clone() };
+    if mode != ImportMode::Delta || !record.rows.contains(&stored) {
+        record.rows.push(stored);
+    }
+    if !row.sealed.is_empty() {
+        let rows = sealed.entry(source.to_owned()).or_default();
+        if !rows.contains(&row.sealed) {
+            rows.push(row.sealed.clone());
+        }
+    }
+    write.put(Table::LINKS, &link, &file)?;
+    write.put(Table::FILES, file.as_bytes(), &record)?;
+    write.put(Table::SEALED_FIELDS, file.as_bytes(), &sealed)?;
+    Ok(match (known, first) {
+        (None, _) => Filed::New,
+        (Some(_), true) => Filed::Known,
+        (Some(_), false) => Filed::Again,
+    })
+}
+
+/// Drops a source's rows and the client numbers only they carried.
+fn forget_rows(
+    node: &Node,
+    write: &Write<'_>,
+    file: FileId,
+    record: &mut FileRecord,
+    source: &str,
+) -> Result<(), StoreError> {
+    let (gone, kept): (Vec<_>, Vec<_>) = std::mem::take(&mut record.rows).into_iter().partition(|r| r.source == source);
+    record.rows = kept;
+    for number in gone.iter().filter_map(|row| row.local_number.as_ref()) {
+        if !record.rows.iter().any(|row| row.local_number.as_ref() == Some(number)) {
+            write.remove(Table::LOCAL_NUMBERS, &local_number_key(&node.store, number, file))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,176 @@
+//! The registry, as a node uses it: publish own entries, find who else knows a resident.
+
+use crate::manifests::Held;
+use crate::node::Node;
+use bytes::Bytes;
+use http::Method;
+use keyring::random;
+use protocol::encoding::Bytes as B64;
+use protocol::jws::{self, Envelope, JwsError};
+use protocol::manifest::KeyUse;
+use protocol::registry::{EntriesAnswer, EntriesRequest, LocateAnswer, LocateRequest, Located, PutEntry};
+use protocol::{Epoch, Index, MemberId, Purpose, Timestamp};
+use pseudonym::{ENTRY_BYTES, Entry, SealKey};
+use serde::de::DeserializeOwned;
+use std::collections::BTreeSet;
+use std::time::Duration;
+use transport::CallError;
+
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Why the registry gave nothing to use.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistryError {
+    /// It is out of reach.
+    #[error("the registry cannot be reached: {0}")]
+    Unreachable(#[source] CallError),
+    /// It refuses.
+    #[error("the registry refuses: {} ({})", .0.title, .0.code)]
+    Refused(Box<protocol::Problem>),
+    /// No address is known.
+    #[error("no address of the registry is known")]
+    NoAddress,
+    /// It answered something else.
+    #[error("the registry's answer is not of the expected shape")]
+    Malformed,
+    /// A request could not be signed.
+    #[error(transparent)]
+    Jws(#[from] JwsError),
+    /// The operating system refused.
+    #[error("the operating system refused: {0}")]
+    System(#[from] std::io::Error),
+}
+
+impl RegistryError {
+    /// Stable code, as the command line and its exit status use it.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            RegistryError::Unreachable(_) | RegistryError::NoAddress => "registry_unavailable",
+            RegistryError::Refused(_) => "registry_refused",
+            RegistryError::Malformed => "registry_malformed",
+            RegistryError::Jws(_) | RegistryError::System(_) => "system",
+        }
+    }
+}
+
+/// Publishes and removes entries in one batch.
+pub(crate) async fn write_entries(
+    node: &Node,
+    held: &Held,
+    epoch: Epoch,
+    audience: BTreeSet<MemberId>,
+    put: Vec<PutEntry>,
+    delete: Vec<Index>,
+) -> Result<EntriesAnswer, RegistryError> {
+    let request = EntriesRequest {
+        iss: node.config.member.clone(),
+        iat: node.clock.now(),
+        jti: B64(random::<16>()?.to_vec()),
+        manifest: held.reference(),
+        epoch,
+        audience,
+        put,
+        delete,
+    };
+    send(node, Method::PUT, "/v1/entries", &request).await
+}
+
+/// Asks which other members know these residents, in their order.
+pub(crate) async fn locate(
+    node: &Node,
+    held: &Held,
+    epoch: Epoch,
+    purpose: &Purpose,
+    tickets: bool,
+    indexes: Vec<Index>,
+) -> Result<Vec<Located>, RegistryError> {
+    let asked = indexes.len();
+    let request = LocateRequest {
+        iss: node.config.member.clone(),
+        iat: node.clock.now(),
+        jti: B64(random::<16>()?.to_vec()),
+        manifest: held.reference(),
+        epoch,
+        purpose: purpose.clone(),
+        tickets,
+        indexes,
+    };
+    let answer: LocateAnswer = send(node, Method::POST, "/v1/locate", &request).await?;
+    if answer.found.len() == asked { Ok(answer.found) } else { Err(RegistryError::Malformed) }
+}
+
+async fn send<T: Envelope, R: DeserializeOwned>(
+    node: &Node,
+    method: Method,
+    path: &str,
+    message: &T,
+) -> Result<R, RegistryError> {
+    let body = Bytes::from(jws::sign(&node.keys.message, message)?);
+    let mut last = RegistryError::NoAddress;
+    for url in node.registry_urls() {
+        let request = http::Request::builder()
+            .method(method.clone())
+            .uri(path)
+            .body(body.clone())
+            .map_err(|_| RegistryError::Malformed)?;
+        match node.client.call(&node.registry_id(), &url, request, DEADLINE).await {
+            Ok(answer) => return serde_json::from_slice(answer.body()).map_err(|_| RegistryError::Malformed),
+            Err(CallError::Problem(problem)) => return Err(RegistryError::Refused(problem)),
+            Err(error) => last = RegistryError::Unreachable(error),
+        }
+    }
+    Err(last)
+}
+
+/// Our own entry for a resident, sealed so that only who knows the resident's pseudonym can read it.
+pub(crate) fn seal_entry(
+    node: &Node,
+    epoch: Epoch,
+    index: Index,
+    seal: &SealKey,
+    (issued, expires): (Timestamp, Timestamp),
+) -> Option<PutEntry> {
+    let entry = Entry {
+        epoch: epoch.0,
+        index: index.0,
+        member: node.config.member.as_str().to_owned(),
+        issued: issued.0,
+        expires: expires.0,
+        purpose: ENROLMENT.to_owned(),
+        case_mac: [0; 32],
+    };
+    let plain = entry.encode(node.config.realm.as_str(), |message| node.keys.entry.sign(message)).ok()?;
+    let sealed = seal.seal(&plain, &mut rand_core::UnwrapErr(getrandom::SysRng));
+    Some(PutEntry { index, sealed: B64(sealed.to_vec()), expires })
+}
+
+/// The purpose under which clients are enrolled and shared clients counted.
+pub(crate) const ENROLMENT: &str = "record-management";
+
+/// The members whose sealed entries these are: each opens under `seal`, names this index and epoch, is live and signed.
+pub(crate) fn open_entries(
+    held: &Held,
+    epoch: Epoch,
+    index: &Index,
+    seal: &SealKey,
+    entries: &[B64],
+    now: Timestamp,
+) -> BTreeSet<MemberId> {
+    let realm = held.manifest.realm.as_str();
+    let open = |sealed: &B64| -> Option<MemberId> {
+        let plain: [u8; ENTRY_BYTES] = seal.open(&sealed.0).ok()?;
+        let signed_by = |member: &str, message: &[u8], signature: &[u8; 64]| {
+            let Ok(member) = member.parse::<MemberId>() else { return false };
+            held.manifest.keys_of(&member, KeyUse::Entry, now).any(|key| key.verifies(message, signature))
+        };
+        let entry = Entry::decode(&plain, realm, signed_by).ok()?;
+        let ours = entry.index == index.0 && entry.epoch == epoch.0 && now.0 <= entry.expires;
+        if ours { entry.member.parse().ok() } else { None }
+    };
+    let members: BTreeSet<MemberId> = entries.iter().filter_map(open).collect();
+    if members.len() < entries.len() {
+        tracing::warn!(unusable = entries.len() - members.len(), "the registry gave entries that do not verify");
+    }
+    members
+}

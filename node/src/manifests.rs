@@ -1,0 +1,205 @@
+//! The manifest this node goes by: kept, replaced only by a rightful successor, never by an older one.
+
+use crate::events::{Event, Happened, fingerprint};
+use crate::node::{Node, NodeError};
+use crate::store::Table;
+use bytes::Bytes;
+use protocol::manifest::{KeyEpoch, ManifestError, ManifestRef};
+use protocol::{Epoch, Manifest, MemberId, Reason, SignedManifest, SpiffeId, Timestamp};
+use pseudonym::PublicKey;
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use transport::CallError;
+
+/// Key in `state`.
+const STATE_KEY: &[u8] = b"manifest";
+/// The registry's member id, before a manifest names it.
+pub const REGISTRY: &str = "registry";
+/// Header in which the registry tells its time, seconds.
+pub const TIME_HEADER: &str = "ogniwo-time";
+const DEADLINE: Duration = Duration::from_secs(5);
+
+/// A manifest accepted, with what is computed from it once.
+pub(crate) struct Held {
+    pub(crate) manifest: Manifest,
+    pub(crate) signed: SignedManifest,
+    pub(crate) hash: [u8; 32],
+    keys: BTreeMap<Epoch, PublicKey>,
+}
+
+impl Held {
+    pub(crate) fn new(signed: SignedManifest, manifest: Manifest) -> Result<Self, ManifestError> {
+        let keys = manifest
+            .epochs
+            .iter()
+            .map(|epoch| Ok((epoch.epoch, public_key(epoch).ok_or(ManifestError::Inconsistent)?)))
+            .collect::<Result<_, ManifestError>>()?;
+        Ok(Held { hash: signed.hash(), keys, manifest, signed })
+    }
+
+    /// How messages cite it.
+    pub(crate) fn reference(&self) -> ManifestRef {
+        ManifestRef { version: self.manifest.version, hash: self.hash.as_slice().into() }
+    }
+
+    /// The epoch to use now, with its public key.
+    pub(crate) fn epoch(&self, now: Timestamp) -> Option<(&KeyEpoch, &PublicKey)> {
+        let epoch = self.manifest.current_epoch(now)?;
+        Some((epoch, self.keys.get(&epoch.epoch)?))
+    }
+}
+
+fn public_key(epoch: &KeyEpoch) -> Option<PublicKey> {
+    let shares = epoch
+        .holders
+        .iter()
+        .map(|holder| Some((holder.id, holder.public_share.0.as_slice().try_into().ok()?)))
+        .collect::<Option<_>>()?;
+    PublicKey::new(epoch.threshold, epoch.group_key.0.as_slice().try_into().ok()?, &shares).ok()
+}
+
+/// Why a manifest could not be obtained.
+#[derive(Debug, thiserror::Error)]
+pub enum RefreshError {
+    /// The registry does not answer.
+    #[error("the registry cannot be reached at {url}: {source}")]
+    Unreachable {
+        /// Where it was tried.
+        url: String,
+        /// Why.
+        source: CallError,
+    },
+    /// No address is known.
+    #[error("no address of the registry is known: set `registry` in the configuration")]
+    NoAddress,
+    /// No fingerprint pins the first manifest.
+    #[error("the first manifest is not pinned: set `manifest_fingerprint` to what the officers read out")]
+    NotPinned,
+    /// What it gave is refused.
+    #[error(transparent)]
+    Refused(#[from] ManifestError),
+    /// It could not be kept.
+    #[error(transparent)]
+    Node(#[from] NodeError),
+}
+
+impl RefreshError {
+    /// Stable code, as the command line and its exit status use it.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            RefreshError::Unreachable { .. } | RefreshError::NoAddress => "registry_unavailable",
+            RefreshError::NotPinned => "manifest_not_pinned",
+            RefreshError::Refused(_) => "manifest_refused",
+            RefreshError::Node(error) => error.code(),
+        }
+    }
+}
+
+impl Node {
+    /// The manifest to act on now.
+    pub(crate) fn manifest(&self) -> Result<std::sync::Arc<Held>, Reason> {
+        let held = self.held.load_full().ok_or(Reason::NodeClosed)?;
+        let now = self.now()?;
+        if now > held.manifest.expires { Err(Reason::ManifestExpired) } else { Ok(held) }
+    }
+
+    /// Reads back the manifest accepted before.
+    pub(crate) fn load_manifest(&self) -> Result<(), NodeError> {
+        let Some(signed) = self.store.read()?.get::<SignedManifest>(Table::STATE, STATE_KEY)? else { return Ok(()) };
+        let manifest = signed.accept_held().map_err(NodeError::Manifest)?;
+        self.held.store(Some(std::sync::Arc::new(Held::new(signed, manifest).map_err(NodeError::Manifest)?)));
+        Ok(())
+    }
+
+    /// Accepts `signed` if it is the pinned first one or a rightful successor; whether it is new.
+    ///
+    /// # Errors
+    /// [`RefreshError`].
+    pub async fn accept_manifest(&self, signed: SignedManifest) -> Result<bool, RefreshError> {
+        let _one_at_a_time = self.accepting.lock().await;
+        let manifest = match self.held.load_full() {
+            Some(held) if held.signed.manifest == signed.manifest => return Ok(false),
+            Some(held) => signed.accept_after(&held.signed)?,
+            None => signed.accept_first(&self.config.manifest_fingerprint.ok_or(RefreshError::NotPinned)?)?,
+        };
+        if manifest.realm != self.config.realm {
+            return Err(ManifestError::OtherRealm.into());
+        }
+        if manifest.library.0 != self.engine.library().digest() {
+            tracing::warn!("the manifest names another policy library than this program's: queries will be refused");
+        }
+        let held = Held::new(signed, manifest)?;
+        let mut event = Event::new(Happened::ManifestAccepted, self.clock.now());
+        event.detail = Some(fingerprint(&held.hash));
+        let _recorded = self.log.append(&event.counting([("version", held.manifest.version)])).await.map_err(NodeError::from)?;
+        self.store.write(|w| w.put(Table::STATE, STATE_KEY, &held.signed)).map_err(|e: crate::store::StoreError| NodeError::from(e))?;
+        self.held.store(Some(std::sync::Arc::new(held)));
+        Ok(true)
+    }
+
+    /// Asks the registry for its CRL and manifest; remembers whether it is away.
+    ///
+    /// # Errors
+    /// [`RefreshError`].
+    pub async fn refresh(&self) -> Result<bool, RefreshError> {
+        let outcome = self.fetch().await;
+        let away = matches!(outcome, Err(RefreshError::Unreachable { .. }));
+        self.registry_away.store(away, Ordering::Relaxed);
+        self.accept_manifest(outcome?).await
+    }
+
+    async fn fetch(&self) -> Result<SignedManifest, RefreshError> {
+        let mut last = RefreshError::NoAddress;
+        for url in self.registry_urls() {
+            match self.fetch_from(&url).await {
+                Ok(signed) => return Ok(signed),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    async fn fetch_from(&self, url: &str) -> Result<SignedManifest, RefreshError> {
+        let to = self.registry_id();
+        let unreachable = |source| RefreshError::Unreachable { url: url.to_owned(), source };
+        let crl = self.client.fetch_crl(&to, url, "/v1/crl", DEADLINE).await.map_err(unreachable)?;
+        self.take_crl(&crl);
+        let request = http::Request::get("/v1/manifest").body(Bytes::new()).map_err(|_| unreachable(CallError::BadUrl))?;
+        let answer = self.client.call(&to, url, request, DEADLINE).await.map_err(unreachable)?;
+        let told = answer.headers().get(TIME_HEADER).and_then(|t| t.to_str().ok()?.parse().ok()).map(Timestamp);
+        if let Some(theirs) = told {
+            self.compare_clock(theirs);
+        }
+        serde_json::from_slice(answer.body()).map_err(|_| ManifestError::Malformed.into())
+    }
+
+    /// Takes the registry's CRL; an older one is not taken and not an error.
+    fn take_crl(&self, pem: &str) {
+        match self.trust.update_crl(pem) {
+            Ok(true) => {
+                if let Err(error) = keyring::write_atomically(&self.config.peers.crl, pem.as_bytes()) {
+                    tracing::error!(%error, "the new CRL could not be kept");
+                }
+            }
+            Ok(false) => {}
+            Err(error) => tracing::warn!(code = error.code(), "the registry's CRL is not taken"),
+        }
+    }
+
+    /// Where the registry is, the manifest's word before the configuration's.
+    pub(crate) fn registry_urls(&self) -> Vec<String> {
+        let held = self.held.load();
+        let listed = held.as_ref().and_then(|h| h.manifest.registry()).map(|r| r.endpoints.clone()).unwrap_or_default();
+        listed.into_iter().chain(self.config.registry.clone()).collect()
+    }
+
+    /// Who the registry is.
+    pub(crate) fn registry_id(&self) -> SpiffeId {
+        let held = self.held.load();
+        let named = held.as_ref().and_then(|h| h.manifest.registry()).map(|r| r.id.clone());
+        let id = named.or_else(|| REGISTRY.parse::<MemberId>().ok()).unwrap_or_else(|| self.config.member.clone());
+        SpiffeId::new(self.config.realm.clone(), id)
+    }
+}

@@ -1,0 +1,373 @@
+//! One institution's node: everything it holds open, built once and shared by every route and task.
+
+use crate::config::{Config, ConfigError, LocalConfig};
+use crate::dkg::Inbox;
+use crate::events::{Event, Happened, Replay};
+use crate::guard::{Guard, GuardError};
+use crate::holder::Shares;
+use crate::manifests::Held;
+use crate::status::Followed;
+use crate::store::{Store, StoreError};
+use crate::tokens::{Tokens, TokensError};
+use arc_swap::ArcSwapOption;
+use audit::{AppendError, Log};
+use keyring::{KeyRing, MacKey, RingError, Sealer, StorageKey, StorageKeyError};
+use policies::Engine;
+use protocol::manifest::{KeyUse, ManifestError, MemberKey};
+use protocol::time::MAX_SKEW_SECONDS;
+use protocol::{Reason, SpiffeId, Timestamp};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use transport::{Client, Clock, IdentityError, IdentityStore, Trust, TrustError};
+use zeroize::Zeroizing;
+
+/// Why a node does not open or cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// No storage key.
+    #[error(transparent)]
+    StorageKey(#[from] StorageKeyError),
+    /// The signing keys.
+    #[error(transparent)]
+    KeyRing(#[from] RingError),
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Replay guard and meters.
+    #[error(transparent)]
+    Guard(#[from] GuardError),
+    /// The log is damaged or in use.
+    #[error("the log cannot be used: {0}")]
+    Log(#[from] audit::Fault),
+    /// An entry could not be written.
+    #[error(transparent)]
+    Append(#[from] AppendError),
+    /// The certificate.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The certificate is another member's.
+    #[error("the certificate is {found}'s, not {expected}'s: have the right one signed")]
+    WrongCertificate {
+        /// Who we are.
+        expected: SpiffeId,
+        /// Who it names.
+        found: SpiffeId,
+    },
+    /// Root or CRL.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    /// The manifest kept is not acceptable.
+    #[error("the manifest is refused: {0}")]
+    Manifest(#[from] ManifestError),
+    /// The policy library or the institution's own policies.
+    #[error("the policies are refused: {0}")]
+    Policies(String),
+    /// The identity provider's keys.
+    #[error(transparent)]
+    Tokens(#[from] TokensError),
+    /// A file or socket.
+    #[error("{what} {}: {source}", path.display())]
+    File {
+        /// What was tried.
+        what: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// The clock is not to be believed.
+    #[error("the clock shows a time before the last log entry: correct it (NTP) and start again")]
+    Clock,
+    /// Randomness, threads.
+    #[error("the operating system refused: {0}")]
+    System(#[from] io::Error),
+}
+
+impl NodeError {
+    /// Stable code, as the command line and its exit status use it.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            NodeError::Config(_) => "config",
+            NodeError::StorageKey(_) => "storage_key",
+            NodeError::KeyRing(RingError::WrongKey(_)) => "wrong_key",
+            NodeError::KeyRing(RingError::Io { .. }) => "key_ring",
+            NodeError::Store(StoreError::InUse) => "in_use",
+            NodeError::Store(_) | NodeError::Guard(_) => "store_failed",
+            NodeError::Log(_) | NodeError::Append(_) => "log_unavailable",
+            NodeError::Identity(_) | NodeError::WrongCertificate { .. } | NodeError::Trust(_) => "certificate",
+            NodeError::Manifest(_) => "manifest_refused",
+            NodeError::Policies(_) => "policies",
+            NodeError::Tokens(_) => "tokens",
+            NodeError::File { .. } => "file",
+            NodeError::Clock => "clock_wrong",
+            NodeError::System(_) => "system",
+        }
+    }
+}
+
+/// Keys for pseudonymous names in messages and logs.
+pub(crate) struct Macs {
+    /// Case references.
+    pub(crate) case: MacKey,
+    /// Staff ids.
+    pub(crate) staff: MacKey,
+}
+
+/// An institution's node.
+pub struct Node {
+    pub(crate) config: Config,
+    pub(crate) clock: Clock,
+    pub(crate) keys: KeyRing,
+    pub(crate) macs: Macs,
+    pub(crate) sealer: Sealer,
+    pub(crate) store: Store,
+    pub(crate) guard: Guard,
+    pub(crate) log: Log,
+    pub(crate) trust: Arc<Trust>,
+    pub(crate) identity: Arc<IdentityStore>,
+    pub(crate) client: Client,
+    pub(crate) engine: Engine,
+    pub(crate) tokens: Option<Tokens>,
+    pub(crate) held: ArcSwapOption<Held>,
+    pub(crate) accepting: tokio::sync::Mutex<()>,
+    /// One import, enrolment or shared-client run at a time.
+    pub(crate) bulk: tokio::sync::Mutex<()>,
+    pub(crate) shares: Shares,
+    pub(crate) dkg: Inbox,
+    pub(crate) registry_away: AtomicBool,
+    pub(crate) followed: Followed,
+    pub(crate) delivering: tokio::sync::Mutex<()>,
+    /// Requests issued before this are refused: the guard may have forgotten them.
+    pub(crate) started: Timestamp,
+    floor: AtomicI64,
+    clock_ahead: AtomicBool,
+}
+
+/// What a new node gives its founders: keys for the manifest and a request for a certificate.
+#[derive(Debug)]
+pub struct Birth {
+    /// Public keys by use.
+    pub keys: Vec<MemberKey>,
+    /// PKCS#10, PEM; the private key stays.
+    pub csr: String,
+}
+
+/// Signing keys are renewed with the manifest; they are valid this long.
+const KEY_VALIDITY_SECONDS: i64 = 2 * 365 * 24 * 60 * 60;
+/// How far back the log is read into the replay guard at start.
+const REPLAY_WINDOW_SECONDS: i64 = 4 * protocol::query::MAX_LIFE_SECONDS;
+
+impl Node {
+    /// Makes the data directory, the signing keys and the TLS key with its certificate request. Overwrites nothing.
+    ///
+    /// # Errors
+    /// [`NodeError`], also if any of these exists already.
+    pub fn init(
+        config: &Config,
+        passphrase: impl FnOnce() -> io::Result<Zeroizing<String>>,
+        now: Timestamp,
+    ) -> Result<Birth, NodeError> {
+        create_dir(&config.data)?;
+        let storage = StorageKey::obtain(&config.storage_key, passphrase)?;
+        let ring = KeyRing::create(&ring_path(config), &storage)?;
+        let spiffe = SpiffeId::new(config.realm.clone(), config.member.clone());
+        let (key, csr) = transport::new_key_and_csr(&spiffe)?;
+        if let Some(parent) = config.peers.key.parent() {
+            create_dir(parent)?;
+        }
+        keyring::create_private(&config.peers.key, key.as_bytes()).map_err(file("cannot create", &config.peers.key))?;
+        Ok(Birth { keys: public_keys(&ring, now), csr })
+    }
+
+    /// Opens the node: keys, store, guard, log, certificate, policies, the manifest accepted before.
+    ///
+    /// # Errors
+    /// [`NodeError`], each naming what is wrong; nothing is changed by a failed attempt.
+    pub fn open(
+        config: Config,
+        clock: Clock,
+        passphrase: impl FnOnce() -> io::Result<Zeroizing<String>>,
+    ) -> Result<Arc<Self>, NodeError> {
+        let storage = StorageKey::obtain(&config.storage_key, passphrase)?;
+        let keys = KeyRing::open(&ring_path(&config), &storage)?;
+        let store = Store::open(&config.data.join("node.redb"), &storage)?;
+        let guard = Guard::open(&config.data.join("guard"), storage.mac("guard"))?;
+        let log = open_log(&config, &keys, &storage, &clock)?;
+        let identity = Arc::new(IdentityStore::load(&config.peers.certificate, &config.peers.key)?);
+        let expected = SpiffeId::new(config.realm.clone(), config.member.clone());
+        let found = identity.current().spiffe().clone();
+        if found != expected {
+            return Err(NodeError::WrongCertificate { expected, found });
+        }
+        let trust = Arc::new(load_trust(&config, &clock)?);
+        let client = Client::new(identity.clone(), trust.clone(), clock.clone());
+        let sealer = storage.sealer("shares").map_err(|_| StoreError::Sealed("shares"))?;
+        let tokens = config.local.as_ref().map(|local: &LocalConfig| Tokens::load(&local.tokens)).transpose()?;
+        let shares = Shares::load(&config.data, &sealer)?;
+        let engine = load_engine(&config)?;
+        let node = Node {
+            macs: Macs { case: storage.mac("case"), staff: storage.mac("staff") },
+            started: clock.now(),
+            floor: AtomicI64::new(i64::MIN),
+            config,
+            clock,
+            keys,
+            sealer,
+            store,
+            guard,
+            log,
+            trust,
+            identity,
+            client,
+            engine,
+            tokens,
+            held: ArcSwapOption::empty(),
+            accepting: tokio::sync::Mutex::new(()),
+            bulk: tokio::sync::Mutex::new(()),
+            shares,
+            dkg: Inbox::default(),
+            registry_away: AtomicBool::new(false),
+            followed: Followed::default(),
+            delivering: tokio::sync::Mutex::new(()),
+            clock_ahead: AtomicBool::new(false),
+        };
+        node.load_manifest()?;
+        node.read_back()?;
+        let _recorded = node.log.append_blocking(&Event::new(Happened::NodeStarted, node.clock.now()))?;
+        Ok(Arc::new(node))
+    }
+
+    /// The configuration it was opened with.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Public keys for the manifest.
+    #[must_use]
+    pub fn public_keys(&self) -> Vec<MemberKey> {
+        public_keys(&self.keys, self.started)
+    }
+
+    /// The time, unless it is not to be believed.
+    pub(crate) fn now(&self) -> Result<Timestamp, Reason> {
+        let now = self.clock.now();
+        let issued = self.held.load().as_ref().map_or(i64::MIN, |held| held.manifest.issued.0);
+        let floor = self.floor.fetch_max(now.0, Ordering::Relaxed).max(issued);
+        let behind = now.0.saturating_add(MAX_SKEW_SECONDS) < floor;
+        if behind || self.clock_ahead.load(Ordering::Relaxed) { Err(Reason::ClockWrong) } else { Ok(now) }
+    }
+
+    /// Closes the node while our clock and the registry's differ by more than clocks may.
+    pub(crate) fn compare_clock(&self, theirs: Timestamp) {
+        let differs = (self.clock.now() - theirs).abs() > 2 * MAX_SKEW_SECONDS;
+        if self.clock_ahead.swap(differs, Ordering::Relaxed) != differs {
+            if differs {
+                tracing::error!("this clock and the registry's differ: no answers until they agree");
+            } else {
+                tracing::info!("this clock and the registry's agree again");
+            }
+        }
+    }
+
+    /// Whether the node may answer, or why not.
+    ///
+    /// # Errors
+    /// The reason it is closed.
+    pub fn ready(&self) -> Result<(), Reason> {
+        self.log.health().map_err(|_| Reason::LogUnavailable)?;
+        self.manifest().map(drop)
+    }
+
+    /// Takes from the log what a restart must not forget: the time floor and the newest requests.
+    fn read_back(&self) -> Result<(), NodeError> {
+        let size = self.log.size();
+        let Some(last) = size.checked_sub(1) else { return Ok(()) };
+        let time = |index| -> Result<Option<i64>, NodeError> {
+            let entry = self.log.read(index)?;
+            Ok(entry.and_then(|e| e.payload).and_then(|p| p.get("time").and_then(serde_json::Value::as_i64)))
+        };
+        let floor = time(last)?.unwrap_or(i64::MIN);
+        if self.started.0.saturating_add(MAX_SKEW_SECONDS) < floor {
+            return Err(NodeError::Clock);
+        }
+        self.floor.fetch_max(floor, Ordering::Relaxed);
+        let recent = self.started.0 - REPLAY_WINDOW_SECONDS;
+        for entry in self.log.iter(size.saturating_sub(100_000)) {
+            let Some(payload) = entry?.payload else { continue };
+            let stale = payload.get("time").and_then(serde_json::Value::as_i64).is_none_or(|t| t < recent);
+            let Some(replay) = payload.get("replay").filter(|_| !stale) else { continue };
+            let asker = payload.get("asker").and_then(serde_json::Value::as_str).unwrap_or_default();
+            if let Ok(Replay { jti, until }) = serde_json::from_value(replay.clone()) {
+                self.guard.first_time(asker, &jti.0, until)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn ring_path(config: &Config) -> PathBuf {
+    config.data.join("keys.sealed")
+}
+
+fn open_log(config: &Config, keys: &KeyRing, storage: &StorageKey, clock: &Clock) -> Result<Log, NodeError> {
+    let now = clock.clone();
+    Ok(Log::open(audit::Config {
+        dir: &config.data.join("log"),
+        origin: &format!("{}/{}", config.realm, config.member),
+        signing_key: keys.log.seed(),
+        payload_key: &storage.derive("log"),
+        now: Box::new(move || now.now().0),
+    })?)
+}
+
+fn load_trust(config: &Config, clock: &Clock) -> Result<Trust, NodeError> {
+    let read = |path: &Path| std::fs::read_to_string(path).map_err(file("cannot read", path));
+    let crl = config.peers.crl.exists().then(|| read(&config.peers.crl)).transpose()?;
+    Ok(Trust::load(&read(&config.peers.root)?, crl.as_deref(), config.realm.clone(), clock.clone())?)
+}
+
+fn load_engine(config: &Config) -> Result<Engine, NodeError> {
+    let library = policies::Library::builtin().map_err(|e| NodeError::Policies(e.to_string()))?;
+    let mut local = Vec::new();
+    if let Some(directory) = &config.policies {
+        for entry in std::fs::read_dir(directory).map_err(file("cannot list", directory))? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|e| e == "cedar") {
+                let text = std::fs::read_to_string(&path).map_err(file("cannot read", &path))?;
+                local.push((path.display().to_string(), text));
+            }
+        }
+    }
+    local.sort();
+    Engine::new(library, &local).map_err(|e| NodeError::Policies(e.to_string()))
+}
+
+fn public_keys(ring: &KeyRing, now: Timestamp) -> Vec<MemberKey> {
+    [KeyUse::Message, KeyUse::Entry, KeyUse::Log, KeyUse::Cosign]
+        .into_iter()
+        .map(|usage| MemberKey {
+            usage,
+            key: ring.key(usage).public(),
+            valid_from: now + -MAX_SKEW_SECONDS,
+            valid_to: now + KEY_VALIDITY_SECONDS,
+            revoked_at: None,
+        })
+        .collect()
+}
+
+pub(crate) fn file(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> NodeError {
+    let path = path.to_owned();
+    move |source| NodeError::File { what, path, source }
+}
+
+fn create_dir(path: &Path) -> Result<(), NodeError> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(file("cannot create", path))
+}

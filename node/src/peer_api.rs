@@ -1,0 +1,108 @@
+//! What other members may call, over mutual TLS.
+
+use crate::node::Node;
+use crate::{dkg, grants, holder, query};
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use protocol::evaluation::MEDIA_TYPE;
+use protocol::{MemberId, Problem, Reason};
+use std::sync::Arc;
+use transport::{Peer, ProblemResponse};
+
+type Answer<T> = Result<T, ProblemResponse>;
+
+/// Routes for members.
+pub(crate) fn router(node: Arc<Node>) -> Router {
+    Router::new()
+        .route("/v1/query", post(answer))
+        .route("/v1/evaluate", post(evaluate))
+        .route("/v1/dkg", post(ceremony))
+        .route("/v1/grants", post(grant))
+        .route("/v1/withdrawals", post(withdrawal))
+        .route("/v1/status", get(status).post(pushed_status))
+        .with_state(node)
+}
+
+/// Runs detached from the connection, so that a caller hanging up cannot stop between reading and recording.
+async fn detached<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> Answer<T> {
+    tokio::spawn(work).await.map_err(|_| Problem::new(500, "internal", "The node failed; see its trace").into())
+}
+
+async fn answer(State(node): State<Arc<Node>>, Peer(peer): Peer, body: String) -> Answer<Response> {
+    let answer = detached(async move { query::answer(node, peer, body).await }).await?;
+    match answer {
+        Ok(message) => Ok(Json(message).into_response()),
+        Err(error) => {
+            tracing::error!(%error, "a query was not answered");
+            Err(error.problem().into())
+        }
+    }
+}
+
+async fn evaluate(State(node): State<Arc<Node>>, Peer(peer): Peer, body: Bytes) -> Answer<Response> {
+    let asker = peer.spiffe.member().clone();
+    let done = detached(async move { holder::evaluate(&node, &asker, &body).await }).await?;
+    let bytes = done.map_err(|error| {
+        tracing::warn!(%error, asker = %peer.spiffe.member(), "an evaluation was refused");
+        error.problem()
+    })?;
+    Ok(([("content-type", MEDIA_TYPE)], bytes).into_response())
+}
+
+async fn ceremony(State(node): State<Arc<Node>>, Peer(peer): Peer, body: String) -> Answer<StatusCode> {
+    match dkg::receive(&node, peer.spiffe.member(), &body) {
+        Ok(true) => Ok(StatusCode::NO_CONTENT),
+        Ok(false) => Err(Problem::new(409, "ceremony_refused", "Not a step of a ceremony expected here").into()),
+        Err(reason) => Err(closed(reason)),
+    }
+}
+
+async fn grant(State(node): State<Arc<Node>>, Peer(peer): Peer, body: String) -> Answer<StatusCode> {
+    taken(detached(async move { grants::take_grant(&node, member(&peer), &body).await }).await?)
+}
+
+async fn withdrawal(State(node): State<Arc<Node>>, Peer(peer): Peer, body: String) -> Answer<StatusCode> {
+    taken(detached(async move { grants::take_withdrawal(&node, member(&peer), &body).await }).await?)
+}
+
+fn member(peer: &transport::PeerIdentity) -> &MemberId {
+    peer.spiffe.member()
+}
+
+fn taken(done: Result<(), grants::GrantError>) -> Answer<StatusCode> {
+    match done {
+        Ok(()) => Ok(StatusCode::NO_CONTENT),
+        Err(error) => {
+            tracing::warn!(%error, "a grant or withdrawal is not taken");
+            Err(error.problem().into())
+        }
+    }
+}
+
+async fn status(State(node): State<Arc<Node>>, Peer(peer): Peer) -> Answer<Response> {
+    let held = node.manifest().map_err(closed)?;
+    if held.manifest.member(member(&peer)).is_none() {
+        return Err(Problem::new(403, "peer_unknown", "Not an active member").into());
+    }
+    let list = node.own_status().map_err(|error| {
+        tracing::error!(%error, "the status list cannot be signed");
+        Problem::new(503, "store_failed", "The status list cannot be read")
+    })?;
+    Ok(list.into_response())
+}
+
+async fn pushed_status(State(node): State<Arc<Node>>, Peer(peer): Peer, body: String) -> Answer<StatusCode> {
+    match node.take_status(&body, member(&peer)) {
+        Ok(_) => Ok(StatusCode::NO_CONTENT),
+        Err(reason) => Err(closed(reason)),
+    }
+}
+
+fn closed(reason: Reason) -> ProblemResponse {
+    let status = if reason.told() == protocol::Told::Closed { 503 } else { 403 };
+    Problem::new(status, reason.code(), reason.next_step()).into()
+}

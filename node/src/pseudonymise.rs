@@ -1,0 +1,205 @@
+//! Identifiers in, pseudonyms out: asks t key holders, verifies each proof, asks another when one fails.
+
+use crate::events::{Event, Happened};
+use crate::holder::{self, HolderError};
+use crate::manifests::Held;
+use crate::node::Node;
+use bytes::Bytes;
+use futures_util::future::join_all;
+use keyring::random;
+use protocol::evaluation::{EvaluationAnswer, EvaluationPurpose, EvaluationRequest, MEDIA_TYPE};
+use protocol::manifest::{KeyEpoch, KeyHolder, KeyUse};
+use protocol::{Reason, Timestamp};
+use pseudonym::{Answer, BlindError, Blinded, CombineError, Input, Output, Verified};
+use rand_core::UnwrapErr;
+use std::sync::Arc;
+use std::time::Duration;
+use transport::CallError;
+
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// Why there are no pseudonyms. Never names a resident.
+#[derive(Debug, thiserror::Error)]
+pub enum PseudonymError {
+    /// The node is closed.
+    #[error("the node is closed: {}", .0.code())]
+    Closed(Reason),
+    /// No key epoch is in use.
+    #[error("the manifest has no pseudonym key in use: the key holders have not finished their ceremony")]
+    NoEpoch,
+    /// Fewer than t holders answered rightly.
+    #[error("{answered} of {needed} key holders needed answered; last: {last}")]
+    TooFewHolders {
+        /// How many did.
+        answered: usize,
+        /// How many are needed.
+        needed: usize,
+        /// The last failure, by holder.
+        last: String,
+    },
+    /// A holder says our quota is used up.
+    #[error("the quota of evaluations is used up; try again in {retry_after_seconds} s or have it raised")]
+    Quota {
+        /// Seconds to wait.
+        retry_after_seconds: u64,
+    },
+    /// Blinding or combining failed.
+    #[error("the identifiers cannot be evaluated: {0}")]
+    Inputs(#[from] BlindError),
+    /// The verified answers do not combine.
+    #[error("the key holders' answers do not combine: {0}")]
+    Combine(#[from] CombineError),
+    /// The operating system refused.
+    #[error("the operating system refused: {0}")]
+    System(#[from] std::io::Error),
+}
+
+impl PseudonymError {
+    /// Stable code, as the command line and its exit status use it.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            PseudonymError::Closed(reason) => reason.code(),
+            PseudonymError::NoEpoch => "no_key_epoch",
+            PseudonymError::TooFewHolders { .. } => "key_holders_unavailable",
+            PseudonymError::Quota { .. } => "quota_exceeded",
+            PseudonymError::Inputs(_) | PseudonymError::Combine(_) => "evaluation_failed",
+            PseudonymError::System(_) => "system",
+        }
+    }
+}
+
+/// Why one holder gave no verified answer.
+#[derive(Debug, thiserror::Error)]
+enum HolderFailure {
+    #[error("{0}")]
+    Call(#[from] CallError),
+    #[error("{0}")]
+    Own(#[from] HolderError),
+    #[error("the answer is not signed or not of the expected layout")]
+    Message,
+    #[error("{0}")]
+    Proof(#[from] CombineError),
+    #[error("{0}")]
+    System(#[from] std::io::Error),
+}
+
+/// The pseudonyms of `inputs`, in their order, under the epoch in use.
+pub(crate) async fn outputs(
+    node: &Arc<Node>,
+    held: &Held,
+    inputs: Vec<Input>,
+    purpose: EvaluationPurpose,
+) -> Result<Vec<Output>, PseudonymError> {
+    let now = node.now().map_err(PseudonymError::Closed)?;
+    let (epoch, key) = held.epoch(now).ok_or(PseudonymError::NoEpoch)?;
+    let blind = { let key = key.clone(); move || Blinded::new(&key, inputs, &mut UnwrapErr(getrandom::SysRng)) };
+    let blinded = Arc::new(blocking(blind).await??);
+    let needed = usize::from(epoch.threshold);
+    let mut candidates = order(node, epoch);
+    let mut verified: Vec<Verified> = Vec::new();
+    let mut last = "nobody was asked".to_owned();
+    while verified.len() < needed {
+        let missing = needed - verified.len();
+        if candidates.len() < missing {
+            return Err(PseudonymError::TooFewHolders { answered: verified.len(), needed, last });
+        }
+        let asked: Vec<&KeyHolder> = candidates.drain(..missing).collect();
+        let mut quorum: Vec<u16> = verified.iter().map(Verified::holder).chain(asked.iter().map(|h| h.id)).collect();
+        quorum.sort_unstable();
+        let asking = asked.iter().map(|holder| ask(node, held, epoch, holder, &quorum, &blinded, purpose));
+        for (holder, outcome) in asked.iter().zip(join_all(asking).await) {
+            match outcome {
+                Ok(answer) => verified.push(answer),
+                Err(HolderFailure::Call(CallError::Problem(p))) if p.status == 429 => {
+                    return Err(PseudonymError::Quota { retry_after_seconds: p.retry_after.unwrap_or(60) });
+                }
+                Err(HolderFailure::Own(HolderError::Quota { retry_after })) => {
+                    return Err(PseudonymError::Quota { retry_after_seconds: retry_after });
+                }
+                Err(failure) => {
+                    last = format!("{}: {failure}", holder.member);
+                    report(node, holder, &failure, now).await;
+                }
+            }
+        }
+    }
+    let mut quorum: Vec<u16> = verified.iter().map(Verified::holder).collect();
+    quorum.sort_unstable();
+    Ok(blocking(move || blinded.finish(&quorum, &verified)).await??)
+}
+
+/// Whom to ask first: ourselves, if we hold a share, then the others from a place that differs by member.
+fn order<'a>(node: &Node, epoch: &'a KeyEpoch) -> Vec<&'a KeyHolder> {
+    let me = &node.config.member;
+    let after = epoch.holders.iter().position(|h| &h.member > me).unwrap_or(0);
+    let (mut own, others): (Vec<_>, Vec<_>) =
+        epoch.holders.iter().cycle().skip(after).take(epoch.holders.len()).partition(|h| &h.member == me);
+    own.extend(others);
+    own
+}
+
+async fn ask(
+    node: &Arc<Node>,
+    held: &Held,
+    epoch: &KeyEpoch,
+    holder: &KeyHolder,
+    quorum: &[u16],
+    blinded: &Arc<Blinded>,
+    purpose: EvaluationPurpose,
+) -> Result<Verified, HolderFailure> {
+    let manifest = &held.manifest;
+    let issued = node.clock.now();
+    let request = EvaluationRequest {
+        epoch: epoch.epoch,
+        generation: epoch.generation,
+        purpose,
+        issued,
+        quorum: quorum.to_vec(),
+        request_id: random()?,
+        elements: blinded.elements().to_vec(),
+    };
+    let body = request.to_bytes(&manifest.realm, &node.config.member, &holder.member, &node.keys.entry);
+    let answer = if holder.member == node.config.member {
+        holder::evaluate(node, &node.config.member, &body).await?
+    } else {
+        call(node, held, holder, body.clone()).await?
+    };
+    let keys = manifest.keys_of(&holder.member, KeyUse::Entry, issued);
+    let answer = EvaluationAnswer::from_bytes(&answer, &body, keys).map_err(|_| HolderFailure::Message)?;
+    if answer.request_id != request.request_id || answer.epoch != epoch.epoch {
+        return Err(HolderFailure::Message);
+    }
+    let (quorum, id, blinded) = (quorum.to_vec(), holder.id, blinded.clone());
+    let answer = Answer { elements: answer.elements, proof: answer.proof };
+    Ok(blocking(move || blinded.verify_answer(&quorum, id, &answer)).await??)
+}
+
+async fn call(node: &Node, held: &Held, holder: &KeyHolder, body: Vec<u8>) -> Result<Vec<u8>, CallError> {
+    let member = held.manifest.member(&holder.member);
+    let url = member.and_then(|m| m.endpoints.first()).ok_or(CallError::BadUrl)?;
+    let request = http::Request::post("/v1/evaluate")
+        .header(http::header::CONTENT_TYPE, MEDIA_TYPE)
+        .body(Bytes::from(body))
+        .map_err(|_| CallError::BadUrl)?;
+    let answer = node.client.call(&held.manifest.spiffe(&holder.member), url, request, DEADLINE).await?;
+    Ok(answer.into_body().to_vec())
+}
+
+/// A wrong answer goes into the log; an absent one only into the operators' trace.
+async fn report(node: &Node, holder: &KeyHolder, failure: &HolderFailure, now: Timestamp) {
+    tracing::warn!(holder = %holder.member, %failure, "a key holder gave no usable answer; asking another");
+    if matches!(failure, HolderFailure::Proof(_) | HolderFailure::Message) {
+        let mut event = Event::new(Happened::KeyHolderFault, now);
+        event.holder = Some(holder.member.clone());
+        event.detail = Some(failure.to_string());
+        if let Err(error) = node.log.append(&event).await {
+            tracing::error!(%error, "a key holder's fault could not be recorded");
+        }
+    }
+}
+
+/// Runs arithmetic off the network threads.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> std::io::Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(std::io::Error::other)
+}

@@ -1,0 +1,147 @@
+//! A resident's record, and the two ways in: by what the institution itself calls the resident, and — only with a
+//! [`Permit`] — by what a peer may have of it.
+
+use crate::store::{Read, Store, StoreError, Table, Write};
+use policies::Permit;
+use protocol::{Epoch, FieldId, FileId, Index, SubjectId, Timestamp};
+use pseudonym::Pesel;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use zeroize::Zeroizing;
+
+/// What the institution keeps of one resident.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct FileRecord {
+    /// The PESEL, for evaluating under the next epoch; leaves the node in no form.
+    pub(crate) pesel: Zeroizing<String>,
+    /// Which run last brought rows of a source.
+    pub(crate) sources: BTreeMap<String, u64>,
+    /// Rows of all sources, in the order of import.
+    pub(crate) rows: Vec<StoredRow>,
+}
+
+/// One imported row.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct StoredRow {
+    pub(crate) source: String,
+    pub(crate) local_number: Option<String>,
+    pub(crate) fields: BTreeMap<FieldId, Value>,
+}
+
+/// A client's derived names under one epoch (design §3), and what of them is published.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Names {
+    pub(crate) index: Index,
+    pub(crate) seal: Zeroizing<[u8; 32]>,
+    pub(crate) subject: SubjectId,
+    pub(crate) published: Option<Published>,
+}
+
+/// What the registry holds of a client.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Published {
+    pub(crate) expires: Timestamp,
+    /// Digest of the audience it was published for.
+    pub(crate) audience: [u8; 32],
+}
+
+/// Key of `names` and `leaving`.
+pub(crate) fn names_key(epoch: Epoch, file: FileId) -> Vec<u8> {
+    [epoch.0.to_be_bytes().as_slice(), file.as_bytes()].concat()
+}
+
+impl Store {
+    /// Key in `links` of a PESEL.
+    pub(crate) fn pesel_link(&self, pesel: &str) -> [u8; 32] {
+        self.link("pesel", pesel.as_bytes())
+    }
+
+    /// Key in `links` of the name by which others mean a resident to us.
+    pub(crate) fn subject_link(&self, epoch: Epoch, subject: &SubjectId) -> [u8; 32] {
+        self.link("subject", &[epoch.0.to_be_bytes().as_slice(), subject.as_bytes()].concat())
+    }
+
+    /// Prefix in `local_numbers` of a client number.
+    pub(crate) fn local_number_link(&self, number: &str) -> [u8; 32] {
+        self.link("local", number.as_bytes())
+    }
+}
+
+impl Read<'_> {
+    /// The file of a PESEL.
+    pub(crate) fn file_of_pesel(&self, store: &Store, pesel: &Pesel) -> Result<Option<FileId>, StoreError> {
+        self.get(Table::LINKS, &store.pesel_link(pesel.as_str()))
+    }
+
+    /// The file meant by `subject`.
+    pub(crate) fn file_of_subject(
+        &self,
+        store: &Store,
+        epoch: Epoch,
+        subject: &SubjectId,
+    ) -> Result<Option<FileId>, StoreError> {
+        self.get(Table::LINKS, &store.subject_link(epoch, subject))
+    }
+
+    /// The files with this client number: several residents may share one.
+    pub(crate) fn files_of_local_number(&self, store: &Store, number: &str) -> Result<Vec<FileId>, StoreError> {
+        let keys = self.keys_with(Table::LOCAL_NUMBERS, &store.local_number_link(number))?;
+        Ok(keys.iter().filter_map(|key| key.last_chunk::<16>().map(|id| FileId(*id))).collect())
+    }
+
+    /// A client's names.
+    pub(crate) fn names(&self, epoch: Epoch, file: FileId) -> Result<Option<Names>, StoreError> {
+        self.get(Table::NAMES, &names_key(epoch, file))
+    }
+}
+
+impl Write<'_> {
+    /// Removes a resident whole; what is published is queued for removal at the registry.
+    pub(crate) fn remove_file(&self, store: &Store, file: FileId, epochs: &[Epoch]) -> Result<(), StoreError> {
+        let Some(record) = self.get::<FileRecord>(Table::FILES, file.as_bytes())? else { return Ok(()) };
+        self.remove(Table::LINKS, &store.pesel_link(&record.pesel))?;
+        for number in record.rows.iter().filter_map(|row| row.local_number.as_deref()) {
+            self.remove(Table::LOCAL_NUMBERS, &local_number_key(store, number, file))?;
+        }
+        for &epoch in epochs {
+            let key = names_key(epoch, file);
+            if let Some(names) = self.get::<Names>(Table::NAMES, &key)? {
+                self.put(Table::LEAVING, &key, &names.index)?;
+                self.remove(Table::LINKS, &store.subject_link(epoch, &names.subject))?;
+                self.remove(Table::NAMES, &key)?;
+            }
+        }
+        for table in [Table::TICKETS, Table::SEALED_FIELDS, Table::FILES] {
+            self.remove(table, file.as_bytes())?;
+        }
+        Ok(())
+    }
+}
+
+/// Key of `local_numbers`.
+pub(crate) fn local_number_key(store: &Store, number: &str, file: FileId) -> Vec<u8> {
+    [store.local_number_link(number).as_slice(), file.as_bytes()].concat()
+}
+
+/// A resident's rows, read because a [`Permit`] says so.
+pub(crate) struct Records(Vec<StoredRow>);
+
+/// Reads the record of `file`. Sealed fields are in another table under another key: this cannot reach them.
+pub(crate) fn select(read: &Read<'_>, _permit: &Permit, file: FileId) -> Result<Records, StoreError> {
+    let record: Option<FileRecord> = read.get(Table::FILES, file.as_bytes())?;
+    Ok(Records(record.map(|r| r.rows).unwrap_or_default()))
+}
+
+impl Records {
+    /// Whether there is anything.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// `field` in every row, `null` where a row lacks it; nothing if every row does.
+    pub(crate) fn column(&self, field: &FieldId) -> Option<Value> {
+        let values: Vec<Value> = self.0.iter().map(|row| row.fields.get(field).cloned().unwrap_or(Value::Null)).collect();
+        values.iter().any(|v| !v.is_null()).then_some(Value::Array(values))
+    }
+}

@@ -1,0 +1,81 @@
+//! What may leave. A [`Released`] is made from a permit and records alone, an [`Answer`] from a decision and a receipt
+//! alone: an unfiltered or unlogged release does not compile.
+
+use crate::events::position;
+use crate::records::Records;
+use audit::Receipt;
+use keyring::random;
+use policies::{Permit, Tier};
+use protocol::encoding::Bytes;
+use protocol::jws::{self, JwsError};
+use protocol::query::{AnswerMessage, AnswerOutcome, Disclosure, Obligations, QueryAnswer};
+use protocol::{FieldId, MemberId, SigningKey, Timestamp, Told};
+use std::collections::BTreeSet;
+
+/// The permitted part of a resident's records.
+pub(crate) struct Released {
+    present: Option<bool>,
+    fields: BTreeSet<FieldId>,
+    disclosures: Vec<Disclosure>,
+    obligations: Obligations,
+}
+
+/// Keeps of `records` what `permit` names, each value under a fresh salt.
+pub(crate) fn minimise(permit: &Permit, records: &Records) -> std::io::Result<Released> {
+    let mut released = Released {
+        present: (permit.tier() == Tier::Presence).then(|| !records.is_empty()),
+        fields: BTreeSet::new(),
+        disclosures: Vec::new(),
+        obligations: permit.obligations().clone(),
+    };
+    if permit.tier() == Tier::Share {
+        for field in permit.fields() {
+            if let Some(value) = records.column(field) {
+                released.disclosures.push(Disclosure::new(&random()?, field, &value));
+                released.fields.insert(field.clone());
+            }
+        }
+    }
+    Ok(released)
+}
+
+impl Released {
+    /// Names of the fields that leave.
+    pub(crate) fn fields(&self) -> &BTreeSet<FieldId> {
+        &self.fields
+    }
+}
+
+/// Both ends of an answer.
+pub(crate) struct Parties<'a> {
+    pub(crate) holder: &'a MemberId,
+    pub(crate) asker: &'a MemberId,
+    pub(crate) request: [u8; 32],
+    pub(crate) now: Timestamp,
+}
+
+/// Writes the signed answer of a decision that is in the log.
+pub(crate) fn answer(
+    parties: &Parties<'_>,
+    decided: Result<Released, Told>,
+    receipt: &Receipt,
+    key: &SigningKey,
+) -> Result<AnswerMessage, JwsError> {
+    let (outcome, disclosures) = match decided {
+        Ok(released) => {
+            let digests = released.disclosures.iter().map(|d| Bytes(d.digest().to_vec())).collect();
+            let Released { present, obligations, disclosures, .. } = released;
+            (AnswerOutcome::Answered { present, digests, obligations }, disclosures)
+        }
+        Err(told) => (AnswerOutcome::Denied { told }, Vec::new()),
+    };
+    let claims = QueryAnswer {
+        iss: parties.holder.clone(),
+        aud: parties.asker.clone(),
+        iat: parties.now,
+        request: Bytes(parties.request.to_vec()),
+        outcome,
+        log: position(receipt),
+    };
+    Ok(AnswerMessage { answer: jws::sign(key, &claims)?, disclosures })
+}

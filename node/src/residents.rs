@@ -1,0 +1,157 @@
+//! Who a caller means, and that resident's pseudonym for the length of one request.
+
+use crate::enrol::pesel_input;
+use crate::import::today;
+use crate::locate::{RegistryError, locate, open_entries};
+use crate::manifests::Held;
+use crate::node::Node;
+use crate::pseudonymise::{PseudonymError, outputs};
+use crate::records::{FileRecord, Names};
+use crate::store::{StoreError, Table};
+use protocol::evaluation::EvaluationPurpose;
+use protocol::registry::OLD_TICKET_SECONDS;
+use protocol::{FileId, MemberId, Problem, Purpose, Timestamp};
+use pseudonym::{Output, Pesel, SealKey};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use utoipa::ToSchema;
+
+/// Whom a request is about: exactly one of the two.
+#[derive(Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Resident {
+    /// The eleven digits; spaces and dashes are removed.
+    #[schema(example = "02070803628")]
+    Pesel(String),
+    /// The institution's own client or case number.
+    LocalNumber(String),
+}
+
+impl std::fmt::Debug for Resident {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Resident(…)")
+    }
+}
+
+impl Resident {
+    /// What it was searched by, for the log.
+    pub(crate) fn search_key(&self) -> &'static str {
+        match self {
+            Resident::Pesel(_) => "pesel",
+            Resident::LocalNumber(_) => "local_number",
+        }
+    }
+}
+
+/// Why it is not clear whom a caller means.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ResidentError {
+    #[error("not a PESEL")]
+    Pesel(#[from] pseudonym::PeselError),
+    #[error("several residents share this number")]
+    Ambiguous,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl ResidentError {
+    /// What the caller is told; never the number.
+    pub(crate) fn problem(&self) -> Problem {
+        match self {
+            ResidentError::Pesel(error) => Problem::new(422, error.code(), "The PESEL is not valid")
+                .detail(error.to_string())
+                .field("resident.pesel"),
+            ResidentError::Ambiguous => Problem::new(409, "resident_ambiguous", "Several residents share this number")
+                .detail("Ask by PESEL.")
+                .field("resident.local_number"),
+            ResidentError::Store(_) => Problem::new(503, "store_failed", "The node's store failed"),
+        }
+    }
+}
+
+/// A client of this institution, enrolled.
+pub(crate) struct Client {
+    pub(crate) file: FileId,
+    pub(crate) names: Names,
+    record: FileRecord,
+}
+
+/// The file meant, if the institution has one.
+pub(crate) fn find(node: &Node, resident: &Resident) -> Result<Option<FileId>, ResidentError> {
+    let read = node.store.read()?;
+    match resident {
+        Resident::Pesel(raw) => {
+            let pesel = Pesel::parse(raw, today(node))?;
+            Ok(read.file_of_pesel(&node.store, &pesel)?)
+        }
+        Resident::LocalNumber(number) => match read.files_of_local_number(&node.store, number)?.as_slice() {
+            [] => Ok(None),
+            [file] => Ok(Some(*file)),
+            _ => Err(ResidentError::Ambiguous),
+        },
+    }
+}
+
+/// The client of a file, if it is enrolled and published under the epoch in use.
+pub(crate) fn client(node: &Node, held: &Held, file: FileId, now: Timestamp) -> Result<Option<Client>, StoreError> {
+    let Some((epoch, _)) = held.epoch(now) else { return Ok(None) };
+    let read = node.store.read()?;
+    let names = read.names(epoch.epoch, file)?.filter(|names| names.published.is_some());
+    let record = read.get(Table::FILES, file.as_bytes())?;
+    Ok(names.zip(record).map(|(names, record)| Client { file, names, record }))
+}
+
+/// The pseudonym of a client, fresh from the key holders.
+pub(crate) async fn pseudonym(node: &Arc<Node>, held: &Held, client: &Client) -> Result<Output, PseudonymError> {
+    let now = node.now().map_err(PseudonymError::Closed)?;
+    let (epoch, _) = held.epoch(now).ok_or(PseudonymError::NoEpoch)?;
+    let input = pesel_input(node, epoch.epoch, &client.record.pesel).ok_or(PseudonymError::NoEpoch)?;
+    let mut outputs = outputs(node, held, vec![input], EvaluationPurpose::Lookup).await?;
+    outputs.pop().ok_or(PseudonymError::NoEpoch)
+}
+
+/// Who else knows a client, with the registry's ticket.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct Whereabouts {
+    pub(crate) ticket: String,
+    pub(crate) holders: BTreeSet<MemberId>,
+    at: Timestamp,
+}
+
+/// Asks the registry who else knows a client; while it is away, what it said in the last 24 h serves.
+pub(crate) async fn whereabouts(
+    node: &Node,
+    held: &Held,
+    client: &Client,
+    purpose: &Purpose,
+) -> Result<Whereabouts, RegistryError> {
+    let now = node.clock.now();
+    let (epoch, _) = held.epoch(now).ok_or(RegistryError::Malformed)?;
+    let index = client.names.index;
+    match locate(node, held, epoch.epoch, purpose, true, vec![index]).await {
+        Ok(found) => {
+            let located = found.into_iter().next().unwrap_or_default();
+            let seal = SealKey::from_bytes(&client.names.seal);
+            let holders = open_entries(held, epoch.epoch, &index, &seal, &located.entries, now);
+            let found = Whereabouts { ticket: located.ticket.unwrap_or_default(), holders, at: now };
+            node.registry_away.store(false, Ordering::Relaxed);
+            // Only kept for when the registry is away; without it the next locate is as good.
+            if let Err(error) = node.store.write(|w| w.put(Table::TICKETS, client.file.as_bytes(), &found)) {
+                let error: StoreError = error;
+                tracing::warn!(%error, "a ticket is not kept");
+            }
+            Ok(found)
+        }
+        Err(RegistryError::Unreachable(error)) => {
+            node.registry_away.store(true, Ordering::Relaxed);
+            let kept = node.store.read().ok().and_then(|r| r.get::<Whereabouts>(Table::TICKETS, client.file.as_bytes()).ok());
+            match kept.flatten().filter(|kept| now - kept.at < OLD_TICKET_SECONDS) {
+                Some(kept) => Ok(kept),
+                None => Err(RegistryError::Unreachable(error)),
+            }
+        }
+        Err(error) => Err(error),
+    }
+}

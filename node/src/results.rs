@@ -1,0 +1,71 @@
+//! Outcomes kept for the user who asked, at most a day, so that an application may fetch them again.
+
+use crate::ask::QueryResult;
+use crate::node::Node;
+use crate::store::{StoreError, Table};
+use crate::tokens::Caller;
+use keyring::random;
+use protocol::Timestamp;
+use protocol::encoding::{b64, unb64};
+use serde::{Deserialize, Serialize};
+
+/// Released values are kept no longer than this (domain §5.4).
+const KEEP_SECONDS: i64 = 24 * 60 * 60;
+
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    until: Timestamp,
+    user: [u8; 32],
+    result: QueryResult,
+}
+
+/// The id of a new query, or the one a caller's idempotency key stands for.
+pub(crate) fn query_id(node: &Node, caller: &Caller, key: Option<&str>) -> std::io::Result<String> {
+    let id = match key {
+        None => random()?,
+        Some(key) => {
+            let mac = node.macs.staff.mac(&[b"idempotency\0", caller.staff.as_bytes(), &[0], key.as_bytes()]);
+            let [id @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] = mac;
+            id
+        }
+    };
+    Ok(b64(&id))
+}
+
+/// Keeps a result for its asker.
+pub(crate) fn keep(node: &Node, caller: &Caller, result: &QueryResult) -> Result<(), StoreError> {
+    let Some(key) = unb64::<16>(&result.id) else { return Ok(()) };
+    let kept = Kept { until: node.clock.now() + KEEP_SECONDS, user: user(node, caller), result: result.clone() };
+    node.store.write(|w| w.put(Table::RESULTS, &key, &kept))
+}
+
+/// A result kept for this caller.
+pub(crate) fn find(node: &Node, caller: &Caller, id: &str) -> Result<Option<QueryResult>, StoreError> {
+    let Some(key) = unb64::<16>(id) else { return Ok(None) };
+    let kept: Option<Kept> = node.store.read()?.get(Table::RESULTS, &key)?;
+    let now = node.clock.now();
+    Ok(kept.filter(|kept| now <= kept.until && kept.user == user(node, caller)).map(|kept| kept.result))
+}
+
+/// Forgets what is past its time.
+pub(crate) fn sweep(node: &Node) -> Result<(), StoreError> {
+    let now = node.clock.now();
+    let old: Vec<Vec<u8>> = {
+        let read = node.store.read()?;
+        let mut old = Vec::new();
+        for key in read.keys_with(Table::RESULTS, &[])? {
+            if read.get::<Kept>(Table::RESULTS, &key)?.is_some_and(|kept| kept.until < now) {
+                old.push(key);
+            }
+        }
+        old
+    };
+    if old.is_empty() {
+        return Ok(());
+    }
+    node.store.write(|w| old.iter().try_for_each(|key| w.remove(Table::RESULTS, key).map(drop)))
+}
+
+fn user(node: &Node, caller: &Caller) -> [u8; 32] {
+    node.macs.staff.mac(&[caller.staff.as_bytes()])
+}

@@ -1,0 +1,148 @@
+//! A node at work: its listeners and what it does by itself.
+
+use crate::admin::NodeStatus;
+use crate::manifests::RefreshError;
+use crate::node::{Node, NodeError, file};
+use crate::store::{StoreError, Table};
+use crate::{admin, local_api, peer_api, results};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use transport::{Limits, ServerTls};
+
+const REFRESH: Duration = Duration::from_secs(10);
+/// Until the first manifest is there.
+const JOINING: Duration = Duration::from_millis(500);
+const RELOAD: Duration = Duration::from_secs(2);
+const DELIVER: Duration = Duration::from_secs(5);
+const POLL_STATUS: Duration = Duration::from_secs(15);
+const SWEEP: Duration = Duration::from_secs(60);
+
+impl Node {
+    /// Serves members on `peers` and the institution's applications on `local` until `shutdown`, then drains.
+    ///
+    /// # Errors
+    /// [`NodeError`] if a listener cannot be set up or fails.
+    pub async fn serve(
+        self: Arc<Self>,
+        peers: TcpListener,
+        local: Option<TcpListener>,
+        shutdown: CancellationToken,
+    ) -> Result<(), NodeError> {
+        self.load_followed()?;
+        let tls = ServerTls::mutual(self.trust.clone(), self.identity.clone())?;
+        let tasks = TaskTracker::new();
+        self.spawn_tasks(&tasks, &shutdown);
+        if let (Some(listener), Some(config)) = (local, &self.config.local) {
+            let read = |path: &std::path::Path| std::fs::read(path).map_err(file("cannot read", path));
+            let tls = ServerTls::local(&read(&config.certificate)?, &read(&config.key)?)?;
+            let router = local_api::router(self.clone());
+            let stop = shutdown.clone();
+            tasks.spawn(async move {
+                if let Err(error) = transport::serve(listener, tls, router, Limits::default(), stop.clone()).await {
+                    tracing::error!(%error, "the local listener failed");
+                    stop.cancel();
+                }
+            });
+        }
+        let admin = admin::serve(self.clone(), shutdown.clone());
+        let router = peer_api::router(self.clone());
+        let peers = async {
+            let served = transport::serve(peers, tls, router, Limits::default(), shutdown.clone()).await;
+            shutdown.cancel();
+            served.map_err(NodeError::from)
+        };
+        let (served, administered) = tokio::join!(peers, admin);
+        shutdown.cancel();
+        tasks.close();
+        tasks.wait().await;
+        served.and(administered)
+    }
+
+    fn spawn_tasks(self: &Arc<Self>, tasks: &TaskTracker, shutdown: &CancellationToken) {
+        let crl = Some(self.config.peers.crl.clone());
+        tasks.spawn(transport::watch(self.identity.clone(), self.trust.clone(), crl, RELOAD, shutdown.clone()));
+        self.every(tasks, shutdown, |node| async move {
+            if let Err(error) = node.refresh().await {
+                node.note_refresh(&error);
+            }
+            if node.held.load().is_some() { REFRESH } else { JOINING }
+        });
+        self.every(tasks, shutdown, |node| async move {
+            if let Err(error) = node.deliver().await {
+                tracing::error!(%error, "the outbox cannot be read");
+            }
+            DELIVER
+        });
+        self.every(tasks, shutdown, |node| async move {
+            node.poll_statuses().await;
+            POLL_STATUS
+        });
+        self.every(tasks, shutdown, |node| async move {
+            let swept = tokio::task::spawn_blocking(move || {
+                if let Err(error) = node.guard.sweep(node.clock.now()) {
+                    tracing::error!(%error, "the guard cannot be swept");
+                }
+                if let Err(error) = results::sweep(&node) {
+                    tracing::error!(%error, "old results cannot be removed");
+                }
+            });
+            if swept.await.is_err() {
+                tracing::error!("sweeping failed");
+            }
+            SWEEP
+        });
+    }
+
+    /// Runs `work` again and again, as long after the last time as it says.
+    fn every<F, Fut>(self: &Arc<Self>, tasks: &TaskTracker, shutdown: &CancellationToken, work: F)
+    where
+        F: Fn(Arc<Node>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Duration> + Send,
+    {
+        let (node, shutdown) = (self.clone(), shutdown.clone());
+        tasks.spawn(async move {
+            let again = async {
+                loop {
+                    let pause = work(node.clone()).await;
+                    tokio::time::sleep(pause).await;
+                }
+            };
+            let _stopped: Option<()> = shutdown.run_until_cancelled(again).await;
+        });
+    }
+
+    fn note_refresh(&self, error: &RefreshError) {
+        let known = self.held.load().is_some();
+        match error {
+            RefreshError::Unreachable { .. } if known => tracing::warn!(%error, "going on with the manifest held"),
+            _ => tracing::error!(%error, "no new manifest"),
+        }
+    }
+
+    /// What the node says of itself.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn status(&self) -> Result<NodeStatus, StoreError> {
+        let held = self.held.load_full();
+        let read = self.store.read()?;
+        Ok(NodeStatus {
+            member: self.config.member.to_string(),
+            state: self.ready().map_or_else(|reason| reason.code().to_owned(), |()| "ready".to_owned()),
+            manifest_version: held.as_ref().map(|h| h.manifest.version),
+            manifest_fingerprint: held.as_ref().map(|h| h.signed.fingerprint()),
+            manifest_expires: held.as_ref().map(|h| h.manifest.expires),
+            epoch: held.as_ref().and_then(|h| h.epoch(self.clock.now())).map(|(epoch, _)| epoch.epoch.0),
+            registry_away: self.registry_away.load(Ordering::Relaxed),
+            crl_number: self.trust.crl_number(),
+            certificate_expires: self.identity.current().not_after(),
+            clients: read.count(Table::FILES)?,
+            log_entries: self.log.size(),
+            outbox: read.count(Table::OUTBOX)?,
+        })
+    }
+}

@@ -1,0 +1,209 @@
+//! Status lists: our own, signed when asked for, and those of the recorders whose grants we hold.
+
+use crate::manifests::Held;
+use crate::node::{Node, NodeError};
+use crate::store::{StoreError, Table, Write};
+use bytes::Bytes;
+use policies::StatusFact;
+use protocol::consent::{CompressedBits, Grant, STATUS_MAX_AGE_SECONDS, StatusBits, StatusList};
+use protocol::jws::{self, JwsError};
+use protocol::manifest::KeyUse;
+use protocol::{MemberId, Reason, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// Key in `state` of our own list.
+const OWN: &[u8] = b"status-list";
+const DEADLINE: Duration = Duration::from_secs(2);
+/// A list this old is fetched again before a decision.
+const FETCH_AFTER_SECONDS: i64 = STATUS_MAX_AGE_SECONDS / 2;
+/// A recorder that did not answer is not asked again for this long.
+const PAUSE_SECONDS: i64 = 5;
+
+/// Our own withdrawn consents.
+#[derive(Default, Serialize, Deserialize)]
+struct Own {
+    seq: u64,
+    next: u32,
+    bits: Option<CompressedBits>,
+}
+
+/// A list as kept: who follows must never go back.
+#[derive(Clone, Serialize, Deserialize)]
+struct Kept {
+    as_of: Timestamp,
+    seq: u64,
+    bits: CompressedBits,
+}
+
+/// A recorder's list, expanded.
+#[derive(Clone)]
+pub(crate) struct Status {
+    as_of: Timestamp,
+    seq: u64,
+    bits: Arc<StatusBits>,
+}
+
+impl Status {
+    /// What it says of one consent.
+    pub(crate) fn fact(&self, position: u32) -> StatusFact {
+        StatusFact { as_of: self.as_of, withdrawn: self.bits.is_set(position) }
+    }
+}
+
+/// The lists followed.
+#[derive(Default)]
+pub(crate) struct Followed(Mutex<BTreeMap<MemberId, Follow>>);
+
+#[derive(Default)]
+struct Follow {
+    status: Option<Status>,
+    tried: Option<Timestamp>,
+}
+
+impl Write<'_> {
+    /// Takes the next free position in our own list.
+    pub(crate) fn next_status(&self) -> Result<u32, StoreError> {
+        let mut own: Own = self.get(Table::STATE, OWN)?.unwrap_or_default();
+        let position = own.next;
+        own.next += 1;
+        let mut bits = expand(own.bits.as_ref())?;
+        bits.set(position, false);
+        own.bits = Some(bits.compress()?);
+        own.seq += 1;
+        self.put(Table::STATE, OWN, &own)?;
+        Ok(position)
+    }
+
+    /// Sets a position of our own list.
+    pub(crate) fn withdraw_status(&self, position: u32) -> Result<(), StoreError> {
+        let mut own: Own = self.get(Table::STATE, OWN)?.unwrap_or_default();
+        let mut bits = expand(own.bits.as_ref())?;
+        bits.set(position, true);
+        own.bits = Some(bits.compress()?);
+        own.seq += 1;
+        self.put(Table::STATE, OWN, &own)
+    }
+}
+
+fn expand(bits: Option<&CompressedBits>) -> Result<StatusBits, StoreError> {
+    bits.map_or_else(|| Ok(StatusBits::default()), |bits| bits.expand().ok_or(StoreError::Shape("state")))
+}
+
+impl Node {
+    /// Our own list, signed now.
+    pub(crate) fn own_status(&self) -> Result<String, NodeError> {
+        let own: Own = self.store.read()?.get(Table::STATE, OWN)?.unwrap_or_default();
+        let list = StatusList {
+            iss: self.config.member.clone(),
+            iat: self.clock.now(),
+            seq: own.seq,
+            status_list: expand(own.bits.as_ref())?.compress()?,
+        };
+        jws::sign(&self.keys.message, &list).map_err(|e| NodeError::System(std::io::Error::other(e)))
+    }
+
+    /// Takes a recorder's list in; `false` if it is older than one held.
+    pub(crate) fn take_status(&self, token: &str, from: &MemberId) -> Result<bool, Reason> {
+        let held = self.manifest()?;
+        let now = self.now()?;
+        let list: StatusList = jws::verify(token, |kid| held.manifest.key(kid, KeyUse::Message, now))
+            .map_err(|_: JwsError| Reason::SignatureInvalid)?;
+        let bits = list.status_list.expand().ok_or(Reason::RequestMalformed)?;
+        if &list.iss != from || !list.iat.not_ahead_of(now) {
+            return Err(Reason::RequestMalformed);
+        }
+        let mut followed = self.followed.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let follow = followed.entry(list.iss.clone()).or_default();
+        let older = follow.status.as_ref().is_some_and(|s| list.seq < s.seq || list.iat < s.as_of);
+        if older {
+            return Ok(false);
+        }
+        let advanced = follow.status.as_ref().is_none_or(|s| s.seq < list.seq);
+        if advanced {
+            let kept = Kept { as_of: list.iat, seq: list.seq, bits: list.status_list };
+            let put = self.store.write(|w| w.put(Table::STATUSES, list.iss.as_str().as_bytes(), &kept));
+            put.map_err(|_: StoreError| Reason::NodeClosed)?;
+        }
+        follow.status = Some(Status { as_of: list.iat, seq: list.seq, bits: Arc::new(bits) });
+        Ok(true)
+    }
+
+    /// What `recorder`'s list says, fetched again if it is getting old; nothing if there is none to be had.
+    pub(crate) async fn status_of(&self, recorder: &MemberId, _position: u32, held: &Held) -> Option<Status> {
+        let now = self.clock.now();
+        if recorder == &self.config.member {
+            let own: Own = self.store.read().ok()?.get(Table::STATE, OWN).ok()?.unwrap_or_default();
+            let bits = Arc::new(expand(own.bits.as_ref()).ok()?);
+            return Some(Status { as_of: now, seq: own.seq, bits });
+        }
+        let due = {
+            let mut followed = self.followed.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let follow = followed.entry(recorder.clone()).or_default();
+            let old = follow.status.as_ref().is_none_or(|s| now - s.as_of > FETCH_AFTER_SECONDS);
+            let due = old && follow.tried.is_none_or(|tried| now - tried > PAUSE_SECONDS);
+            if due {
+                follow.tried = Some(now);
+            }
+            due
+        };
+        if due {
+            self.fetch_status(recorder, held).await;
+        }
+        self.followed.0.lock().unwrap_or_else(PoisonError::into_inner).get(recorder)?.status.clone()
+    }
+
+    /// Fetches `recorder`'s list now.
+    pub(crate) async fn fetch_status(&self, recorder: &MemberId, held: &Held) {
+        let url = held.manifest.member(recorder).and_then(|m| m.endpoints.first());
+        let request = http::Request::get("/v1/status").body(Bytes::new());
+        let (Some(url), Ok(request)) = (url, request) else { return };
+        match self.client.call(&held.manifest.spiffe(recorder), url, request, DEADLINE).await {
+            Ok(answer) => {
+                let token = std::str::from_utf8(answer.body()).unwrap_or_default();
+                if let Err(reason) = self.take_status(token, recorder) {
+                    tracing::warn!(%recorder, reason = reason.code(), "a recorder's status list is not taken");
+                }
+            }
+            Err(error) => tracing::warn!(%recorder, %error, "a recorder's status list cannot be fetched"),
+        }
+    }
+
+    /// Everyone whose grants we hold, with the lists kept from before.
+    pub(crate) fn load_followed(&self) -> Result<(), StoreError> {
+        let read = self.store.read()?;
+        let mut recorders = BTreeSet::new();
+        for key in read.keys_with(Table::GRANTS, &[])? {
+            recorders.extend(read.get::<Grant>(Table::GRANTS, &key)?.map(|grant| grant.iss));
+        }
+        let mut followed = self.followed.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for recorder in recorders {
+            let kept: Option<Kept> = read.get(Table::STATUSES, recorder.as_str().as_bytes())?;
+            let status = kept.map(|kept| {
+                Ok::<_, StoreError>(Status {
+                    as_of: kept.as_of,
+                    seq: kept.seq,
+                    bits: Arc::new(expand(Some(&kept.bits))?),
+                })
+            });
+            followed.insert(recorder, Follow { status: status.transpose()?, tried: None });
+        }
+        Ok(())
+    }
+
+    /// Begins to follow a recorder.
+    pub(crate) fn follow(&self, recorder: &MemberId) {
+        self.followed.0.lock().unwrap_or_else(PoisonError::into_inner).entry(recorder.clone()).or_default();
+    }
+
+    /// Polls every recorder followed once.
+    pub(crate) async fn poll_statuses(&self) {
+        let Ok(held) = self.manifest() else { return };
+        let recorders: Vec<MemberId> =
+            self.followed.0.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect();
+        let others = recorders.iter().filter(|r| *r != &self.config.member);
+        futures_util::future::join_all(others.map(|recorder| self.fetch_status(recorder, &held))).await;
+    }
+}

@@ -1,0 +1,308 @@
+//! What a node keeps: residents' records, their derived names, consents, grants, the outbox and its own state.
+//!
+//! One `redb` file. Every value is sealed under a key derived from the storage key, with the table's name and the
+//! row's key as associated data, so that rows cannot be moved. Keys are random ids or MACs, never identifiers:
+//!
+//! | table | key | value |
+//! |---|---|---|
+//! | `files` | file id 16 | the resident's record |
+//! | `sealed_fields` | file id 16 | fields nobody outside may learn of, under a key of their own |
+//! | `links` | MAC(kind ‖ identifier) 32 | file id; kinds: `pesel`, `subject` |
+//! | `local_numbers` | MAC(number) 32 ‖ file id 16 | nothing: local numbers are not unique |
+//! | `names` | epoch 4 ‖ file id 16 | index, seal key, subject, what is published |
+//! | `leaving` | epoch 4 ‖ file id 16 | index of an entry to remove at the registry |
+//! | `tickets` | file id 16 | last ticket and holders located, for when the registry is away |
+//! | `consents` | consent id 16 | consents recorded here |
+//! | `grants` | consent id 16 | consents others granted us to release under |
+//! | `withdrawn` | consent id 16 | withdrawals heard of |
+//! | `statuses` | recorder | last status list of a recorder |
+//! | `outbox` | sequence 8 | messages to deliver |
+//! | `results` | query id 16 | outcomes kept for the caller, at most a day |
+//! | `state` | name | manifest held, CRL, clock floor, counters |
+//!
+//! A write transaction is atomic and durable (`fdatasync`) before [`Store::write`] returns. A crash leaves the state
+//! before or after it, never between; readers see one state throughout a read.
+
+use keyring::{MacKey, Sealer, StorageKey};
+use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
+use serde::{Serialize, de::DeserializeOwned};
+use std::path::Path;
+
+/// A table: its name on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Table(&'static str);
+
+impl Table {
+    pub(crate) const FILES: Table = Table("files");
+    pub(crate) const SEALED_FIELDS: Table = Table("sealed_fields");
+    pub(crate) const LINKS: Table = Table("links");
+    pub(crate) const LOCAL_NUMBERS: Table = Table("local_numbers");
+    pub(crate) const NAMES: Table = Table("names");
+    pub(crate) const LEAVING: Table = Table("leaving");
+    pub(crate) const TICKETS: Table = Table("tickets");
+    pub(crate) const CONSENTS: Table = Table("consents");
+    pub(crate) const GRANTS: Table = Table("grants");
+    pub(crate) const WITHDRAWN: Table = Table("withdrawn");
+    pub(crate) const STATUSES: Table = Table("statuses");
+    pub(crate) const OUTBOX: Table = Table("outbox");
+    pub(crate) const RESULTS: Table = Table("results");
+    pub(crate) const STATE: Table = Table("state");
+
+    const ALL: [Table; 14] = [
+        Table::FILES,
+        Table::SEALED_FIELDS,
+        Table::LINKS,
+        Table::LOCAL_NUMBERS,
+        Table::NAMES,
+        Table::LEAVING,
+        Table::TICKETS,
+        Table::CONSENTS,
+        Table::GRANTS,
+        Table::WITHDRAWN,
+        Table::STATUSES,
+        Table::OUTBOX,
+        Table::RESULTS,
+        Table::STATE,
+    ];
+
+    fn definition(self) -> TableDefinition<'static, &'static [u8], &'static [u8]> {
+        TableDefinition::new(self.0)
+    }
+}
+
+/// Memory for cached pages.
+const CACHE_BYTES: usize = 16 << 20;
+
+/// The store could not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Another process has it open.
+    #[error("the node's store is in use by another process: stop it, or let the running node do the work")]
+    InUse,
+    /// The database's word: I/O, disk full, damage.
+    #[error("the node's store failed: {0}")]
+    Database(#[from] Box<redb::Error>),
+    /// A value does not open: another storage key, or damage.
+    #[error("a value of table `{0}` does not open: wrong storage key, or the store is damaged")]
+    Sealed(&'static str),
+    /// A value is not of the shape expected.
+    #[error("a value of table `{0}` is not of the expected shape")]
+    Shape(&'static str),
+    /// No randomness.
+    #[error("the operating system gave no randomness")]
+    Randomness(#[from] std::io::Error),
+}
+
+macro_rules! from_redb {
+    ($($error:ident),+) => { $(
+        impl From<redb::$error> for StoreError {
+            fn from(error: redb::$error) -> Self {
+                StoreError::Database(Box::new(error.into()))
+            }
+        }
+    )+ };
+}
+from_redb!(TransactionError, TableError, StorageError, CommitError);
+
+/// The node's database.
+pub(crate) struct Store {
+    database: Database,
+    seal: Seal,
+}
+
+/// Two sealers: fields that never leave have their own key, so that no query path can open them by mistake.
+struct Seal {
+    ordinary: Sealer,
+    sealed_fields: Sealer,
+    links: MacKey,
+}
+
+impl Store {
+    /// Opens or creates the database at `path`.
+    pub(crate) fn open(path: &Path, storage: &StorageKey) -> Result<Self, StoreError> {
+        let database = Database::builder().set_cache_size(CACHE_BYTES).create(path).map_err(|e| match e {
+            redb::DatabaseError::DatabaseAlreadyOpen => StoreError::InUse,
+            other => StoreError::Database(Box::new(other.into())),
+        })?;
+        let sealer = |label| storage.sealer(label).map_err(|_| StoreError::Sealed("keys"));
+        let store = Store {
+            database,
+            seal: Seal {
+                ordinary: sealer("store")?,
+                sealed_fields: sealer("store/sealed-fields")?,
+                links: storage.mac("store/links"),
+            },
+        };
+        store.write(|write| Table::ALL.into_iter().try_for_each(|table| write.create(table)))?;
+        Ok(store)
+    }
+
+    /// One consistent view.
+    pub(crate) fn read(&self) -> Result<Read<'_>, StoreError> {
+        Ok(Read { transaction: self.database.begin_read()?, seal: &self.seal })
+    }
+
+    /// Runs `change` in one transaction, durable when this returns.
+    pub(crate) fn write<T, E: From<StoreError>>(
+        &self,
+        change: impl FnOnce(&Write<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let transaction = self.database.begin_write().map_err(StoreError::from)?;
+        let write = Write { transaction, seal: &self.seal };
+        let out = change(&write)?;
+        write.transaction.commit().map_err(StoreError::from)?;
+        Ok(out)
+    }
+
+    /// Key of an identifier in `links` or `local_numbers`.
+    pub(crate) fn link(&self, kind: &str, identifier: &[u8]) -> [u8; 32] {
+        self.seal.links.mac(&[kind.as_bytes(), &[0], identifier])
+    }
+}
+
+impl Seal {
+    fn of(&self, table: Table) -> &Sealer {
+        if table == Table::SEALED_FIELDS { &self.sealed_fields } else { &self.ordinary }
+    }
+
+    fn close(&self, table: Table, key: &[u8], value: &[u8]) -> Result<Vec<u8>, StoreError> {
+        Ok(self.of(table).seal(&aad(table, key), value)?)
+    }
+
+    fn open<T: DeserializeOwned>(&self, table: Table, key: &[u8], sealed: &[u8]) -> Result<T, StoreError> {
+        let plain = self.of(table).open(&aad(table, key), sealed).map_err(|_| StoreError::Sealed(table.0))?;
+        serde_json::from_slice(&plain).map_err(|_| StoreError::Shape(table.0))
+    }
+}
+
+fn aad(table: Table, key: &[u8]) -> Vec<u8> {
+    [table.0.as_bytes(), &[0], key].concat()
+}
+
+/// A consistent view of the store.
+pub(crate) struct Read<'a> {
+    transaction: redb::ReadTransaction,
+    seal: &'a Seal,
+}
+
+impl Read<'_> {
+    /// The value at `key`.
+    pub(crate) fn get<T: DeserializeOwned>(&self, table: Table, key: &[u8]) -> Result<Option<T>, StoreError> {
+        let found = self.transaction.open_table(table.definition())?.get(key)?;
+        found.map(|value| self.seal.open(table, key, value.value())).transpose()
+    }
+
+    /// Up to `limit` keys of `table` after `after`, in order.
+    pub(crate) fn keys_after(&self, table: Table, after: &[u8], limit: usize) -> Result<Vec<Vec<u8>>, StoreError> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let rows = self.transaction.open_table(table.definition())?;
+        let range = rows.range::<&[u8]>((Excluded(after), Unbounded))?;
+        range.take(limit).map(|row| Ok(row?.0.value().to_vec())).collect()
+    }
+
+    /// Keys of `table` that begin with `prefix`.
+    pub(crate) fn keys_with(&self, table: Table, prefix: &[u8]) -> Result<Vec<Vec<u8>>, StoreError> {
+        let rows = self.transaction.open_table(table.definition())?;
+        let mut out = Vec::new();
+        for row in rows.range::<&[u8]>(prefix..)? {
+            let key = row?.0.value().to_vec();
+            if !key.starts_with(prefix) {
+                break;
+            }
+            out.push(key);
+        }
+        Ok(out)
+    }
+
+    /// Rows in `table`.
+    pub(crate) fn count(&self, table: Table) -> Result<u64, StoreError> {
+        use redb::ReadableTableMetadata as _;
+        Ok(self.transaction.open_table(table.definition())?.len()?)
+    }
+}
+
+/// A transaction being written.
+pub(crate) struct Write<'a> {
+    transaction: redb::WriteTransaction,
+    seal: &'a Seal,
+}
+
+impl Write<'_> {
+    fn create(&self, table: Table) -> Result<(), StoreError> {
+        self.transaction.open_table(table.definition())?;
+        Ok(())
+    }
+
+    /// The value at `key` as this transaction sees it.
+    pub(crate) fn get<T: DeserializeOwned>(&self, table: Table, key: &[u8]) -> Result<Option<T>, StoreError> {
+        let rows = self.transaction.open_table(table.definition())?;
+        let found = rows.get(key)?;
+        found.map(|value| self.seal.open(table, key, value.value())).transpose()
+    }
+
+    /// Puts `value` at `key`.
+    pub(crate) fn put<T: Serialize>(&self, table: Table, key: &[u8], value: &T) -> Result<(), StoreError> {
+        let plain = zeroize::Zeroizing::new(serde_json::to_vec(value).map_err(|_| StoreError::Shape(table.0))?);
+        let sealed = self.seal.close(table, key, &plain)?;
+        self.transaction.open_table(table.definition())?.insert(key, sealed.as_slice())?;
+        Ok(())
+    }
+
+    /// Removes what is at `key`; whether anything was.
+    pub(crate) fn remove(&self, table: Table, key: &[u8]) -> Result<bool, StoreError> {
+        Ok(self.transaction.open_table(table.definition())?.remove(key)?.is_some())
+    }
+
+    /// The last key of `table`.
+    pub(crate) fn last_key(&self, table: Table) -> Result<Option<Vec<u8>>, StoreError> {
+        let rows = self.transaction.open_table(table.definition())?;
+        Ok(rows.last()?.map(|row| row.0.value().to_vec()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(dir: &Path, key: u8) -> Result<Store, StoreError> {
+        Store::open(&dir.join("node.redb"), &StorageKey::from_bytes([key; 32]))
+    }
+
+    #[test]
+    fn values_survive_reopening_and_open_under_their_key_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path(), 1).unwrap();
+        assert!(matches!(open(dir.path(), 1), Err(StoreError::InUse)));
+        store.write(|w| w.put(Table::FILES, &[1; 16], &"wartość")).unwrap_or_else(|e: StoreError| panic!("{e}"));
+        drop(store);
+        let get = |store: &Store| store.read()?.get::<String>(Table::FILES, &[1; 16]);
+        assert_eq!(get(&open(dir.path(), 1).unwrap()).unwrap().unwrap(), "wartość");
+        assert!(matches!(get(&open(dir.path(), 2).unwrap()), Err(StoreError::Sealed("files"))));
+        let disk = std::fs::read(dir.path().join("node.redb")).unwrap();
+        assert!(!disk.windows(5).any(|w| w == "warto".as_bytes()));
+    }
+
+    #[test]
+    fn a_failed_change_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path(), 1).unwrap();
+        let failed: Result<(), StoreError> = store.write(|w| {
+            w.put(Table::FILES, &[1; 16], &1)?;
+            Err(StoreError::Shape("test"))
+        });
+        assert!(failed.is_err());
+        assert_eq!(store.read().unwrap().count(Table::FILES).unwrap(), 0);
+    }
+
+    #[test]
+    fn ranges_page_and_prefixes_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path(), 1).unwrap();
+        store
+            .write(|w| [[1, 1], [1, 2], [2, 0]].iter().try_for_each(|key| w.put(Table::STATE, key, &0)))
+            .unwrap_or_else(|e: StoreError| panic!("{e}"));
+        let read = store.read().unwrap();
+        assert_eq!(read.keys_after(Table::STATE, &[1, 1], 1).unwrap(), [[1, 2]]);
+        assert_eq!(read.keys_with(Table::STATE, &[1]).unwrap(), [[1, 1], [1, 2]]);
+    }
+}

@@ -1,0 +1,212 @@
+//! Tokens of the institution's identity provider: who calls the local API, in which roles.
+//!
+//! EdDSA, ES256 and RS256 against a configured key set; `iss`, `aud`, `exp` and `sub` are required; nothing unsigned is
+//! ever taken. Time is judged by the node's clock, not the library's.
+
+use crate::config::{JwksSource, TokenConfig};
+use crate::jwks;
+use arc_swap::ArcSwap;
+use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, JwkSet};
+use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use protocol::time::MAX_SKEW_SECONDS;
+use protocol::{Problem, Role, Timestamp};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+/// Between two readings of the key set for the sake of an unknown key.
+const RELOAD_SECONDS: i64 = 10;
+
+/// Why the key set cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TokensError {
+    /// It cannot be read.
+    #[error("the identity provider's keys cannot be read from {from}: {why}")]
+    Unreadable {
+        /// From where.
+        from: String,
+        /// Why.
+        why: String,
+    },
+    /// It holds no key of a permitted kind.
+    #[error("the identity provider's key set {0} has no EdDSA, ES256 or RS256 key with a `kid`")]
+    NoKeys(String),
+}
+
+/// Why a caller's token is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TokenError {
+    /// No bearer token came.
+    #[error("a bearer token is required")]
+    Missing,
+    /// It is not a token, or lacks a required claim.
+    #[error("the token is malformed or lacks one of iss, aud, exp, sub")]
+    Malformed,
+    /// Its key is not in the key set, or is of another kind than it says.
+    #[error("the token's key is not one of the identity provider's")]
+    UnknownKey,
+    /// Its signature does not verify.
+    #[error("the token's signature does not verify")]
+    Signature,
+    /// Another issuer's.
+    #[error("the token is of another issuer")]
+    Issuer,
+    /// For another audience.
+    #[error("the token is for another audience")]
+    Audience,
+    /// Expired or not valid yet.
+    #[error("the token has expired or is not valid yet")]
+    Expired,
+}
+
+impl TokenError {
+    /// Stable code.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            TokenError::Missing => "token_missing",
+            TokenError::Malformed => "token_malformed",
+            TokenError::UnknownKey => "token_key_unknown",
+            TokenError::Signature => "token_signature_invalid",
+            TokenError::Issuer => "token_issuer_wrong",
+            TokenError::Audience => "token_audience_wrong",
+            TokenError::Expired => "token_expired",
+        }
+    }
+
+    /// What the caller is told.
+    #[must_use]
+    pub fn problem(self) -> Problem {
+        Problem::new(401, self.code(), &self.to_string()).detail("Sign in again at your institution.")
+    }
+}
+
+/// A user of the institution, as its identity provider vouches.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Caller {
+    /// The provider's name for the user; stays in the node.
+    pub(crate) staff: String,
+    /// The federation's roles the user has.
+    pub(crate) roles: BTreeSet<Role>,
+}
+
+#[derive(Deserialize)]
+struct Claims {
+    sub: String,
+    exp: i64,
+    nbf: Option<i64>,
+    #[serde(flatten)]
+    rest: Map<String, Value>,
+}
+
+/// The identity provider's keys and what its tokens must say.
+pub(crate) struct Tokens {
+    config: TokenConfig,
+    keys: ArcSwap<HashMap<String, (Algorithm, DecodingKey)>>,
+    read_at: AtomicI64,
+}
+
+impl Tokens {
+    /// Reads the key set; one behind an address is read when first needed, so that the node starts without it.
+    pub(crate) fn load(config: &TokenConfig) -> Result<Self, TokensError> {
+        let keys = match &config.jwks {
+            JwksSource::File(_) => parse(&jwks::read(&config.jwks)?, &jwks::name(&config.jwks))?,
+            JwksSource::Url { .. } => HashMap::new(),
+        };
+        Ok(Tokens { config: config.clone(), keys: ArcSwap::from_pointee(keys), read_at: AtomicI64::new(i64::MIN) })
+    }
+
+    /// Who presents `authorization`, the header's value.
+    pub(crate) async fn caller(&self, authorization: Option<&str>, now: Timestamp) -> Result<Caller, TokenError> {
+        let token = authorization.and_then(|value| value.strip_prefix("Bearer ")).ok_or(TokenError::Missing)?;
+        let header = jsonwebtoken::decode_header(token).map_err(|_| TokenError::Malformed)?;
+        let kid = header.kid.ok_or(TokenError::UnknownKey)?;
+        let (algorithm, key) = match self.key(&kid) {
+            Some(found) => found,
+            None => {
+                self.reload(now).await;
+                self.key(&kid).ok_or(TokenError::UnknownKey)?
+            }
+        };
+        if algorithm != header.alg {
+            return Err(TokenError::UnknownKey);
+        }
+        let claims: Claims = jsonwebtoken::decode(token, &key, &self.validation(algorithm)).map_err(|e| refusal(&e))?.claims;
+        let too_early = claims.nbf.is_some_and(|nbf| now.0 + MAX_SKEW_SECONDS < nbf);
+        if now.0 >= claims.exp || too_early {
+            return Err(TokenError::Expired);
+        }
+        Ok(Caller { roles: self.roles(&claims.rest), staff: claims.sub })
+    }
+
+    fn validation(&self, algorithm: Algorithm) -> Validation {
+        let mut validation = Validation::new(algorithm);
+        validation.set_issuer(&[&self.config.issuer]);
+        validation.set_audience(&[&self.config.audience]);
+        validation.set_required_spec_claims(&["iss", "aud", "exp", "sub"]);
+        // Judged by the node's clock instead.
+        validation.validate_exp = false;
+        validation.validate_nbf = false;
+        validation
+    }
+
+    fn roles(&self, claims: &Map<String, Value>) -> BTreeSet<Role> {
+        let words: Vec<&str> = match claims.get(&self.config.roles_claim) {
+            Some(Value::Array(list)) => list.iter().filter_map(Value::as_str).collect(),
+            Some(Value::String(text)) => text.split_whitespace().collect(),
+            _ => Vec::new(),
+        };
+        words.iter().filter_map(|word| self.config.roles.get(*word).cloned()).collect()
+    }
+
+    fn key(&self, kid: &str) -> Option<(Algorithm, DecodingKey)> {
+        self.keys.load().get(kid).cloned()
+    }
+
+    /// Reads the key set again, unless that was just done.
+    async fn reload(&self, now: Timestamp) {
+        let last = self.read_at.swap(now.0, Ordering::Relaxed);
+        if now.0.saturating_sub(last) < RELOAD_SECONDS {
+            return;
+        }
+        let read = match &self.config.jwks {
+            JwksSource::File(_) => jwks::read(&self.config.jwks),
+            JwksSource::Url { url, ca } => jwks::fetch(url, ca.as_deref()).await,
+        };
+        match read.and_then(|text| parse(&text, &jwks::name(&self.config.jwks))) {
+            Ok(keys) => self.keys.store(Arc::new(keys)),
+            Err(error) => tracing::error!(%error, "the identity provider's keys are not renewed"),
+        }
+    }
+}
+
+fn parse(text: &str, name: &str) -> Result<HashMap<String, (Algorithm, DecodingKey)>, TokensError> {
+    let set: JwkSet = serde_json::from_str(text)
+        .map_err(|e| TokensError::Unreadable { from: name.to_owned(), why: format!("not a JWK set: {e}") })?;
+    let keys: HashMap<_, _> = set
+        .keys
+        .iter()
+        .filter_map(|jwk| {
+            let algorithm = match &jwk.algorithm {
+                AlgorithmParameters::OctetKeyPair(p) if p.curve == EllipticCurve::Ed25519 => Algorithm::EdDSA,
+                AlgorithmParameters::EllipticCurve(p) if p.curve == EllipticCurve::P256 => Algorithm::ES256,
+                AlgorithmParameters::RSA(_) => Algorithm::RS256,
+                _ => return None,
+            };
+            Some((jwk.common.key_id.clone()?, (algorithm, DecodingKey::from_jwk(jwk).ok()?)))
+        })
+        .collect();
+    if keys.is_empty() { Err(TokensError::NoKeys(name.to_owned())) } else { Ok(keys) }
+}
+
+fn refusal(error: &jsonwebtoken::errors::Error) -> TokenError {
+    use jsonwebtoken::errors::ErrorKind;
+    match error.kind() {
+        ErrorKind::InvalidSignature => TokenError::Signature,
+        ErrorKind::InvalidIssuer => TokenError::Issuer,
+        ErrorKind::InvalidAudience => TokenError::Audience,
+        _ => TokenError::Malformed,
+    }
+}

@@ -1,0 +1,65 @@
+//! Fixtures shared by the tests: one fully valid request on each basis.
+
+mod privacy;
+mod property;
+mod reasons;
+mod rules;
+
+use crate::example::{Example, Scenario};
+use crate::{Engine, Library};
+use protocol::query::QueryRequest;
+use protocol::{MemberId, Timestamp};
+use std::sync::LazyLock;
+
+/// 2026-11-21T12:00:00Z
+const NOW: Timestamp = Timestamp(1_795_262_400);
+
+static ENGINE: LazyLock<Engine> = LazyLock::new(|| Engine::new(Library::builtin().unwrap(), &[]).unwrap());
+
+fn scenario(example: &str) -> Scenario {
+    let example: Example = toml::from_str(example).unwrap();
+    Scenario::new(ENGINE.library(), &example, NOW).unwrap()
+}
+
+/// MOPS asks PUP for a registration by statute.
+pub(crate) fn by_mandate() -> Scenario {
+    scenario(
+        r#"
+        name = "by mandate"
+        asker = "mops"
+        holder = "pup"
+        role = "caseworker"
+        query = "q02"
+        purpose = "social-welfare-eligibility-assessment"
+        mandate = "ups-105"
+        case = true
+        fields = ["pup.status", "pup.registered_from"]
+        "#,
+    )
+}
+
+/// The same by consent.
+pub(crate) fn by_consent() -> Scenario {
+    scenario(
+        r#"
+        name = "by consent"
+        asker = "mops"
+        holder = "pup"
+        role = "caseworker"
+        query = "q02"
+        purpose = "social-welfare-eligibility-assessment"
+        consent = { id = "instead-of-certificate", version = "1.0" }
+        fields = ["pup.status", "pup.registered_from"]
+        "#,
+    )
+}
+
+impl Scenario {
+    fn request_mut(&mut self) -> &mut QueryRequest {
+        self.request.as_mut().unwrap()
+    }
+}
+
+fn member(id: &str) -> MemberId {
+    id.parse().unwrap()
+}

@@ -1,0 +1,114 @@
+//! What the registry's own audit log says: one entry per batch, residents only as HMAC(log key, index).
+//!
+//! The first half of the HMAC stands (16 bytes, base64url): enough to find a resident's entries for whoever holds the
+//! log key and the index, nothing for anybody else.
+
+use crate::blind::half;
+use audit::{AppendError, Log, Receipt};
+use keyring::MacKey;
+use protocol::encoding::b64;
+use protocol::manifest::ManifestRef;
+use protocol::time::MAX_SKEW_SECONDS;
+use protocol::{Epoch, Index, MemberId, Purpose, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+/// One entry of the log.
+#[derive(Debug, Serialize)]
+pub(crate) struct Entry {
+    /// When, by the registry's clock.
+    pub(crate) time: Timestamp,
+    #[serde(flatten)]
+    pub(crate) event: Event,
+}
+
+/// What happened.
+#[derive(Debug, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub(crate) enum Event {
+    /// A member asked to change its entries. Recorded before the change: after a crash between the two the change is
+    /// missing, and was not acknowledged.
+    Entries {
+        member: MemberId,
+        epoch: Epoch,
+        manifest: ManifestRef,
+        /// SHA-256 of the request as it came, base64url.
+        request: String,
+        audience: BTreeSet<MemberId>,
+        put: Vec<IndexMac>,
+        delete: Vec<IndexMac>,
+    },
+    /// A member located residents. Recorded before the answer.
+    Locate {
+        member: MemberId,
+        epoch: Epoch,
+        manifest: ManifestRef,
+        /// SHA-256 of the request as it came, base64url.
+        request: String,
+        purpose: Purpose,
+        indexes: Vec<IndexMac>,
+        /// Indexes over which the asker had a live entry.
+        own: usize,
+        /// Others' entries shown.
+        found: usize,
+        tickets: usize,
+    },
+    /// A manifest came into force.
+    Manifest { manifest: ManifestRef },
+    /// Lapsed entries were removed.
+    Swept { rows: usize },
+}
+
+/// HMAC(log key, index), the first 16 bytes, base64url.
+#[derive(Debug, Serialize)]
+#[serde(transparent)]
+pub(crate) struct IndexMac(String);
+
+/// The log with its MAC key, and the time below which the clock must be wrong.
+pub(crate) struct Journal {
+    log: Log,
+    mac: MacKey,
+    /// The highest time recorded, in seconds.
+    recorded: AtomicI64,
+}
+
+impl Journal {
+    /// Takes up where `log` ends. Blocks: it reads the last entry.
+    pub(crate) fn resume(log: Log, mac: MacKey) -> Result<Self, audit::Fault> {
+        let last = log.size().checked_sub(1).map(|index| log.read(index)).transpose()?.flatten();
+        let recorded = last.and_then(|entry| Recorded::deserialize(entry.payload?).ok());
+        let recorded = AtomicI64::new(recorded.map_or(i64::MIN, |entry| entry.time.0));
+        Ok(Journal { log, mac, recorded })
+    }
+
+    /// Returns once the entry is on the disk.
+    pub(crate) async fn append(&self, time: Timestamp, event: Event) -> Result<Receipt, AppendError> {
+        let receipt = self.log.append(&Entry { time, event }).await?;
+        self.recorded.fetch_max(time.0, Ordering::Relaxed);
+        Ok(receipt)
+    }
+
+    /// Whether `now` can be true, given what was already recorded.
+    pub(crate) fn permits(&self, now: Timestamp) -> bool {
+        self.recorded.load(Ordering::Relaxed) <= now.0.saturating_add(MAX_SKEW_SECONDS)
+    }
+
+    pub(crate) fn health(&self) -> Result<(), AppendError> {
+        self.log.health()
+    }
+
+    pub(crate) fn mac(&self, index: &Index) -> IndexMac {
+        IndexMac(b64(&half(self.mac.mac(&[index.as_bytes()]))))
+    }
+
+    pub(crate) fn log(&self) -> &Log {
+        &self.log
+    }
+}
+
+/// What [`Journal::resume`] wants of an entry.
+#[derive(Deserialize)]
+struct Recorded {
+    time: Timestamp,
+}

@@ -1,0 +1,245 @@
+//! The registry as one thing: what it is made of, how it opens, what it serves.
+
+use crate::blind::Blind;
+use crate::config::Config;
+use crate::embedded::Embedded;
+use crate::errors::Refusal;
+use crate::events::Journal;
+use crate::init::Secrets;
+use crate::manifest::Manifests;
+use crate::store::{IndexStore, StoreError};
+use crate::{entries, locate, manifest, sweep};
+use audit::Log;
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::response::IntoResponse;
+use axum::routing::{get, post, put};
+use keyring::{KeyRing, RingError, write_atomically};
+use protocol::SpiffeId;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use transport::{Clock, IdentityError, IdentityStore, Peer, ServerTls, Trust, TrustError};
+
+/// A registry, open. Everything a handler may touch hangs here; `main` and tests build the same one.
+pub struct Registry {
+    pub(crate) config: Config,
+    pub(crate) clock: Clock,
+    /// Signs tickets; its log key signs the log.
+    pub(crate) keys: KeyRing,
+    /// Turns entries into rows and back.
+    pub(crate) blind: Arc<Blind>,
+    /// Rows, durable.
+    pub(crate) store: Arc<dyn IndexStore>,
+    /// The manifest in force, if one was published.
+    pub(crate) manifests: Manifests,
+    /// The registry's own audit log.
+    pub(crate) journal: Journal,
+    /// Whom TLS believes; holds the CRL that is served.
+    trust: Arc<Trust>,
+    identity: Arc<IdentityStore>,
+    tls: ServerTls,
+}
+
+/// Why the registry does not open. Nothing is changed by failing.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// `init` was run here before.
+    #[error("{} holds a registry already", .0.display())]
+    Initialised(PathBuf),
+    /// The key ring is missing, or does not open under this storage key.
+    #[error("the signing keys cannot be used (was `ogniwo registry init` run here?)")]
+    Keys(#[from] RingError),
+    /// The pepper is not the one the data directory was made with.
+    #[error("the pepper is not the one this registry was made with")]
+    WrongPepper,
+    /// A file cannot be read.
+    #[error("{} cannot be read", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file cannot be written.
+    #[error("{} cannot be written", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A sealed file was altered, or belongs to another storage key.
+    #[error("{} is damaged, or sealed under another storage key", .0.display())]
+    Damaged(PathBuf),
+    /// The index.
+    #[error("{} cannot be used", path.display())]
+    Index {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: StoreError,
+    },
+    /// The audit log.
+    #[error("the audit log in {} cannot be used", path.display())]
+    Log {
+        /// Its directory.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: audit::Fault,
+    },
+    /// Certificate or key.
+    #[error("the TLS certificate cannot be used")]
+    Identity(#[from] IdentityError),
+    /// Root certificates or CRL.
+    #[error("root certificate or revocation list cannot be used")]
+    Trust(#[from] TrustError),
+    /// The certificate is another member's.
+    #[error("the certificate names {found}, the configuration {expected}")]
+    OtherMember {
+        /// Whom the configuration names.
+        expected: SpiffeId,
+        /// Whom the certificate names.
+        found: SpiffeId,
+    },
+}
+
+impl OpenError {
+    pub(crate) fn damaged(path: &Path) -> Self {
+        OpenError::Damaged(path.to_owned())
+    }
+}
+
+impl Registry {
+    /// Opens what [`crate::init`] made. Blocks: it reads the log through and, after an unclean end, the index.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open(config: Config, secrets: &Secrets, clock: Clock) -> Result<Self, OpenError> {
+        let keys = KeyRing::open(&config.key_ring(), &secrets.storage)?;
+        secrets.check_pepper(&config.pepper_check())?;
+        let identity = Arc::new(IdentityStore::load(&config.tls.cert, &config.tls.key)?);
+        let (expected, found) = (config.spiffe(), identity.current().spiffe().clone());
+        if expected != found {
+            return Err(OpenError::OtherMember { expected, found });
+        }
+        let (root, crl) = (read(&config.tls.root)?, read(&config.tls.crl)?);
+        let trust = Arc::new(Trust::load(&root, Some(&crl), config.realm.clone(), clock.clone())?);
+        trust.require_crl(highest_crl_number(&config.crl_number())?);
+        let store = Embedded::open(&config.index(), config.index_cache_bytes)
+            .map_err(|source| OpenError::Index { path: config.index(), source })?;
+        let journal = open_journal(&config, secrets, &keys, clock.clone())
+            .map_err(|source| OpenError::Log { path: config.log_dir.clone(), source })?;
+        let registry = Registry {
+            manifests: Manifests::open(config.manifest(), &secrets.storage)?,
+            blind: Arc::new(Blind::new(&secrets.storage, &secrets.pepper)),
+            store: Arc::new(store),
+            tls: ServerTls::mutual(trust.clone(), identity.clone())?,
+            keys,
+            journal,
+            trust,
+            identity,
+            clock,
+            config,
+        };
+        registry.keep_crl_number();
+        Ok(registry)
+    }
+
+    /// Serves on `listener` until `shutdown`; reads changed certificates and revocation lists; sweeps. When it returns,
+    /// no task of it is left.
+    ///
+    /// # Errors
+    /// The socket is not listening.
+    pub async fn serve(self: Arc<Self>, listener: TcpListener, shutdown: CancellationToken) -> io::Result<()> {
+        // The helpers end with the listener, whatever ended it.
+        let stop = shutdown.child_token();
+        let (crl, reload) = (Some(self.config.tls.crl.clone()), self.config.tls.reload);
+        let watching = transport::watch(self.identity.clone(), self.trust.clone(), crl, reload, stop.clone());
+        let sweeping = sweep::run(self.clone(), stop.clone());
+        let limits = self.config.limits.clone();
+        let serving = async {
+            let router = self.clone().router();
+            let ended = transport::serve(listener, self.tls.clone(), router, limits, shutdown).await;
+            stop.cancel();
+            ended
+        };
+        let ((), (), ended) = tokio::join!(watching, sweeping, serving);
+        ended
+    }
+
+    /// The routes, for [`transport::serve`] and for tests that put a [`transport::PeerIdentity`] into the extensions.
+    pub fn router(self: Arc<Self>) -> Router {
+        let limit = DefaultBodyLimit::max(self.config.limits.max_body);
+        Router::new()
+            .route("/v1/entries", put(entries::change).delete(entries::change))
+            .route("/v1/locate", post(locate::locate))
+            .route("/v1/manifest", get(manifest::serve).put(manifest::offer))
+            .route("/v1/crl", get(crl))
+            .route("/health/live", get(async || "live"))
+            .route("/health/ready", get(ready))
+            .layer(limit)
+            .with_state(self)
+    }
+
+    /// Whether the registry would answer members now.
+    ///
+    /// # Errors
+    /// The first of what closes it: revocation list, manifest, clock, log, index.
+    pub async fn ready(&self) -> Result<(), Refusal> {
+        self.trust.crl_number().ok_or(Refusal::CrlMissing)?;
+        self.open_house(self.clock.now())?;
+        self.journal.health()?;
+        self.store.count().await?;
+        Ok(())
+    }
+
+    /// Remembers the highest number of a revocation list seen, so that a restart cannot bring back an older one.
+    pub(crate) fn keep_crl_number(&self) {
+        let Some(number) = self.trust.crl_number() else { return };
+        if let Err(error) = write_atomically(&self.config.crl_number(), number.to_string().as_bytes()) {
+            tracing::warn!(reason = error.to_string(), "the revocation list's number was not kept");
+        }
+    }
+
+    /// The registry's own log, for reading, checkpoints and witnesses.
+    #[must_use]
+    pub fn log(&self) -> &Log {
+        self.journal.log()
+    }
+}
+
+fn read(path: &Path) -> Result<String, OpenError> {
+    std::fs::read_to_string(path).map_err(|source| OpenError::Read { path: path.to_owned(), source })
+}
+
+/// The number kept by [`Registry::keep_crl_number`]; 0 before the first.
+fn highest_crl_number(path: &Path) -> Result<u64, OpenError> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => text.trim().parse().map_err(|_| OpenError::damaged(path)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(0),
+        Err(source) => Err(OpenError::Read { path: path.to_owned(), source }),
+    }
+}
+
+fn open_journal(config: &Config, secrets: &Secrets, keys: &KeyRing, clock: Clock) -> Result<Journal, audit::Fault> {
+    let log = Log::open(audit::Config {
+        dir: &config.log_dir,
+        origin: &config.origin(),
+        signing_key: keys.log.seed(),
+        payload_key: &secrets.storage.derive("log-payload"),
+        now: Box::new(move || clock.now().0),
+    })?;
+    Journal::resume(log, secrets.storage.mac("log-index"))
+}
+
+/// `GET /v1/crl`: the revocation list held, PEM.
+async fn crl(State(registry): State<Arc<Registry>>, _: Peer) -> Result<String, Refusal> {
+    registry.trust.crl_pem().ok_or(Refusal::CrlMissing)
+}
+
+async fn ready(State(registry): State<Arc<Registry>>) -> Result<impl IntoResponse, Refusal> {
+    registry.ready().await.map(|()| "ready")
+}

@@ -1,0 +1,20 @@
+//! The caller of a handler, by certificate.
+
+use crate::{PeerIdentity, ProblemResponse};
+use axum::extract::FromRequestParts;
+use http::request::Parts;
+use protocol::Problem;
+
+/// Extracts the peer the server put into the request. Refuses with 401 `peer_required` where there is none, as on the
+/// local API.
+#[derive(Clone, Debug)]
+pub struct Peer(pub PeerIdentity);
+
+impl<S: Send + Sync> FromRequestParts<S> for Peer {
+    type Rejection = ProblemResponse;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, ProblemResponse> {
+        let peer = parts.extensions.get::<PeerIdentity>().cloned();
+        peer.map(Peer).ok_or_else(|| Problem::new(401, "peer_required", "A member certificate is required").into())
+    }
+}

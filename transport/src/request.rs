@@ -1,0 +1,87 @@
+//! What happens around each request before and after its handler.
+
+use crate::connection::{Activity, Listener};
+use crate::problem::{ProblemResponse, uniform};
+use crate::{PeerIdentity, TrustError};
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use http::Request;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::{Body as _, Incoming};
+use protocol::Problem;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tower::ServiceExt;
+
+/// Answers one request: trust, then room, then size, then the router within its time.
+pub(crate) async fn respond(
+    listener: Arc<Listener>,
+    activity: Arc<Activity>,
+    peer: Option<PeerIdentity>,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Infallible> {
+    let running = activity.begin();
+    let response = answer(&listener, &activity, peer, request).await.unwrap_or_else(IntoResponse::into_response);
+    drop(running);
+    // An answer counts as alive only while its bytes move.
+    Ok(response.map(|body| {
+        Body::new(body.map_frame(move |frame| {
+            activity.touch();
+            frame
+        }))
+    }))
+}
+
+async fn answer(
+    listener: &Listener,
+    activity: &Activity,
+    peer: Option<PeerIdentity>,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, ProblemResponse> {
+    if let (Some(trust), Some(peer)) = (&listener.trust, &peer)
+        && let Err(error) = trust.check(peer)
+    {
+        tracing::warn!(member = %peer.spiffe.member(), code = error.code(), "a peer was refused on an open connection");
+        activity.close();
+        return Err(distrusted(&error));
+    }
+    let Ok(_permit) = listener.requests.try_acquire() else {
+        return Err(Problem::new(503, "busy", "Too many requests at once").retry_after(1).into());
+    };
+    let max = listener.limits.max_body;
+    if request.body().size_hint().lower() > u64::try_from(max).unwrap_or(u64::MAX) {
+        return Err(too_large());
+    }
+    let exceeded = Arc::new(AtomicBool::new(false));
+    let mut request = request.map(|body| limited(body, max, exceeded.clone()));
+    if let Some(peer) = peer {
+        request.extensions_mut().insert(peer);
+    }
+    let handled = tokio::time::timeout(listener.limits.request, listener.router.clone().oneshot(request));
+    let Ok(Ok(response)) = handled.await else {
+        return Err(Problem::new(503, "request_timeout", "The request took too long").into());
+    };
+    if exceeded.load(Ordering::SeqCst) { Err(too_large()) } else { Ok(uniform(response)) }
+}
+
+/// The body cut at `max` bytes. `exceeded` tells, whatever the handler made of the error.
+fn limited(body: Incoming, max: usize, exceeded: Arc<AtomicBool>) -> Body {
+    Body::new(Limited::new(body, max).map_err(move |error| {
+        if error.is::<LengthLimitError>() {
+            exceeded.store(true, Ordering::SeqCst);
+        }
+        error
+    }))
+}
+
+fn too_large() -> ProblemResponse {
+    Problem::new(413, "body_too_large", "The request body is too large").into()
+}
+
+fn distrusted(error: &TrustError) -> ProblemResponse {
+    if error.is_ours() {
+        return Problem::new(503, error.code(), "This node holds no current revocation list").into();
+    }
+    Problem::new(403, error.code(), "The member certificate is no longer accepted").into()
+}
