@@ -1,1 +1,70 @@
-//! See ARCHITECTURE.md.
+//! The one program `ogniwo`, thin over the other crates: one file a subcommand. Its library founds federations
+//! ([`found`]) and runs them ([`federation`]), for the demo and the tests.
+
+pub mod args;
+pub mod exit;
+pub mod federation;
+pub mod found;
+pub mod idp;
+pub mod process;
+pub mod wire;
+
+mod audit_command;
+mod certs_command;
+mod consent_command;
+mod demo;
+mod node_command;
+mod output;
+mod policy_command;
+mod prompt;
+mod registry_command;
+
+use args::{Cli, Command};
+use exit::Failure;
+use output::Output;
+use std::process::ExitCode;
+use tracing_subscriber::EnvFilter;
+
+/// Sets up tracing: JSON lines on standard error, as much as `OGNIWO_LOG` says (default `info` of this program).
+pub fn trace() {
+    let filter = EnvFilter::try_from_env("OGNIWO_LOG")
+        .unwrap_or_else(|_| EnvFilter::new("warn,audit=info,node=info,registry=info,transport=info,cli=info"));
+    let format =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).json().flatten_event(true);
+    // A second set-up in one process keeps the first.
+    let _first_stays = format.try_init();
+}
+
+/// Runs a command; how the program ends.
+#[must_use]
+pub fn run(arguments: Cli) -> ExitCode {
+    let output = Output::new(arguments.json);
+    let done = transport::install()
+        .map_err(|e| Failure::new("internal", exit::chain(&e)))
+        .and_then(|()| tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::from))
+        .and_then(|runtime| runtime.block_on(dispatch(arguments.command, &output)));
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            output.failure(&failure);
+            failure.exit().into()
+        }
+    }
+}
+
+async fn dispatch(command: Command, output: &Output) -> Result<(), Failure> {
+    match command {
+        Command::Node(command) => node_command::run(command, output).await,
+        Command::Registry(command) => registry_command::run(command, output).await,
+        Command::Certs(command) => certs_command::run(command, output),
+        Command::Audit(command) => audit_command::run(command, output),
+        Command::Policy(command) => policy_command::run(command, output),
+        Command::Consent(command) => consent_command::run(command, output).await,
+        Command::Demo(arguments) => demo::run(arguments, output).await,
+        Command::Completions { shell } => {
+            use clap::CommandFactory as _;
+            clap_complete::generate(shell, &mut Cli::command(), "ogniwo", &mut std::io::stdout());
+            Ok(())
+        }
+    }
+}

@@ -116,11 +116,7 @@ where
     ([("content-type", "application/x-ndjson")], Body::from_stream(lines)).into_response()
 }
 
-fn finish<T: Serialize, E: std::fmt::Display>(
-    lines: &mpsc::UnboundedSender<Line>,
-    code: &str,
-    outcome: Result<T, E>,
-) {
+fn finish<T: Serialize, E: std::fmt::Display>(lines: &mpsc::UnboundedSender<Line>, code: &str, outcome: Result<T, E>) {
     let line = match outcome {
         Ok(summary) => Line::Done(serde_json::to_value(summary).unwrap_or(Value::Null)),
         Err(error) => Line::Failed { code: code.to_owned(), message: error.to_string() },

@@ -404,8 +404,7 @@ impl Asking<'_> {
             None => {
                 let of_kind = manifest.member(holder).is_some_and(|m| kinds.is_some_and(|k| k.contains(&m.kind)));
                 let me = &self.node.config.member;
-                of_kind
-                    && Engine::agreement_for(manifest, me, holder, &ask.query, &self.body.purpose, self.now).is_ok()
+                of_kind && Engine::agreement_for(manifest, me, holder, &ask.query, &self.body.purpose, self.now).is_ok()
             }
         };
         found.holders.iter().filter(may).collect()
@@ -473,9 +472,9 @@ impl Asking<'_> {
     async fn call(&self, holder: &MemberId, request: String) -> Result<AnswerMessage, CallError> {
         let manifest = &self.held.manifest;
         let url = manifest.member(holder).and_then(|m| m.endpoints.first()).ok_or(CallError::BadUrl)?;
-        let request =
-            http::Request::post("/v1/query").body(Bytes::from(request)).map_err(|_| CallError::BadUrl)?;
-        let answer = self.node.client.call(&manifest.spiffe(holder), url, request, self.node.config.peer_deadline).await?;
+        let request = http::Request::post("/v1/query").body(Bytes::from(request)).map_err(|_| CallError::BadUrl)?;
+        let answer =
+            self.node.client.call(&manifest.spiffe(holder), url, request, self.node.config.peer_deadline).await?;
         serde_json::from_slice(answer.body()).map_err(|_| CallError::Closed)
     }
 
@@ -485,7 +484,9 @@ impl Asking<'_> {
         let verified: Result<QueryAnswer, JwsError> =
             jws::verify(&message.answer, |kid| self.held.manifest.key(kid, KeyUse::Message, now));
         let answer = match verified {
-            Ok(answer) if &answer.iss == holder && answer.aud == self.node.config.member && answer.request.0 == digest => {
+            Ok(answer)
+                if &answer.iss == holder && answer.aud == self.node.config.member && answer.request.0 == digest =>
+            {
                 answer
             }
             _ => return Told::unavailable(&ask.query, holder, "answer_invalid"),
@@ -519,9 +520,6 @@ impl Asking<'_> {
 
 impl From<Obligations> for ObligationsBody {
     fn from(obligations: Obligations) -> Self {
-        ObligationsBody {
-            delete_after: obligations.delete_after.0,
-            onward_transfer: obligations.onward_transfer,
-        }
+        ObligationsBody { delete_after: obligations.delete_after.0, onward_transfer: obligations.onward_transfer }
     }
 }

@@ -156,9 +156,7 @@ impl ConsentError {
                 Problem::new(422, "value_invalid", "A value is not acceptable").detail(expected).field(*field)
             }
             ConsentError::Unknown => Problem::new(404, "consent_unknown", "No consent with this id was recorded here"),
-            ConsentError::Pseudonym(error) => {
-                because(503, Reason::KeyHoldersUnavailable).detail(error.to_string())
-            }
+            ConsentError::Pseudonym(error) => because(503, Reason::KeyHoldersUnavailable).detail(error.to_string()),
             ConsentError::Registry(error) => because(503, Reason::RegistryUnavailable).detail(error.to_string()),
             ConsentError::Grant(error) => error.problem(),
             ConsentError::Log(_) => Problem::new(503, "log_unavailable", "It cannot be recorded now"),

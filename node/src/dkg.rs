@@ -114,8 +114,8 @@ impl Inbox {
 pub(crate) fn receive(node: &Node, peer: &MemberId, token: &str) -> Result<bool, Reason> {
     let held = node.manifest()?;
     let now = node.now()?;
-    let message: DkgMessage = jws::verify(token, |kid| held.manifest.key(kid, KeyUse::Message, now))
-        .map_err(|_| Reason::SignatureInvalid)?;
+    let message: DkgMessage =
+        jws::verify(token, |kid| held.manifest.key(kid, KeyUse::Message, now)).map_err(|_| Reason::SignatureInvalid)?;
     let ours = &message.aud == &node.config.member && &message.iss == peer;
     let fresh = message.iat.not_ahead_of(now) && now - message.iat <= MAX_LIFE_SECONDS;
     Ok(ours && fresh && is_holder(&held, peer) && node.dkg.put(message))

@@ -169,7 +169,8 @@ impl Run<'_> {
                 }
                 let subject = subject(output, &self.node.config.member).ok_or(StoreError::Shape("names"))?;
                 let seal = output.seal_key().to_bytes();
-                let names = Names { index: Index(output.index()), seal: Zeroizing::new(*seal), subject, published: None };
+                let names =
+                    Names { index: Index(output.index()), seal: Zeroizing::new(*seal), subject, published: None };
                 write.put(Table::NAMES, &names_key(self.epoch, *file), &names)?;
                 write.put(Table::LINKS, &self.node.store.subject_link(self.epoch, &subject), file)?;
             }
@@ -186,9 +187,9 @@ impl Run<'_> {
             let read = self.node.store.read()?;
             for &file in files {
                 let Some(names) = read.names(self.epoch, file)? else { continue };
-                let current = names.published.is_some_and(|p| {
-                    p.audience == self.published.audience && p.expires - now > RENEW_SECONDS
-                });
+                let current = names
+                    .published
+                    .is_some_and(|p| p.audience == self.published.audience && p.expires - now > RENEW_SECONDS);
                 if !current {
                     due.push((file, names));
                 }
@@ -241,9 +242,10 @@ impl Run<'_> {
             }
             write_entries(self.node, self.held, self.epoch, self.audience.clone(), Vec::new(), indexes).await?;
             removed += keys.len() as u64;
-            self.node.store.write(|write| {
-                keys.iter().try_for_each(|key| write.remove(Table::LEAVING, key).map(drop))
-            }).map_err(|e: StoreError| EnrolError::from(e))?;
+            self.node
+                .store
+                .write(|write| keys.iter().try_for_each(|key| write.remove(Table::LEAVING, key).map(drop)))
+                .map_err(|e: StoreError| EnrolError::from(e))?;
         }
     }
 }

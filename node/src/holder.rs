@@ -43,7 +43,13 @@ impl Shares {
     }
 
     /// Keeps a new share, durably, before it can be used.
-    pub(crate) fn keep(&self, epoch: Epoch, generation: u32, share: KeyShare, sealer: &Sealer) -> Result<(), NodeError> {
+    pub(crate) fn keep(
+        &self,
+        epoch: Epoch,
+        generation: u32,
+        share: KeyShare,
+        sealer: &Sealer,
+    ) -> Result<(), NodeError> {
         let path = self.directory.join(format!("{}-{generation}{SUFFIX}", epoch.0));
         let sealed = sealer.seal(&label(epoch, generation), share.to_bytes().as_slice())?;
         keyring::create_private(&path, &sealed).map_err(file("cannot create", &path))?;

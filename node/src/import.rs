@@ -4,7 +4,9 @@
 
 use crate::bulk::{Progress, Report};
 use crate::events::{Event, Happened};
-use crate::extract::{Entry, Extract, ExtractError, FieldRule, FieldType, Mapping, MappingError, RejectsError, RejectsFile, Row};
+use crate::extract::{
+    Entry, Extract, ExtractError, FieldRule, Mapping, MappingError, RejectsError, RejectsFile, Row,
+};
 use crate::node::{Node, NodeError};
 use crate::records::{FileRecord, StoredRow, local_number_key};
 use crate::store::{StoreError, Table, Write};
@@ -110,7 +112,7 @@ impl From<StoreError> for ImportError {
 /// # Errors
 /// [`ImportError`]; refused rows are not errors.
 pub fn import(node: &Node, request: &ImportRequest, report: Report<'_>) -> Result<ImportSummary, ImportError> {
-    let mapping = Mapping::load(&request.mapping, &|field| rule(node, field))?;
+    let mapping = Mapping::load(&request.mapping, &|field| node.engine.field(field).map(FieldRule::from))?;
     let extract = Extract::open(&request.extract, &mapping, today(node))?;
     let mut run = Run::new(node, request, mapping.source())?;
     if !request.dry_run {
@@ -119,19 +121,6 @@ pub fn import(node: &Node, request: &ImportRequest, report: Report<'_>) -> Resul
     }
     run.read(extract, report)?;
     run.finish()
-}
-
-/// What the catalogue says of a field, for the mapping.
-fn rule(node: &Node, field: &FieldId) -> Option<FieldRule> {
-    let known = node.engine.field(field)?;
-    let value = match known.kind {
-        policies::FieldType::Text | policies::FieldType::Code => FieldType::Text,
-        policies::FieldType::Date => FieldType::Date,
-        policies::FieldType::Decimal => FieldType::Decimal,
-        policies::FieldType::Integer => FieldType::Integer,
-        policies::FieldType::Boolean => FieldType::Boolean,
-    };
-    Some(FieldRule { value, sealed: known.sealed })
 }
 
 /// The day it is in Poland, against which birth dates are judged; without time zone data UTC is at most hours off.
@@ -322,7 +311,8 @@ fn file_row(
     if let Some(number) = &row.local_number {
         write.put(Table::LOCAL_NUMBERS, &local_number_key(store, number, file), &())?;
     }
-    let stored = StoredRow { source: source.to_owned(), local_number: row.local_number.clone(), fields: row.fields.clone() };
+    let stored =
+        StoredRow { source: source.to_owned(), local_number: row.local_number.clone(), fields: row.fields.clone() };
     if mode != ImportMode::Delta || !record.rows.contains(&stored) {
         record.rows.push(stored);
     }

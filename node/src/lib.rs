@@ -47,7 +47,7 @@ pub use import::{ImportError, ImportMode, ImportRequest, ImportSummary, import};
 pub use local_api::openapi;
 pub use locate::RegistryError;
 pub use manifests::{REGISTRY, RefreshError, TIME_HEADER};
-pub use node::{Birth, Node, NodeError};
+pub use node::{Birth, Node, NodeError, local_policies};
 pub use pseudonymise::PseudonymError;
 pub use residents::Resident;
 pub use shared::{SharedClient, SharedError, SharedSummary, shared};

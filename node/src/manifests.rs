@@ -133,8 +133,11 @@ impl Node {
         let held = Held::new(signed, manifest)?;
         let mut event = Event::new(Happened::ManifestAccepted, self.clock.now());
         event.detail = Some(fingerprint(&held.hash));
-        let _recorded = self.log.append(&event.counting([("version", held.manifest.version)])).await.map_err(NodeError::from)?;
-        self.store.write(|w| w.put(Table::STATE, STATE_KEY, &held.signed)).map_err(|e: crate::store::StoreError| NodeError::from(e))?;
+        let _recorded =
+            self.log.append(&event.counting([("version", held.manifest.version)])).await.map_err(NodeError::from)?;
+        self.store
+            .write(|w| w.put(Table::STATE, STATE_KEY, &held.signed))
+            .map_err(|e: crate::store::StoreError| NodeError::from(e))?;
         self.held.store(Some(std::sync::Arc::new(held)));
         Ok(true)
     }
@@ -166,7 +169,8 @@ impl Node {
         let unreachable = |source| RefreshError::Unreachable { url: url.to_owned(), source };
         let crl = self.client.fetch_crl(&to, url, "/v1/crl", DEADLINE).await.map_err(unreachable)?;
         self.take_crl(&crl);
-        let request = http::Request::get("/v1/manifest").body(Bytes::new()).map_err(|_| unreachable(CallError::BadUrl))?;
+        let request =
+            http::Request::get("/v1/manifest").body(Bytes::new()).map_err(|_| unreachable(CallError::BadUrl))?;
         let answer = self.client.call(&to, url, request, DEADLINE).await.map_err(unreachable)?;
         let told = answer.headers().get(TIME_HEADER).and_then(|t| t.to_str().ok()?.parse().ok()).map(Timestamp);
         if let Some(theirs) = told {

@@ -335,18 +335,25 @@ fn load_trust(config: &Config, clock: &Clock) -> Result<Trust, NodeError> {
 
 fn load_engine(config: &Config) -> Result<Engine, NodeError> {
     let library = policies::Library::builtin().map_err(|e| NodeError::Policies(e.to_string()))?;
+    let local = config.policies.as_deref().map(local_policies).transpose()?.unwrap_or_default();
+    Engine::new(library, &local).map_err(|e| NodeError::Policies(e.to_string()))
+}
+
+/// An institution's own policies: every `.cedar` file of a directory, by name with its text.
+///
+/// # Errors
+/// [`NodeError::File`].
+pub fn local_policies(directory: &Path) -> Result<Vec<(String, String)>, NodeError> {
     let mut local = Vec::new();
-    if let Some(directory) = &config.policies {
-        for entry in std::fs::read_dir(directory).map_err(file("cannot list", directory))? {
-            let path = entry?.path();
-            if path.extension().is_some_and(|e| e == "cedar") {
-                let text = std::fs::read_to_string(&path).map_err(file("cannot read", &path))?;
-                local.push((path.display().to_string(), text));
-            }
+    for entry in std::fs::read_dir(directory).map_err(file("cannot list", directory))? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|e| e == "cedar") {
+            let text = std::fs::read_to_string(&path).map_err(file("cannot read", &path))?;
+            local.push((path.display().to_string(), text));
         }
     }
     local.sort();
-    Engine::new(library, &local).map_err(|e| NodeError::Policies(e.to_string()))
+    Ok(local)
 }
 
 fn public_keys(ring: &KeyRing, now: Timestamp) -> Vec<MemberKey> {

@@ -53,7 +53,12 @@ impl Node {
         futures_util::future::join_all(sending).await.into_iter().filter_map(Result::transpose).collect()
     }
 
-    async fn deliver_to(&self, held: &Held, to: &MemberId, letters: Vec<(Vec<u8>, Letter)>) -> Result<bool, StoreError> {
+    async fn deliver_to(
+        &self,
+        held: &Held,
+        to: &MemberId,
+        letters: Vec<(Vec<u8>, Letter)>,
+    ) -> Result<bool, StoreError> {
         for (key, letter) in letters {
             match self.send_letter(held, to, &letter).await {
                 Ok(()) => {}

@@ -93,7 +93,10 @@ pub(crate) async fn outputs(
 ) -> Result<Vec<Output>, PseudonymError> {
     let now = node.now().map_err(PseudonymError::Closed)?;
     let (epoch, key) = held.epoch(now).ok_or(PseudonymError::NoEpoch)?;
-    let blind = { let key = key.clone(); move || Blinded::new(&key, inputs, &mut UnwrapErr(getrandom::SysRng)) };
+    let blind = {
+        let key = key.clone();
+        move || Blinded::new(&key, inputs, &mut UnwrapErr(getrandom::SysRng))
+    };
     let blinded = Arc::new(blocking(blind).await??);
     let needed = usize::from(epoch.threshold);
     let mut candidates = order(node, epoch);

@@ -138,7 +138,8 @@ impl Received<'_> {
         // The guard may have forgotten what was asked before this start.
         out.first_use = first.map_err(|_| "the replay guard failed")? && request.iat >= node.started;
         if !request.ticket.is_empty() {
-            out.ticket = Some(jws::verify(&request.ticket, |kid| self.held.manifest.key(kid, KeyUse::Message, self.now)));
+            out.ticket =
+                Some(jws::verify(&request.ticket, |kid| self.held.manifest.key(kid, KeyUse::Message, self.now)));
         }
         self.look_up(request, &mut out).map_err(|_| "the store failed")?;
         if let Some(grant) = &out.grant {

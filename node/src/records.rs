@@ -141,7 +141,8 @@ impl Records {
 
     /// `field` in every row, `null` where a row lacks it; nothing if every row does.
     pub(crate) fn column(&self, field: &FieldId) -> Option<Value> {
-        let values: Vec<Value> = self.0.iter().map(|row| row.fields.get(field).cloned().unwrap_or(Value::Null)).collect();
+        let values: Vec<Value> =
+            self.0.iter().map(|row| row.fields.get(field).cloned().unwrap_or(Value::Null)).collect();
         values.iter().any(|v| !v.is_null()).then_some(Value::Array(values))
     }
 }

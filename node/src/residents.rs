@@ -146,7 +146,8 @@ pub(crate) async fn whereabouts(
         }
         Err(RegistryError::Unreachable(error)) => {
             node.registry_away.store(true, Ordering::Relaxed);
-            let kept = node.store.read().ok().and_then(|r| r.get::<Whereabouts>(Table::TICKETS, client.file.as_bytes()).ok());
+            let kept =
+                node.store.read().ok().and_then(|r| r.get::<Whereabouts>(Table::TICKETS, client.file.as_bytes()).ok());
             match kept.flatten().filter(|kept| now - kept.at < OLD_TICKET_SECONDS) {
                 Some(kept) => Ok(kept),
                 None => Err(RegistryError::Unreachable(error)),

@@ -133,7 +133,8 @@ impl Tokens {
         if algorithm != header.alg {
             return Err(TokenError::UnknownKey);
         }
-        let claims: Claims = jsonwebtoken::decode(token, &key, &self.validation(algorithm)).map_err(|e| refusal(&e))?.claims;
+        let claims: Claims =
+            jsonwebtoken::decode(token, &key, &self.validation(algorithm)).map_err(|e| refusal(&e))?.claims;
         let too_early = claims.nbf.is_some_and(|nbf| now.0 + MAX_SKEW_SECONDS < nbf);
         if now.0 >= claims.exp || too_early {
             return Err(TokenError::Expired);

@@ -1,6 +1,7 @@
 //! The legal basis of a request: what is claimed, and which fields it covers.
 
 use crate::catalogue::{BasisKind, Catalogue, Mandate, Query, Template};
+use crate::decide::DAY_SECONDS;
 use crate::engine::Engine;
 use crate::facts::ConsentFact;
 use crate::permit::{BasisRef, Denial, Step};
@@ -9,7 +10,6 @@ use protocol::manifest::Member;
 use protocol::query::{Basis, QueryRequest};
 use protocol::{FieldId, MemberKind, QueryType, Reason, Timestamp};
 
-const DAY_SECONDS: i64 = 24 * 60 * 60;
 /// Length of a SHA-256 or HMAC-SHA-256, in bytes.
 const HASH_BYTES: usize = 32;
 

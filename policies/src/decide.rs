@@ -19,8 +19,8 @@ use protocol::{FieldId, Reason, Timestamp};
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-const DAY_SECONDS: i64 = 24 * 60 * 60;
-/// Lengths of a request's `jti`, a ticket's nonce, and a case reference, in bytes.
+pub(crate) const DAY_SECONDS: i64 = 24 * 60 * 60;
+/// Lengths of a request's `jti` and a ticket's nonce, in bytes.
 const JTI_BYTES: usize = 16;
 const NONCE_BYTES: usize = 16;
 
@@ -45,7 +45,7 @@ impl Engine {
             query.fields.contains(*field) && agreement.fields.contains(*field) && cover.contains(field)
         };
         let mut fields: BTreeSet<_> = request.fields.iter().filter(allowed).cloned().collect();
-        let policies = self.policies(request, query, asker, holder, &ground, &fields)?;
+        let policies = self.policies(request, query, asker, &ground, &fields)?;
         fields.retain(|id| self.field(id).is_some_and(|field| !field.sealed));
         if query.tier != Tier::Presence && fields.is_empty() {
             return Err(Denial::new(
@@ -94,15 +94,12 @@ impl Engine {
         request: &QueryRequest,
         query: &Query,
         asker: &Member,
-        holder: &Member,
         ground: &Ground<'_>,
         fields: &BTreeSet<FieldId>,
     ) -> Result<Vec<String>, Denial> {
         let question = Question {
             asker: &asker.id,
             asker_kind: &asker.kind,
-            holder: &holder.id,
-            holder_kind: &holder.kind,
             role: &request.user.role,
             purpose: &request.purpose,
             basis: ground.kind(),

@@ -78,6 +78,7 @@ pub(crate) fn run(examples: &Examples, engine: &Engine) -> Result<(), LibraryErr
 
 /// Owned facts of one request that is valid in everything its example does not say.
 #[derive(Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one fact, as in `Facts`")]
 pub(crate) struct Scenario {
     pub(crate) now: Timestamp,
     pub(crate) me: MemberId,

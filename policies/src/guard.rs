@@ -30,8 +30,6 @@ pub(crate) struct Guard {
 pub(crate) struct Question<'a> {
     pub(crate) asker: &'a MemberId,
     pub(crate) asker_kind: &'a MemberKind,
-    pub(crate) holder: &'a MemberId,
-    pub(crate) holder_kind: &'a MemberKind,
     pub(crate) role: &'a Role,
     pub(crate) purpose: &'a Purpose,
     pub(crate) basis: BasisKind,
@@ -94,7 +92,7 @@ impl Guard {
     pub(crate) fn evaluate(&self, question: &Question<'_>) -> Result<Vec<String>, (Reason, String)> {
         let request = self.request(question, None).map_err(|problem| (Reason::PolicyError, problem))?;
         let response = self.authorizer.is_authorized(&request, &self.policies, &self.entities);
-        let ids = response.diagnostics().reason().map(ToString::to_string);
+        let ids = response.diagnostics().reason().map(|id| AsRef::<str>::as_ref(id).to_owned());
         if let Some(error) = response.diagnostics().errors().next() {
             return Err((Reason::PolicyError, error.to_string()));
         }
@@ -113,9 +111,7 @@ impl Guard {
         let types = &self.types;
         let value = |of: &EntityTypeName, id: &str| RestrictedExpression::new_entity_uid(uid(of, id));
         let context = Context::from_pairs([
-            ("holder".to_owned(), value(&types.member, question.holder.as_str())),
             ("asker_kind".to_owned(), value(&types.kind, question.asker_kind.as_str())),
-            ("holder_kind".to_owned(), value(&types.kind, question.holder_kind.as_str())),
             ("role".to_owned(), value(&types.role, question.role.as_str())),
             ("purpose".to_owned(), value(&types.purpose, question.purpose.as_str())),
             ("basis".to_owned(), value(&types.basis, question.basis.as_str())),
@@ -232,12 +228,10 @@ mod tests {
     use super::*;
     use crate::Library;
 
-    fn question<'a>(parts: &'a Parts, tier: Tier) -> Question<'a> {
+    fn question(parts: &Parts, tier: Tier) -> Question<'_> {
         Question {
             asker: &parts.asker,
-            asker_kind: &parts.kinds.0,
-            holder: &parts.holder,
-            holder_kind: &parts.kinds.1,
+            asker_kind: &parts.kind,
             role: &parts.role,
             purpose: &parts.purpose,
             basis: BasisKind::Mandate,
@@ -250,8 +244,7 @@ mod tests {
 
     struct Parts {
         asker: MemberId,
-        holder: MemberId,
-        kinds: (MemberKind, MemberKind),
+        kind: MemberKind,
         role: Role,
         purpose: Purpose,
         query: QueryType,
@@ -261,8 +254,7 @@ mod tests {
     fn parts(fields: &[&str]) -> Parts {
         Parts {
             asker: "mops-lodz".parse().unwrap(),
-            holder: "pup-lodz".parse().unwrap(),
-            kinds: ("mops".parse().unwrap(), "pup".parse().unwrap()),
+            kind: "mops".parse().unwrap(),
             role: "caseworker".parse().unwrap(),
             purpose: "social-welfare-provision".parse().unwrap(),
             query: "q02".parse().unwrap(),
@@ -295,41 +287,5 @@ mod tests {
         let mut technician = parts(&["pup.status"]);
         technician.role = "technician".parse().unwrap();
         assert!(guard.evaluate(&question(&technician, Tier::Share)).is_err());
-    }
-
-    #[test]
-    #[ignore = "temporary"]
-    fn cost() {
-        let guard = Library::builtin().unwrap().guard;
-        let p = parts(&["pup.status", "pup.registered_from"]);
-        let q = question(&p, Tier::Share);
-        let n = 50_000;
-        for _ in 0..3 {
-            let t = std::time::Instant::now();
-            for _ in 0..n {
-                std::hint::black_box(guard.request(&q, None).unwrap());
-            }
-            let build = t.elapsed() / n;
-            let r = guard.request(&q, None).unwrap();
-            let t = std::time::Instant::now();
-            for _ in 0..n {
-                std::hint::black_box(guard.authorizer.is_authorized(&r, &guard.policies, &guard.entities));
-            }
-            let auth = t.elapsed() / n;
-            let t = std::time::Instant::now();
-            for _ in 0..n {
-                std::hint::black_box(guard.evaluate(&q).unwrap());
-            }
-            println!("build {build:?} auth {auth:?} evaluate {:?}", t.elapsed() / n);
-        }
-        let engine = crate::Engine::new(Library::builtin().unwrap(), &[]).unwrap();
-        for s in [crate::tests::by_mandate(), crate::tests::by_consent()] {
-            let f = s.facts();
-            let t = std::time::Instant::now();
-            for _ in 0..n {
-                std::hint::black_box(engine.decide(&f, s.now).unwrap());
-            }
-            println!("decide {:?}", t.elapsed() / n);
-        }
     }
 }

@@ -185,7 +185,7 @@ pub enum Step {
 }
 
 impl Step {
-    /// Stable snake_case name.
+    /// Stable `snake_case` name.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

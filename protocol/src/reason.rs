@@ -186,7 +186,9 @@ impl Told {
             Told::NotAgreed => "Conclude an agreement with the holder that covers this query and purpose.",
             Told::RoleNotAllowed => "Ask somebody whose role permits this query.",
             Told::BasisMissing => "Name a mandate that covers this, with the case, or record the resident's consent.",
-            Told::ConsentMissing => "Record the resident's consent for your institution, this purpose and these fields.",
+            Told::ConsentMissing => {
+                "Record the resident's consent for your institution, this purpose and these fields."
+            }
             Told::ConsentWithdrawn => "The resident withdrew the consent; ask the resident for the paper instead.",
             Told::StatusUnknown => "Try again when the institution that recorded the consent can be reached.",
             Told::QuotaExceeded => "Wait until the agreement's quota is renewed.",

@@ -330,11 +330,11 @@ mod tests {
 
     #[test]
     fn the_numbers_told_are_the_numbers_kept() {
-        let told = |refusal: Refusal, number: i64| refusal.problem().detail.unwrap().contains(&format!(" {number} "));
-        assert!(told(Refusal::BatchTooLarge, MAX_BATCH as i64));
-        assert!(told(Refusal::AudienceInvalid, MAX_AUDIENCE as i64));
-        assert!(told(Refusal::SealedLength(3), SEALED_BYTES as i64));
-        assert!(told(Refusal::ExpiryInvalid(3), crate::entries::LONGEST_DAYS));
+        let told = |refusal: Refusal, number: usize| refusal.problem().detail.unwrap().contains(&format!(" {number} "));
+        assert!(told(Refusal::BatchTooLarge, MAX_BATCH));
+        assert!(told(Refusal::AudienceInvalid, MAX_AUDIENCE));
+        assert!(told(Refusal::SealedLength(3), SEALED_BYTES));
+        assert!(told(Refusal::ExpiryInvalid(3), usize::try_from(crate::entries::LONGEST_DAYS).unwrap()));
     }
 
     #[test]

@@ -14,17 +14,14 @@ const PEPPER_AAD: &[u8] = b"ogniwo/v1/pepper-check";
 
 /// The two secrets that live outside the data directory. Losing either loses the index; giving both away gives away how
 /// many institutions know an unnamed resident, and no identifier.
-pub struct Secrets {
+pub(crate) struct Secrets {
     pub(crate) storage: StorageKey,
     pub(crate) pepper: StorageKey,
 }
 
 impl Secrets {
-    /// From where the configuration says; `passphrase` is asked only if the storage key needs one.
-    ///
-    /// # Errors
-    /// [`StorageKeyError`], naming the file.
-    pub fn obtain(
+    /// From where the configuration says.
+    pub(crate) fn obtain(
         config: &Config,
         passphrase: impl FnOnce() -> io::Result<Zeroizing<String>>,
     ) -> Result<Self, StorageKeyError> {
@@ -51,11 +48,13 @@ impl Secrets {
     }
 }
 
-/// Makes the data directory (mode 0700) and, last, the key ring in it; refuses where there is one already.
+/// Makes the data directory (mode 0700) and, last, the key ring in it; refuses where there is one already. The
+/// credential files must be there (see [`StorageKey::create_credential`]); `passphrase` is asked only if the storage key
+/// needs one.
 ///
 /// # Errors
-/// [`OpenError::Initialised`], or the file system's.
-pub fn init(config: &Config, secrets: &Secrets) -> Result<KeyRing, OpenError> {
+/// [`OpenError::Initialised`], [`OpenError::Secrets`], or the file system's.
+pub fn init(config: &Config, passphrase: impl FnOnce() -> io::Result<Zeroizing<String>>) -> Result<KeyRing, OpenError> {
     let dir = &config.data_dir;
     if config.key_ring().exists() {
         return Err(OpenError::Initialised(dir.clone()));
@@ -65,6 +64,7 @@ pub fn init(config: &Config, secrets: &Secrets) -> Result<KeyRing, OpenError> {
         .mode(0o700)
         .create(dir)
         .map_err(|source| OpenError::Write { path: dir.clone(), source })?;
+    let secrets = Secrets::obtain(config, passphrase)?;
     secrets.write_check(&config.pepper_check())?;
     Ok(KeyRing::create(&config.key_ring(), &secrets.storage)?)
 }

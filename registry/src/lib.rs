@@ -36,6 +36,6 @@ pub use config::{Config, ConfigError};
 pub use conformance::conformance;
 pub use embedded::Embedded;
 pub use errors::Refusal;
-pub use init::{Secrets, init, member_keys};
+pub use init::{init, member_keys};
 pub use server::{OpenError, Registry};
 pub use store::{Answer, Batch, IndexStore, ROW_BYTES, RequestId, Row, RowKey, StoreError, Written};

@@ -14,7 +14,7 @@ use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::response::IntoResponse;
 use axum::routing::{get, post, put};
-use keyring::{KeyRing, RingError, write_atomically};
+use keyring::{KeyRing, RingError, StorageKeyError, write_atomically};
 use protocol::SpiffeId;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -22,6 +22,7 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use transport::{Clock, IdentityError, IdentityStore, Peer, ServerTls, Trust, TrustError};
+use zeroize::Zeroizing;
 
 /// A registry, open. Everything a handler may touch hangs here; `main` and tests build the same one.
 pub struct Registry {
@@ -49,6 +50,9 @@ pub enum OpenError {
     /// `init` was run here before.
     #[error("{} holds a registry already", .0.display())]
     Initialised(PathBuf),
+    /// Storage key or pepper cannot be had.
+    #[error("a secret of the registry cannot be had")]
+    Secrets(#[from] StorageKeyError),
     /// The key ring is missing, or does not open under this storage key.
     #[error("the signing keys cannot be used (was `ogniwo registry init` run here?)")]
     Keys(#[from] RingError),
@@ -113,11 +117,17 @@ impl OpenError {
 }
 
 impl Registry {
-    /// Opens what [`crate::init`] made. Blocks: it reads the log through and, after an unclean end, the index.
+    /// Opens what [`crate::init`] made; `passphrase` is asked only if the storage key needs one. Blocks: it reads the
+    /// log through and, after an unclean end, the index.
     ///
     /// # Errors
     /// [`OpenError`].
-    pub fn open(config: Config, secrets: &Secrets, clock: Clock) -> Result<Self, OpenError> {
+    pub fn open(
+        config: Config,
+        clock: Clock,
+        passphrase: impl FnOnce() -> io::Result<Zeroizing<String>>,
+    ) -> Result<Self, OpenError> {
+        let secrets = Secrets::obtain(&config, passphrase)?;
         let keys = KeyRing::open(&config.key_ring(), &secrets.storage)?;
         secrets.check_pepper(&config.pepper_check())?;
         let identity = Arc::new(IdentityStore::load(&config.tls.cert, &config.tls.key)?);
@@ -130,7 +140,7 @@ impl Registry {
         trust.require_crl(highest_crl_number(&config.crl_number())?);
         let store = Embedded::open(&config.index(), config.index_cache_bytes)
             .map_err(|source| OpenError::Index { path: config.index(), source })?;
-        let journal = open_journal(&config, secrets, &keys, clock.clone())
+        let journal = open_journal(&config, &secrets, &keys, clock.clone())
             .map_err(|source| OpenError::Log { path: config.log_dir.clone(), source })?;
         let registry = Registry {
             manifests: Manifests::open(config.manifest(), &secrets.storage)?,

@@ -67,12 +67,10 @@ impl Registry {
 /// The rows of `page` that have lapsed. One that does not open is left to the operator, and is answered as absent.
 fn lapsed(blind: &Blind, mut page: Vec<(RowKey, Row)>, now: Timestamp) -> Vec<(RowKey, Row)> {
     let mut damaged = 0;
-    page.retain(|(key, row)| match blind.open(key, &mut row.clone()) {
-        Some(entry) => entry.expires <= now,
-        None => {
-            damaged += 1;
-            false
-        }
+    page.retain(|(key, row)| {
+        let expires = blind.open(key, &mut row.clone()).map(|entry| entry.expires);
+        damaged += usize::from(expires.is_none());
+        expires.is_some_and(|expires| expires <= now)
     });
     if damaged > 0 {
         tracing::error!(damaged, "rows of the index do not open under this storage key");

@@ -44,6 +44,7 @@ fn a_tail_torn_at_any_byte_is_cut() {
                 let report = verify(&dir).unwrap();
                 assert_eq!((report.entries, report.signed, report.torn_tail_bytes), (2, 0, torn), "cut at {cut}");
                 let log = open(&dir);
+                assert_eq!(verify(&dir).unwrap().signed, 2, "what is kept is signed at once");
                 assert_eq!(log.append_blocking(&payload(2)).unwrap().index(), 2, "cut at {cut}");
                 assert_holds(&log, 3);
             } else {
@@ -114,7 +115,7 @@ fn a_batch_torn_in_the_middle_is_cut_from_there() {
 }
 
 #[test]
-fn a_segment_that_ends_early_before_another_is_damage() {
+fn a_segment_of_other_length_before_another_is_damage() {
     let dir = tempfile::tempdir().unwrap();
     with_store(dir.path(), |store| {
         for _ in 0..=segment::ENTRIES / 128 * 2 {
@@ -125,10 +126,13 @@ fn a_segment_that_ends_early_before_another_is_damage() {
     with_store(dir.path(), |store| assert_eq!(store.room(), segment::ENTRIES - 128));
     let (path, record) = (segment::path(dir.path(), 0), 48 + 50 + 16);
     let file = fs::File::options().write(true).open(&path).unwrap();
-    file.set_len((segment::ENTRIES - 1) * record).unwrap();
-    let fault = verify_dir(dir.path(), None, None, |_| ()).map(drop);
-    let at = (segment::ENTRIES - 1, (segment::ENTRIES - 1) * record);
-    assert!(matches!(fault, Err(Fault::Record { index, offset, .. }) if (index, offset) == at), "{fault:?}");
+    for (length, entries) in
+        [(segment::ENTRIES * record + 1, segment::ENTRIES), ((segment::ENTRIES - 1) * record, segment::ENTRIES - 1)]
+    {
+        file.set_len(length).unwrap();
+        let (fault, at) = (verify_dir(dir.path(), None, None, |_| ()).map(drop), (entries, entries * record));
+        assert!(matches!(fault, Err(Fault::Record { index, offset, .. }) if (index, offset) == at), "{fault:?}");
+    }
     fs::remove_file(&path).unwrap();
     let fault = verify_dir(dir.path(), None, None, |_| ()).map(drop);
     assert!(matches!(&fault, Err(Fault::Io { path: named, .. }) if *named == path), "{fault:?}");

@@ -22,7 +22,7 @@ fn scenario(example: &str) -> Scenario {
 }
 
 /// MOPS asks PUP for a registration by statute.
-pub(crate) fn by_mandate() -> Scenario {
+fn by_mandate() -> Scenario {
     scenario(
         r#"
         name = "by mandate"
@@ -39,7 +39,7 @@ pub(crate) fn by_mandate() -> Scenario {
 }
 
 /// The same by consent.
-pub(crate) fn by_consent() -> Scenario {
+fn by_consent() -> Scenario {
     scenario(
         r#"
         name = "by consent"

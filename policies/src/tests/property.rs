@@ -8,8 +8,10 @@ use proptest::prelude::*;
 use protocol::jws::JwsError;
 use protocol::{Bytes, ConsentId, Index, SubjectId};
 
+type Damage = (Part, fn(&mut Scenario, [u8; 32]));
+
 /// Damage to one fact: removed, or replaced by noise.
-const DAMAGE: &[(Part, fn(&mut Scenario, [u8; 32]))] = &[
+const DAMAGE: &[Damage] = &[
     (Part::Manifest, |s, n| s.manifest.library = Bytes(n.to_vec())),
     (Part::Manifest, |s, n| s.manifest_hash = n),
     (Part::Manifest, |s, _| s.manifest.agreements.clear()),
@@ -38,7 +40,7 @@ const DAMAGE: &[(Part, fn(&mut Scenario, [u8; 32]))] = &[
     (Part::Ticket, |s, n| ticket(s, |t| t.sub = who(n))),
     (Part::Ticket, |s, n| ticket(s, |t| t.iss = who(n))),
     (Part::Subject, |s, _| s.subject = None),
-    (Part::Subject, |s, n| s.subject.as_mut().unwrap().0 = Index(n)),
+    (Part::Subject, |s, n| s.subject = s.subject.map(|(_, flags)| (Index(n), flags))),
     (Part::Consent, |s, _| s.grant = None),
     (Part::Consent, |s, _| s.status = None),
     (Part::Consent, |s, n| s.status = Some(StatusFact { as_of: NOW + noise(n), withdrawn: n[9] & 1 == 1 })),

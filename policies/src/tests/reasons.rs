@@ -235,7 +235,7 @@ fn every_reason_has_a_fact_that_gives_it() {
 fn a_permit_says_what_it_rests_on() {
     let permit = by_mandate().decide(&ENGINE).unwrap();
     assert_eq!((permit.query().as_str(), permit.tier()), ("q02", Tier::Share));
-    let fields: Vec<_> = permit.fields().iter().map(|f| f.as_str()).collect();
+    let fields: Vec<_> = permit.fields().iter().map(protocol::FieldId::as_str).collect();
     assert_eq!(fields, ["pup.registered_from", "pup.status"]);
     assert_eq!(permit.agreement().to_string(), "example@1");
     assert_eq!(permit.basis().to_string(), "mandate:ups-105@1");

@@ -111,7 +111,7 @@ fn the_digest_says_what_the_content_is() {
     let builtin = digest(builtin_files());
     assert_eq!(builtin, Library::builtin().unwrap().digest());
     for name in builtin_files().keys() {
-        let comment = if name.ends_with(".toml") { "\n# more\n" } else { "\n// more\n" };
+        let comment = if name.contains(".toml") { "\n# more\n" } else { "\n// more\n" };
         assert_ne!(builtin, digest(with(name, |text| text + comment)), "{name}");
     }
 }

@@ -1,25 +1,22 @@
 //! What the registry's disk shows (design §1, P1).
 
-use crate::federation::{Federation, MEMBERS, index, open, sealed, secrets};
+use crate::federation::{Federation, MEMBERS, index, no_passphrase, sealed};
 use data_encoding::{BASE64, BASE64URL_NOPAD, HEXLOWER, HEXUPPER};
+use keyring::KeySource;
 use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
 use registry::{Config, OpenError, ROW_BYTES, Registry};
 use std::path::Path;
 
-/// Files under `dir` in which `needle` stands: as it is, in hexadecimal or in base64.
+/// Files under `dir` in which `needle` stands: as it is, in hexadecimal or, from 16 bytes on, in base64.
 fn shows(dir: &Path, needle: &[u8]) -> Vec<String> {
-    // base64 of bytes inside others depends on where they begin; the middle of each of the three shifts does not.
-    let shifted =
-        |pad: usize| BASE64.encode(&[&vec![0; pad], needle].concat())[4..needle.len() * 4 / 3 - 4].as_bytes().to_vec();
-    let needles = [
-        needle.to_vec(),
-        HEXLOWER.encode(needle).into(),
-        HEXUPPER.encode(needle).into(),
-        shifted(0),
-        shifted(1),
-        shifted(2),
-        BASE64URL_NOPAD.encode(needle).into(),
-    ];
+    let mut needles = vec![needle.to_vec(), HEXLOWER.encode(needle).into(), HEXUPPER.encode(needle).into()];
+    if needle.len() >= 16 {
+        // base64 of bytes inside others depends on where they begin; the middle of each of the three shifts does not.
+        let shifted = |shift: usize| BASE64.encode(&[&vec![0; shift], needle].concat()).into_bytes();
+        let middle = 4..needle.len() * 4 / 3 - 4;
+        needles.extend([0, 1, 2].map(|shift| shifted(shift)[middle.clone()].to_vec()));
+        needles.push(BASE64URL_NOPAD.encode(needle).into());
+    }
     let holds = |bytes: &[u8]| needles.iter().any(|needle| bytes.windows(needle.len()).any(|window| window == needle));
     let mut found = vec![];
     let mut dirs = vec![dir.to_owned()];
@@ -109,7 +106,7 @@ async fn another_storage_key_or_pepper_opens_nothing_and_changes_nothing() {
     federation.put("mops", &[1], &["pup"]).await;
     federation.put("pup", &[1], &["mops"]).await;
     federation.stop();
-    let reopen = |config: &Config| Registry::open(config.clone(), &secrets(config), federation.clock.clone()).map(drop);
+    let reopen = |config: &Config| Registry::open(config.clone(), federation.clock.clone(), no_passphrase).map(drop);
     for (file, refusal) in [("storage.key", "Keys"), ("pepper.key", "WrongPepper")] {
         let path = federation.dir.path().join(file);
         let right = std::fs::read(&path).unwrap();
@@ -118,8 +115,6 @@ async fn another_storage_key_or_pepper_opens_nothing_and_changes_nothing() {
         assert!(format!("{error:?}").starts_with(refusal), "{error:?}");
         std::fs::write(&path, right).unwrap();
     }
-    let registry = open(&federation.config, &federation.clock);
-    drop(registry);
     federation.restart();
     assert_eq!(federation.locate("mops", &[1]).await.found[0].entries.len(), 1);
 }
@@ -127,6 +122,22 @@ async fn another_storage_key_or_pepper_opens_nothing_and_changes_nothing() {
 #[tokio::test]
 async fn init_refuses_to_overwrite() {
     let federation = Federation::new().await;
-    let again = registry::init(&federation.config, &secrets(&federation.config));
+    let again = registry::init(&federation.config, no_passphrase);
     assert!(matches!(again, Err(OpenError::Initialised(_))));
+}
+
+#[test]
+fn a_passphrase_opens_what_it_made_and_no_other_does() {
+    let federation = Federation::unpublished();
+    let mut config = federation.config.clone();
+    config.data_dir = federation.dir.path().join("typed");
+    config.log_dir = config.data_dir.join("log");
+    config.storage_key = KeySource::Passphrase { salt: config.data_dir.join("storage.salt") };
+    let open =
+        |typed: &'static str| Registry::open(config.clone(), federation.clock.clone(), || Ok(typed.to_owned().into()));
+    assert!(matches!(open("koń bateria zszywka").map(drop), Err(OpenError::Secrets(_))), "nothing is made by opening");
+    assert!(!config.data_dir.exists());
+    registry::init(&config, || Ok("koń bateria zszywka".to_owned().into())).unwrap();
+    assert!(matches!(open("koń bateria zszywki").map(drop), Err(OpenError::Keys(_))));
+    assert!(open("koń bateria zszywka").is_ok());
 }

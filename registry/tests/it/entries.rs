@@ -78,7 +78,7 @@ async fn a_request_out_of_bounds_changes_nothing() {
         let field = refused("expiry_invalid", &|r| r.put[1].expires = expires).await;
         assert_eq!(field.unwrap(), "put[1].expires");
     }
-    refused("audience_invalid", &|r| drop(r.audience.insert(member("stranger")))).await;
+    refused("audience_invalid", &|r| r.audience = [member("stranger")].into()).await;
     refused("audience_invalid", &|r| r.audience = (0..17).map(|n| member(&format!("m{n}"))).collect()).await;
     refused("index_repeated", &|r| r.put[1].index = index(1)).await;
     refused("index_repeated", &|r| r.delete = vec![index(1)]).await;

@@ -11,7 +11,7 @@ use protocol::manifest::{
 };
 use protocol::registry::{EntriesRequest, LocateAnswer, LocateRequest, PutEntry, SEALED_BYTES};
 use protocol::{Bytes, Epoch, Index, MemberId, Problem, SigningKey, SpiffeId, Timestamp};
-use registry::{Config, Registry, Secrets};
+use registry::{Config, Registry};
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -20,6 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tempfile::TempDir;
 use tower::ServiceExt as _;
 use transport::{Clock, PeerIdentity};
+use zeroize::Zeroizing;
 
 /// 2027-01-15T08:00:00Z.
 pub(crate) const NOW: Timestamp = Timestamp(1_800_000_000);
@@ -53,7 +54,6 @@ pub(crate) struct Federation {
     pub(crate) config: Config,
     registry: Option<Arc<Registry>>,
     pub(crate) manifest: SignedManifest,
-    own_keys: Vec<MemberKey>,
     jti: AtomicU64,
 }
 
@@ -105,12 +105,12 @@ impl Federation {
             keyring::StorageKey::create_credential(&dir.path().join(secret)).unwrap();
         }
         let mut config = Config::parse(CONFIG, dir.path()).unwrap();
-        let ring = registry::init(&config, &secrets(&config)).unwrap();
+        let ring = registry::init(&config, no_passphrase).unwrap();
         let own_keys = registry::member_keys(&ring, NOW + -DAY, NOW + 400 * DAY);
         let manifest = signed(&first_manifest(&own_keys));
         config.manifest_fingerprint = Some(manifest.hash());
         let registry = Some(open(&config, &clock));
-        Federation { dir, clock, authority, config, registry, manifest, own_keys, jti: AtomicU64::new(0) }
+        Federation { dir, clock, authority, config, registry, manifest, jti: AtomicU64::new(0) }
     }
 
     pub(crate) fn registry(&self) -> &Arc<Registry> {
@@ -239,12 +239,12 @@ crl = "crl.pem"
 reload_seconds = 1
 "#;
 
-pub(crate) fn secrets(config: &Config) -> Secrets {
-    Secrets::obtain(config, || unreachable!("both are credential files")).unwrap()
+pub(crate) fn no_passphrase() -> std::io::Result<Zeroizing<String>> {
+    unreachable!("both secrets are credential files")
 }
 
 pub(crate) fn open(config: &Config, clock: &Clock) -> Arc<Registry> {
-    Arc::new(Registry::open(config.clone(), &secrets(config), clock.clone()).unwrap())
+    Arc::new(Registry::open(config.clone(), clock.clone(), no_passphrase).unwrap())
 }
 
 /// Writes `NAME.pem` and `NAME.key`.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 use transport::{CallError, Client, Limits, ServerTls};
 
 /// A one-way listener, for raw clients.
@@ -130,20 +131,42 @@ async fn error_answers_are_problems_without_the_handlers_text() {
     server.stop().await;
 }
 
+/// A call to `/gate` on its way; returns once the handler runs.
+async fn gated(client: &Arc<Client>, server: &Server) -> JoinHandle<Result<http::Response<Bytes>, CallError>> {
+    let (client, url) = (client.clone(), server.url());
+    let running =
+        tokio::spawn(async move { client.call(&crate::pki::spiffe("mops"), &url, get_request("/gate"), LONG).await });
+    server.entered.notified().await;
+    running
+}
+
 #[tokio::test]
 async fn shutdown_lets_a_running_request_finish() {
     let (server, client) = mutual(Limits::default()).await;
-    let url = server.url();
-    let running =
-        tokio::spawn(
-            async move { client.call(&crate::pki::spiffe("mops"), &url, get_request("/wait/900"), LONG).await },
-        );
-    tokio::time::sleep(SHORT).await;
+    let running = gated(&Arc::new(client), &server).await;
     server.begin_stop();
+    tokio::time::sleep(SHORT).await;
+    assert!(!server.has_ended(), "while a request runs");
+    assert!(TcpStream::connect(server.address).await.is_err(), "still listening");
+    server.gate.notify_one();
     assert_eq!(running.await.unwrap().unwrap().body(), "done");
-    let address = server.address;
     server.stop().await;
-    assert!(TcpStream::connect(address).await.is_err(), "still listening");
+}
+
+#[tokio::test]
+async fn shutdown_cuts_a_connection_that_is_already_closing() {
+    let pki = Pki::new();
+    let mops = pki.member("mops", 1);
+    // Longer than the test waits.
+    let limits = Limits { header: Duration::from_mins(5), drain: SHORT, ..Limits::default() };
+    let server = Server::start(mops.tls(), limits).await;
+    let client = Arc::new(pki.member("pup", 2).client());
+    let running = gated(&client, &server).await;
+    mops.trust.update_crl(&pki.crl(2, &[2])).unwrap();
+    assert_eq!(problem(call(&client, &server, "/hello").await).0, 403);
+    tokio::time::sleep(SHORT).await;
+    server.stop().await;
+    assert_eq!(running.await.unwrap().unwrap_err().code(), "connection_closed");
 }
 
 #[tokio::test]

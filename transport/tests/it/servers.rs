@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -28,6 +29,9 @@ pub(crate) const SHORT: Duration = Duration::from_millis(300);
 
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
+    /// Told when a request to `/gate` has come in, and waited for before it is answered.
+    pub(crate) entered: Arc<Notify>,
+    pub(crate) gate: Arc<Notify>,
     shutdown: CancellationToken,
     task: JoinHandle<std::io::Result<()>>,
 }
@@ -40,8 +44,10 @@ impl Server {
     pub(crate) async fn start_at(address: SocketAddr, tls: ServerTls, limits: Limits) -> Self {
         let listener = TcpListener::bind(address).await.unwrap();
         let (address, shutdown) = (listener.local_addr().unwrap(), CancellationToken::new());
-        let task = tokio::spawn(serve(listener, tls, router(), limits, shutdown.clone()));
-        Server { address, shutdown, task }
+        let (entered, gate) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let router = router(entered.clone(), gate.clone());
+        let task = tokio::spawn(serve(listener, tls, router, limits, shutdown.clone()));
+        Server { address, entered, gate, shutdown, task }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -52,6 +58,10 @@ impl Server {
         self.shutdown.cancel();
     }
 
+    pub(crate) fn has_ended(&self) -> bool {
+        self.task.is_finished()
+    }
+
     /// Waits until the server has ended everything.
     pub(crate) async fn stop(self) {
         self.shutdown.cancel();
@@ -59,8 +69,14 @@ impl Server {
     }
 }
 
-fn router() -> Router {
+fn router(entered: Arc<Notify>, gate: Arc<Notify>) -> Router {
+    let gated = async move || {
+        entered.notify_one();
+        gate.notified().await;
+        "done"
+    };
     Router::new()
+        .route("/gate", get(gated))
         .route("/whoami", get(|Peer(peer): Peer| async move { peer.spiffe.to_string() }))
         .route("/wait/{ms}", get(wait))
         .route("/echo", post(|body: Bytes| async move { body }))

@@ -1,0 +1,530 @@
+//! The command line.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// Share data between city institutions without a central database: consent-checked queries between nodes, a blind
+/// registry of pseudonyms, a log that shows what was done.
+#[derive(Debug, Parser)]
+#[command(name = "ogniwo", version, propagate_version = true, after_help = EXAMPLES)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// Print one JSON document on standard output instead of text.
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  ogniwo demo                                 found a federation of four units here and see it work
+  ogniwo node run --config /etc/ogniwo/node.toml
+  ogniwo node import --config node.toml --mapping mops.toml extract.csv
+  ogniwo node enrol --config node.toml        publish pseudonyms of new clients
+  ogniwo audit verify /var/lib/ogniwo/data/log
+
+Exit codes: 0 done, 2 usage, 3 configuration, 4 key, 5 extract, 6 address in use, 7 manifest, 8 registry,
+9 unavailable, 10 refused, 11 verification, 12 in use or not running, 13 storage, 14 certificate, 1 anything else.";
+
+/// The parts of the program.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// An institution's node: run it, import, enrol, ask.
+    #[command(subcommand)]
+    Node(NodeCommand),
+    /// The registry of pseudonyms, and the manifest.
+    #[command(subcommand)]
+    Registry(RegistryCommand),
+    /// The federation's certificate authority.
+    #[command(subcommand)]
+    Certs(CertsCommand),
+    /// The log: verify it.
+    #[command(subcommand)]
+    Audit(AuditCommand),
+    /// The policy library and an institution's own policies.
+    #[command(subcommand)]
+    Policy(PolicyCommand),
+    /// Residents' consents.
+    #[command(subcommand)]
+    Consent(ConsentCommand),
+    /// Found a federation of four units in a fresh directory, show what it does, and stay up.
+    Demo(DemoArgs),
+    /// Print a completion script for a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Which node.
+#[derive(Debug, Args)]
+pub struct NodeConfig {
+    /// The node's configuration.
+    #[arg(long, value_name = "FILE", default_value = "/etc/ogniwo/node.toml", env = "OGNIWO_NODE_CONFIG")]
+    pub config: PathBuf,
+}
+
+/// Node commands.
+#[derive(Debug, Subcommand)]
+pub enum NodeCommand {
+    /// Make a new node's directories, keys and certificate request; overwrites nothing.
+    Init {
+        /// Which node.
+        #[command(flatten)]
+        node: NodeConfig,
+        /// Where to write the certificate request (PKCS#10, PEM).
+        #[arg(long, value_name = "FILE", default_value = "node.csr")]
+        csr: PathBuf,
+        /// Where to write the public keys for the manifest (JSON).
+        #[arg(long, value_name = "FILE", default_value = "node-keys.json")]
+        keys: PathBuf,
+    },
+    /// Make a certificate request for a new TLS key; the old key stays in use until the certificate is there.
+    Renew {
+        /// Which node.
+        #[command(flatten)]
+        node: NodeConfig,
+        /// Where to write the certificate request (PKCS#10, PEM).
+        #[arg(long, value_name = "FILE", default_value = "node.csr")]
+        csr: PathBuf,
+        /// Where to write the new private key; move it to the configured place together with the certificate.
+        #[arg(long, value_name = "FILE", default_value = "node.key.new")]
+        key: PathBuf,
+    },
+    /// Serve other members and the institution's applications.
+    Run {
+        /// Which node.
+        #[command(flatten)]
+        node: NodeConfig,
+        /// Stop when standard input closes, for a parent process.
+        #[arg(long, hide = true)]
+        until_stdin_closes: bool,
+    },
+    /// Check configuration, keys, certificate and policies without starting.
+    CheckConfig {
+        /// Which node.
+        #[command(flatten)]
+        node: NodeConfig,
+    },
+    /// Say how a running node is.
+    Status {
+        /// Which node.
+        #[command(flatten)]
+        node: NodeConfig,
+    },
+    /// Fetch manifest and revocation list now.
+    Refresh {
+        /// Which node.
+        #[command(flatten)]
+        node: NodeConfig,
+    },
+    /// Import an extract by a mapping file; works without any other machine.
+    #[command(
+        after_help = "Examples:\n  ogniwo node import --mapping mops.toml mops.csv --dry-run\n  ogniwo node import --mapping mops.toml mops.csv --full"
+    )]
+    Import {
+        /// Which node.
+        #[command(flatten)]
+        node: NodeConfig,
+        /// The mapping file.
+        #[arg(long, value_name = "FILE")]
+        mapping: PathBuf,
+        /// The extract, CSV.
+        extract: PathBuf,
+        /// Where to list refused rows (line, column, reason; no values).
+        #[arg(long, value_name = "FILE")]
+        rejects: Option<PathBuf>,
+        /// The extract is the whole truth: remove and unenrol who is not in it.
+        #[arg(long, conflicts_with = "delta")]
+        full: bool,
+        /// The extract has additions only: keep the rows that are there.
+        #[arg(long)]
+        delta: bool,
+        /// Read and check only; change nothing.
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Give new clients their pseudonyms and publish them at the registry; goes on where it stopped.
+    Enrol {
+        /// Which node.
+        #[command(flatten)]
+        node: NodeConfig,
+    },
+    /// Count the clients shared with other units, through the registry alone.
+    Shared {
+        /// Which node.
+        #[command(flatten)]
+        node: NodeConfig,
+        /// Also list them by this unit's own client numbers.
+        #[arg(long)]
+        list: bool,
+    },
+    /// Ask other units about a client. The PESEL is typed at a prompt or read from standard input.
+    #[command(
+        after_help = "Example:\n  ogniwo node ask --token-file token --query q02 --purpose social-welfare-eligibility-assessment \\\n    --mandate ups-105 --case MOPS/2026/17 --reason \"wniosek o zasiłek\" < pesel"
+    )]
+    Ask(AskArgs),
+    /// Take part in the birth of a pseudonym key.
+    #[command(subcommand)]
+    Keyholder(KeyholderCommand),
+}
+
+/// Key holder commands.
+#[derive(Debug, Subcommand)]
+pub enum KeyholderCommand {
+    /// Take our part in a key birth; every holder named runs this at the same time. Prints the signed epoch.
+    Birth {
+        /// Which node.
+        #[command(flatten)]
+        node: NodeConfig,
+        /// The ceremony all holders agreed on (JSON: session, epoch, threshold, holders, `not_before`).
+        #[arg(long, value_name = "FILE")]
+        ceremony: PathBuf,
+    },
+    /// Write a ceremony for the others: holders numbered in the order given.
+    Plan {
+        /// The epoch to be born.
+        #[arg(long)]
+        epoch: u32,
+        /// How many holders must answer.
+        #[arg(long)]
+        threshold: u16,
+        /// The holders' member ids.
+        #[arg(required = true)]
+        holders: Vec<protocol::MemberId>,
+    },
+}
+
+/// How to reach a node's local API.
+#[derive(Debug, Args)]
+pub struct ApiArgs {
+    /// The node's configuration, for the API's address and certificate.
+    #[command(flatten)]
+    pub node: NodeConfig,
+    /// The API's address, if not the configured one.
+    #[arg(long, value_name = "URL")]
+    pub api: Option<String>,
+    /// Certificates to trust for it, if not the configured ones.
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+    /// The caller's token; without it $`OGNIWO_TOKEN`.
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+}
+
+/// Whom a request is about.
+#[derive(Debug, Args)]
+pub struct ResidentArgs {
+    /// This institution's own client number, instead of a PESEL.
+    #[arg(long, value_name = "NUMBER")]
+    pub local_number: Option<String>,
+}
+
+/// A question.
+#[derive(Debug, Args)]
+pub struct AskArgs {
+    /// How to reach the node.
+    #[command(flatten)]
+    pub api: ApiArgs,
+    /// About whom.
+    #[command(flatten)]
+    pub resident: ResidentArgs,
+    /// Query type, as q02; several may be given.
+    #[arg(long, required = true)]
+    pub query: Vec<protocol::QueryType>,
+    /// Whom to ask; everyone who may answer, if not said.
+    #[arg(long)]
+    pub holder: Option<protocol::MemberId>,
+    /// Fields asked; all of the query type, if not said.
+    #[arg(long, value_delimiter = ',')]
+    pub fields: Vec<protocol::FieldId>,
+    /// What for.
+    #[arg(long)]
+    pub purpose: protocol::Purpose,
+    /// Basis: a consent's id.
+    #[arg(long, conflicts_with = "mandate")]
+    pub consent: Option<String>,
+    /// Basis: a mandate of the library.
+    #[arg(long)]
+    pub mandate: Option<String>,
+    /// Reference of the open case.
+    #[arg(long)]
+    pub case: Option<String>,
+    /// Why, in your words; stays in this institution's log.
+    #[arg(long)]
+    pub reason: String,
+}
+
+/// Registry commands.
+#[derive(Debug, Subcommand)]
+pub enum RegistryCommand {
+    /// Make a new registry's directory, keys and certificate request; overwrites nothing.
+    Init {
+        /// Which registry.
+        #[command(flatten)]
+        registry: RegistryConfig,
+        /// Where to write the certificate request (PKCS#10, PEM).
+        #[arg(long, value_name = "FILE", default_value = "registry.csr")]
+        csr: PathBuf,
+        /// Where to write the public keys for the manifest (JSON).
+        #[arg(long, value_name = "FILE", default_value = "registry-keys.json")]
+        keys: PathBuf,
+    },
+    /// Serve members.
+    Run {
+        /// Which registry.
+        #[command(flatten)]
+        registry: RegistryConfig,
+        /// Stop when standard input closes, for a parent process.
+        #[arg(long, hide = true)]
+        until_stdin_closes: bool,
+    },
+    /// Check configuration, keys and certificate without starting.
+    CheckConfig {
+        /// Which registry.
+        #[command(flatten)]
+        registry: RegistryConfig,
+    },
+    /// The manifest: draw up, sign, show, publish.
+    #[command(subcommand)]
+    Manifest(ManifestCommand),
+    /// Make an officer's signing key.
+    Officer {
+        /// Where to write it (mode 0600); its public half is printed.
+        path: PathBuf,
+    },
+}
+
+/// Which registry.
+#[derive(Debug, Args)]
+pub struct RegistryConfig {
+    /// The registry's configuration.
+    #[arg(long, value_name = "FILE", default_value = "/etc/ogniwo/registry.toml", env = "OGNIWO_REGISTRY_CONFIG")]
+    pub config: PathBuf,
+}
+
+/// Manifest commands.
+#[derive(Debug, Subcommand)]
+pub enum ManifestCommand {
+    /// Make an unsigned manifest of a JSON description, checked for contradictions.
+    Draft {
+        /// The description.
+        description: PathBuf,
+        /// Where to write it.
+        #[arg(long, value_name = "FILE", default_value = "manifest.json")]
+        out: PathBuf,
+    },
+    /// Add an officer's signature.
+    Sign {
+        /// The manifest.
+        manifest: PathBuf,
+        /// The officer's key.
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+    },
+    /// Show what a manifest says, who signed it, and its fingerprint.
+    Show {
+        /// The manifest.
+        manifest: PathBuf,
+    },
+    /// Bring a signed manifest to the registry; any member may.
+    Publish {
+        /// The manifest.
+        manifest: PathBuf,
+        /// The registry's address.
+        #[arg(long, value_name = "URL")]
+        registry: String,
+        /// A directory with cert.pem, key.pem, root.pem and crl.pem of a member.
+        #[arg(long, value_name = "DIR")]
+        tls: PathBuf,
+    },
+}
+
+/// Certificate authority commands.
+#[derive(Debug, Subcommand)]
+pub enum CertsCommand {
+    /// Make the root and the issuing authority. Carry `root/` offline afterwards.
+    Init {
+        /// The authority's directory.
+        #[arg(long, value_name = "DIR")]
+        dir: PathBuf,
+        /// The federation's name.
+        #[arg(long)]
+        realm: protocol::Realm,
+    },
+    /// Sign a member's certificate request: 90 days.
+    Sign {
+        /// The authority's directory.
+        #[arg(long, value_name = "DIR")]
+        dir: PathBuf,
+        /// Whose it is.
+        #[arg(long)]
+        member: protocol::MemberId,
+        /// The request (PKCS#10, PEM).
+        csr: PathBuf,
+        /// Where to write the certificate with its chain; standard output, if not said.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// Sign a new request of a member that has a valid certificate.
+    Renew {
+        /// The authority's directory.
+        #[arg(long, value_name = "DIR")]
+        dir: PathBuf,
+        /// Whose it is.
+        #[arg(long)]
+        member: protocol::MemberId,
+        /// The request (PKCS#10, PEM).
+        csr: PathBuf,
+        /// Where to write the certificate with its chain; standard output, if not said.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// Revoke certificates and write a new revocation list.
+    Revoke {
+        /// The authority's directory.
+        #[arg(long, value_name = "DIR")]
+        dir: PathBuf,
+        /// Every certificate of this member.
+        #[arg(long, conflicts_with = "serial", required_unless_present = "serial")]
+        member: Option<protocol::MemberId>,
+        /// The certificate with this serial number.
+        #[arg(long)]
+        serial: Option<String>,
+        /// Why.
+        #[arg(long, value_enum, default_value_t = RevocationReason::Unspecified)]
+        reason: RevocationReason,
+    },
+    /// Write a new revocation list; each is valid for 24 hours.
+    Crl {
+        /// The authority's directory.
+        #[arg(long, value_name = "DIR")]
+        dir: PathBuf,
+    },
+    /// List certificates and what they are worth now.
+    Show {
+        /// The authority's directory.
+        #[arg(long, value_name = "DIR")]
+        dir: PathBuf,
+    },
+}
+
+/// Why a certificate is revoked (RFC 5280 §5.3.1).
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum RevocationReason {
+    /// Not said.
+    Unspecified,
+    /// The key may be in other hands.
+    KeyCompromise,
+    /// The member changed its name or place.
+    AffiliationChanged,
+    /// Replaced by a newer certificate.
+    Superseded,
+    /// The member left.
+    CessationOfOperation,
+    /// The member was shut out.
+    PrivilegeWithdrawn,
+}
+
+/// Log commands.
+#[derive(Debug, Subcommand)]
+pub enum AuditCommand {
+    /// Verify a log offline: every record, the tree, the signed checkpoint.
+    Verify {
+        /// The log's directory.
+        dir: PathBuf,
+        /// The key the log must be of, as in its `vkey` file; without it the file's own is believed.
+        #[arg(long)]
+        vkey: Option<String>,
+    },
+}
+
+/// Policy commands.
+#[derive(Debug, Subcommand)]
+pub enum PolicyCommand {
+    /// Validate the library and run its examples; with a directory, also an institution's own policies.
+    Check {
+        /// A library to check instead of the program's own.
+        #[arg(long, value_name = "DIR")]
+        library: Option<PathBuf>,
+        /// A directory of the institution's own `forbid` policies.
+        #[arg(long, value_name = "DIR")]
+        local: Option<PathBuf>,
+    },
+    /// List query types, mandates and consent templates of the program's library.
+    Show,
+}
+
+/// Consent commands.
+#[derive(Debug, Subcommand)]
+pub enum ConsentCommand {
+    /// Record a resident's consent. The PESEL is typed at a prompt or read from standard input.
+    Record {
+        /// How to reach the node.
+        #[command(flatten)]
+        api: ApiArgs,
+        /// Whose.
+        #[command(flatten)]
+        resident: ResidentArgs,
+        /// The template the resident signed.
+        #[arg(long)]
+        template: String,
+        /// Modules given; all others are refused.
+        #[arg(long, required = true, value_delimiter = ',')]
+        module: Vec<String>,
+        /// Who may receive.
+        #[arg(long)]
+        recipient: protocol::MemberId,
+        /// What for.
+        #[arg(long, required = true)]
+        purpose: Vec<protocol::Purpose>,
+        /// For how many days; the template's longest, if not said.
+        #[arg(long)]
+        days: Option<u32>,
+        /// The signed paper's scan; only its SHA-256 is recorded.
+        #[arg(long, value_name = "FILE")]
+        evidence: PathBuf,
+    },
+    /// Withdraw a consent recorded here: final, at once.
+    Withdraw {
+        /// How to reach the node.
+        #[command(flatten)]
+        api: ApiArgs,
+        /// The consent's id.
+        id: String,
+    },
+    /// Show a consent recorded here.
+    Show {
+        /// How to reach the node.
+        #[command(flatten)]
+        api: ApiArgs,
+        /// The consent's id.
+        id: String,
+    },
+}
+
+/// The demo.
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// End after the story instead of staying up.
+    #[arg(long)]
+    pub once: bool,
+    /// Read mops.csv, pup.csv, css.csv and zlm.csv here instead of the shipped cut.
+    #[arg(long, value_name = "DIR")]
+    pub extracts: Option<PathBuf>,
+    /// Found the federation here, in a fresh directory that stays; otherwise in a temporary one that goes.
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,110 @@
+//! `ogniwo certs`.
+
+use crate::args::{CertsCommand, RevocationReason};
+use crate::exit::Failure;
+use crate::output::Output;
+use certs::{Authority, Reason, Target};
+use serde_json::json;
+use std::path::Path;
+use transport::Clock;
+
+pub(crate) fn run(command: CertsCommand, output: &Output) -> Result<(), Failure> {
+    let now = Clock::system().now();
+    match command {
+        CertsCommand::Init { dir, realm } => {
+            let mut authority = Authority::init(&dir, realm, now)?;
+            authority.crl(now)?;
+            let fingerprint = authority.root_fingerprint()?;
+            output.result(&json!({ "root_sha256": fingerprint }), || {
+                format!(
+                    "The authority lies in {dir}.\nRoot fingerprint (SHA-256): {fingerprint}\n\
+                     Read it out to every member, then carry {dir}/root offline.",
+                    dir = dir.display()
+                )
+            });
+            Ok(())
+        }
+        CertsCommand::Sign { dir, member, csr, out } => {
+            let chain = Authority::open(&dir)?.sign(&std::fs::read_to_string(csr)?, &member, now)?;
+            give(output, &chain, out.as_deref())
+        }
+        CertsCommand::Renew { dir, member, csr, out } => {
+            let chain = Authority::open(&dir)?.renew(&std::fs::read_to_string(csr)?, &member, now)?;
+            give(output, &chain, out.as_deref())
+        }
+        CertsCommand::Revoke { dir, member, serial, reason } => {
+            let target = match (member, serial) {
+                (Some(member), _) => Target::Member(member),
+                (None, serial) => Target::Serial(serial.unwrap_or_default()),
+            };
+            let mut authority = Authority::open(&dir)?;
+            authority.revoke(&target, reason.into(), now)?;
+            said(output, &authority, &dir)
+        }
+        CertsCommand::Crl { dir } => {
+            let mut authority = Authority::open(&dir)?;
+            authority.crl(now)?;
+            said(output, &authority, &dir)
+        }
+        CertsCommand::Show { dir } => show(output, &Authority::open(&dir)?, now),
+    }
+}
+
+fn give(output: &Output, chain: &str, out: Option<&Path>) -> Result<(), Failure> {
+    match out {
+        Some(path) => {
+            std::fs::write(path, chain)?;
+            output.result(&json!({ "certificate": path }), || format!("Certificate and chain: {}", path.display()));
+        }
+        None => output.result(&json!({ "certificate_pem": chain }), || chain.to_owned()),
+    }
+    Ok(())
+}
+
+fn said(output: &Output, authority: &Authority, dir: &Path) -> Result<(), Failure> {
+    let (path, number) = (dir.join("crl.pem"), authority.crl_number());
+    output.result(&json!({ "crl": path, "number": number }), || {
+        format!("Revocation list {number}: {}\nGive it to the registry within 24 hours.", path.display())
+    });
+    Ok(())
+}
+
+fn show(output: &Output, authority: &Authority, now: protocol::Timestamp) -> Result<(), Failure> {
+    let fingerprint = authority.root_fingerprint()?;
+    let rows: Vec<_> = authority
+        .show()
+        .iter()
+        .map(|c| {
+            json!({
+                "serial": c.serial, "spiffe": c.spiffe, "status": c.status(now), "not_before": c.not_before,
+                "not_after": c.not_after, "days_left": (c.not_after - now) / 86_400, "revoked_at": c.revoked_at,
+            })
+        })
+        .collect();
+    let document = json!({
+        "realm": authority.realm(), "root_sha256": fingerprint, "crl_number": authority.crl_number(), "certificates": rows,
+    });
+    output.result(&document, || {
+        let mut text = format!("{}  root {fingerprint}  CRL {}\n", authority.realm(), authority.crl_number());
+        for c in authority.show() {
+            let days = (c.not_after - now) / 86_400;
+            let status = format!("{:?}", c.status(now)).to_lowercase();
+            text.push_str(&format!("{}  {:<8} {days:>4} days left  {}\n", c.serial, status, c.spiffe));
+        }
+        text
+    });
+    Ok(())
+}
+
+impl From<RevocationReason> for Reason {
+    fn from(reason: RevocationReason) -> Reason {
+        match reason {
+            RevocationReason::Unspecified => Reason::Unspecified,
+            RevocationReason::KeyCompromise => Reason::KeyCompromise,
+            RevocationReason::AffiliationChanged => Reason::AffiliationChanged,
+            RevocationReason::Superseded => Reason::Superseded,
+            RevocationReason::CessationOfOperation => Reason::CessationOfOperation,
+            RevocationReason::PrivilegeWithdrawn => Reason::PrivilegeWithdrawn,
+        }
+    }
+}

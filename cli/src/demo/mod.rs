@@ -1,0 +1,99 @@
+//! `ogniwo demo`: founds a federation of four units, tells its story in short steps, then stays up for trying.
+
+mod extracts;
+mod people;
+mod report;
+mod story;
+
+use crate::args::DemoArgs;
+use crate::exit::Failure;
+use crate::federation::Federation;
+use crate::output::Output;
+use extracts::Extracts;
+use report::Report;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tempfile::TempDir;
+
+const REFRESH_TOKENS: Duration = Duration::from_secs(5 * 60);
+
+pub(crate) async fn run(arguments: DemoArgs, output: &Output) -> Result<(), Failure> {
+    let home = Home::new(arguments.dir)?;
+    let extracts = match &arguments.extracts {
+        Some(dir) => Extracts::given(dir, home.path())?,
+        None => Extracts::shipped(home.path())?,
+    };
+    let done = tokio::select! {
+        told = tell(&extracts, home.path(), arguments.once, output) => told,
+        _ = tokio::signal::ctrl_c() => Ok(()),
+    };
+    // Whatever ended the story, its processes end with it: they are killed when dropped, and gone a moment later.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    done
+}
+
+async fn tell(extracts: &Extracts, home: &Path, once: bool, output: &Output) -> Result<(), Failure> {
+    let program = std::env::current_exe()?;
+    let mut report = Report::default();
+    let mut federation = story::found(&program, &home.join("federation"), extracts, output).await?;
+    let told = story::tell(&mut federation, extracts, &mut report, output).await;
+    if told.is_ok() && !once {
+        stay_up(&federation, output).await?;
+    }
+    federation.stop().await?;
+    told?;
+    if output.is_json() {
+        output.result(&report, String::new);
+    }
+    Ok(())
+}
+
+/// Prints what can be tried, and keeps the tokens fresh until Ctrl-C.
+async fn stay_up(federation: &Federation, output: &Output) -> Result<(), Failure> {
+    let dir = &federation.founded.dir;
+    let mops = story::unit("mops")?;
+    let config = federation.founded.node_config(&mops).display().to_string();
+    let token_file = dir.join("mops/caseworker.token");
+    output.say(format!(
+        "\nThe federation stays up; Ctrl-C ends it. In another terminal try:\n\
+         \n  ogniwo node status --config {config}\
+         \n  ogniwo node shared --config {config} --list | head\
+         \n  ogniwo node ask --config {config} --token-file {token} \\\
+         \n    --query q01 --purpose social-welfare-provision --mandate ups-105 --case MOPS/2026/1 --reason \"rozmowa\"\
+         \n  ogniwo audit verify {dir}/pup/data/log\
+         \n  ogniwo registry manifest show {dir}/manifest.json\
+         \n  ogniwo policy show",
+        token = token_file.display(),
+        dir = dir.display(),
+    ));
+    loop {
+        let token = federation.token(&mops, "jan.pracownik", &["caseworker"])?;
+        keyring::write_atomically(&token_file, token.as_bytes())?;
+        tokio::time::sleep(REFRESH_TOKENS).await;
+    }
+}
+
+/// Where the federation lives: a directory that stays, or a temporary one that goes.
+enum Home {
+    Kept(PathBuf),
+    Temporary(TempDir),
+}
+
+impl Home {
+    fn new(dir: Option<PathBuf>) -> Result<Self, Failure> {
+        match dir {
+            Some(dir) => {
+                std::fs::create_dir_all(&dir)?;
+                Ok(Home::Kept(dir.canonicalize()?))
+            }
+            None => Ok(Home::Temporary(tempfile::Builder::new().prefix("ogniwo-demo-").tempdir()?)),
+        }
+    }
+
+    fn path(&self) -> &Path {
+        match self {
+            Home::Kept(path) => path,
+            Home::Temporary(dir) => dir.path(),
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! Exit codes and what a failure says. Documented in docs/OPERATE.md; scripts rely on them.
+
+use std::fmt;
+use std::process::ExitCode;
+
+/// Why a command failed: a stable code, a sentence, what to do next.
+#[derive(Debug)]
+pub struct Failure {
+    /// Stable `snake_case` code; decides the exit code.
+    pub code: String,
+    /// What happened.
+    pub message: String,
+}
+
+impl Failure {
+    /// A failure with its code.
+    pub fn new(code: &str, message: impl fmt::Display) -> Self {
+        Failure { code: code.to_owned(), message: message.to_string() }
+    }
+
+    /// The exit code of this failure.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        Exit::of(&self.code)
+    }
+
+    /// What to do next.
+    #[must_use]
+    pub fn next_step(&self) -> &'static str {
+        self.exit().next_step()
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+macro_rules! failures {
+    ($($error:ty),+) => { $(
+        impl From<$error> for Failure {
+            fn from(error: $error) -> Self {
+                Failure::new(error.code(), chain(&error))
+            }
+        }
+    )+ };
+}
+failures!(
+    node::NodeError,
+    node::ImportError,
+    node::EnrolError,
+    node::SharedError,
+    node::RefreshError,
+    certs::AuthorityError
+);
+
+impl From<node::ConfigError> for Failure {
+    fn from(error: node::ConfigError) -> Self {
+        Failure::new("config", chain(&error))
+    }
+}
+
+impl From<registry::ConfigError> for Failure {
+    fn from(error: registry::ConfigError) -> Self {
+        Failure::new("config", chain(&error))
+    }
+}
+
+impl From<registry::OpenError> for Failure {
+    fn from(error: registry::OpenError) -> Self {
+        use registry::OpenError;
+        let code = match &error {
+            OpenError::Secrets(_) => "storage_key",
+            OpenError::Keys(_) | OpenError::WrongPepper | OpenError::Damaged(_) => "wrong_key",
+            OpenError::Log { source: audit::Fault::Locked { .. }, .. }
+            | OpenError::Initialised(_) => "in_use",
+            OpenError::Index { .. } => "store_failed",
+            OpenError::Log { .. } => "log_unavailable",
+            OpenError::Identity(_) | OpenError::Trust(_) | OpenError::OtherMember { .. } => "certificate",
+            OpenError::Read { .. } | OpenError::Write { .. } => "file",
+        };
+        Failure::new(code, chain(&error))
+    }
+}
+
+impl From<keyring::StorageKeyError> for Failure {
+    fn from(error: keyring::StorageKeyError) -> Self {
+        Failure::new("storage_key", chain(&error))
+    }
+}
+
+impl From<protocol::manifest::ManifestError> for Failure {
+    fn from(error: protocol::manifest::ManifestError) -> Self {
+        Failure::new("manifest_refused", chain(&error))
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Failure::new("system", error)
+    }
+}
+
+/// An error with its causes, which its own `Display` does not repeat.
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let more = inner.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = inner.source();
+    }
+    text
+}
+
+/// How the program ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// 1: something unexpected.
+    Unexpected,
+    /// 3: configuration.
+    Config,
+    /// 4: a key or passphrase is missing or wrong.
+    Key,
+    /// 5: the mapping or the extract as a whole is refused.
+    Extract,
+    /// 6: the address is in use.
+    AddressInUse,
+    /// 7: the manifest is refused or expired.
+    Manifest,
+    /// 8: the registry is out of reach.
+    Registry,
+    /// 9: key holders or a peer are out of reach, or the node is closed.
+    Unavailable,
+    /// 10: the request was refused.
+    Refused,
+    /// 11: verification failed.
+    Verification,
+    /// 12: in use by another process, or not running.
+    InUse,
+    /// 13: log or store cannot be written.
+    Storage,
+    /// 14: certificate.
+    Certificate,
+}
+
+impl Exit {
+    /// The exit of a failure code.
+    #[must_use]
+    pub fn of(code: &str) -> Self {
+        match code {
+            "config" | "policies" | "tokens" | "value" => Exit::Config,
+            "storage_key" | "wrong_key" | "key_ring" | "wrong_pepper" | "keys" => Exit::Key,
+            "extract_refused" | "rejects_unwritable" => Exit::Extract,
+            code if code.starts_with("mapping") => Exit::Extract,
+            "address_in_use" => Exit::AddressInUse,
+            "manifest_refused" | "manifest_not_pinned" | "manifest_expired" | "manifest_mismatch" => Exit::Manifest,
+            "registry_unavailable" => Exit::Registry,
+            "key_holders_unavailable"
+            | "peer_unavailable"
+            | "node_closed"
+            | "no_key_epoch"
+            | "clock_wrong"
+            | "quota_exceeded"
+            | "key_birth_aborted" => Exit::Unavailable,
+            "denied" | "registry_refused" => Exit::Refused,
+            code if code.starts_with("token_") => Exit::Refused,
+            "verification_failed" => Exit::Verification,
+            "in_use" | "not_running" => Exit::InUse,
+            "log_unavailable" | "store_failed" | "file" | "authority_io" => Exit::Storage,
+            "certificate" => Exit::Certificate,
+            code if code.starts_with("authority_") => Exit::Certificate,
+            _ => Exit::Unexpected,
+        }
+    }
+
+    /// The number.
+    #[must_use]
+    pub fn number(self) -> u8 {
+        match self {
+            Exit::Unexpected => 1,
+            Exit::Config => 3,
+            Exit::Key => 4,
+            Exit::Extract => 5,
+            Exit::AddressInUse => 6,
+            Exit::Manifest => 7,
+            Exit::Registry => 8,
+            Exit::Unavailable => 9,
+            Exit::Refused => 10,
+            Exit::Verification => 11,
+            Exit::InUse => 12,
+            Exit::Storage => 13,
+            Exit::Certificate => 14,
+        }
+    }
+
+    /// What to do next.
+    #[must_use]
+    pub fn next_step(self) -> &'static str {
+        match self {
+            Exit::Unexpected => "run again with OGNIWO_LOG=debug and look at the last lines",
+            Exit::Config => "correct the configuration and try `check-config`",
+            Exit::Key => "check the credential file or type the passphrase again; nothing was changed",
+            Exit::Extract => "correct the mapping file or export again; rows committed before stay",
+            Exit::AddressInUse => "stop whatever listens there or choose another `listen`",
+            Exit::Manifest => "compare the fingerprint with the officers and fetch a current manifest",
+            Exit::Registry => "check that the registry runs and can be reached, then try again",
+            Exit::Unavailable => "try again when enough members are up; `ogniwo node status` says more",
+            Exit::Refused => "see the reason; nothing was released",
+            Exit::Verification => "keep the files as they are and call the data-protection officer",
+            Exit::InUse => "start the node with `ogniwo node run`, or stop the one that has it open",
+            Exit::Storage => "make room or repair the disk; what was acknowledged is kept",
+            Exit::Certificate => "see `ogniwo certs show` and have the certificate renewed",
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(exit.number())
+    }
+}

@@ -1,0 +1,237 @@
+//! A founded federation at work: one registry and its nodes as processes of this program.
+
+use crate::exit::Failure;
+use crate::found::{Founded, Plan, found, keep_addresses, registry_id, session};
+use crate::process::Process;
+use crate::wire::{Admin, LocalApi};
+use futures_util::future::try_join_all;
+use node::{EnrolSummary, ImportMode, ImportRequest, ImportSummary, Progress, SharedSummary};
+use protocol::dkg::Ceremony;
+use protocol::manifest::KeyEpoch;
+use protocol::{Epoch, MemberId, SignedManifest};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use transport::{Client, Clock, IdentityStore, Trust};
+
+const DEADLINE: Duration = Duration::from_secs(10);
+const AGREE: Duration = Duration::from_secs(60);
+
+/// A running federation.
+pub struct Federation {
+    /// Its directory, plan and officers.
+    pub founded: Founded,
+    /// Its registry.
+    pub registry: Process,
+    /// Its nodes.
+    pub nodes: BTreeMap<MemberId, Process>,
+    clock: Clock,
+}
+
+impl Federation {
+    /// Founds a federation in `dir`, starts it as processes of `program`, and lets the key holders give birth to the
+    /// pseudonym key, of which `threshold` shares are needed.
+    ///
+    /// # Errors
+    /// [`Failure`] of whichever part does not come up.
+    pub async fn start(program: &Path, dir: &Path, plan: Plan, threshold: u16) -> Result<Self, Failure> {
+        let clock = Clock::system();
+        let mut founded = found(dir, plan, clock.now())?;
+        let config = founded.registry_config();
+        let registry = start(program, "registry", &config).await?;
+        let registry_url = format!("https://{}", registry.listening.peers);
+        keep_addresses(&config, &[registry.listening.peers], None)?;
+        publish(&founded, &registry_url, &founded.manifest, &clock).await?;
+
+        let mut nodes = BTreeMap::new();
+        let mut endpoints = BTreeMap::from([(registry_id()?, registry_url.clone())]);
+        for unit in &founded.plan.units {
+            let config = founded.node_config(&unit.id);
+            keep_addresses(&config, &[], Some(&registry_url))?;
+            let node = start(program, unit.id.as_str(), &config).await?;
+            let addresses: Vec<_> = [Some(node.listening.peers), node.listening.local].into_iter().flatten().collect();
+            keep_addresses(&config, &addresses, None)?;
+            endpoints.insert(unit.id.clone(), format!("https://{}", node.listening.peers));
+            nodes.insert(unit.id.clone(), node);
+        }
+        let located = founded.with_endpoints(clock.now(), &endpoints)?;
+        let mut federation = Federation { founded, registry, nodes, clock };
+        federation.publish(&located).await?;
+        let epoch = federation.give_birth(Epoch(1), threshold).await?;
+        let born = federation.founded.with_epoch(federation.clock.now(), epoch)?;
+        federation.publish(&born).await?;
+        Ok(federation)
+    }
+
+    /// The registry's address.
+    #[must_use]
+    pub fn registry_url(&self) -> String {
+        format!("https://{}", self.registry.listening.peers)
+    }
+
+    /// Publishes a manifest and waits until every node goes by it.
+    ///
+    /// # Errors
+    /// If the registry or a node refuses it.
+    pub async fn publish(&self, manifest: &SignedManifest) -> Result<(), Failure> {
+        publish(&self.founded, &self.registry_url(), manifest, &self.clock).await?;
+        let version = manifest.read()?.version;
+        let waiting = self.founded.plan.units.iter().map(|unit| async move {
+            let admin = self.admin(&unit.id);
+            let agreed = async {
+                loop {
+                    let status: node::NodeStatus = admin.get("/status").await?;
+                    if status.manifest_version == Some(version) {
+                        return Ok::<_, Failure>(());
+                    }
+                    let _changed: Value = admin.run("/refresh", &json!({}), &|_| {}).await?;
+                }
+            };
+            let late = |_| Failure::new("manifest_refused", format!("{} does not take manifest {version}", unit.id));
+            tokio::time::timeout(AGREE, agreed).await.map_err(late)?
+        });
+        try_join_all(waiting).await.map(drop)
+    }
+
+    /// Lets all key holders give birth to the key of `epoch`.
+    ///
+    /// # Errors
+    /// If the ceremony is aborted, or holders report different keys.
+    pub async fn give_birth(&self, epoch: Epoch, threshold: u16) -> Result<KeyEpoch, Failure> {
+        let holders: BTreeMap<u16, MemberId> =
+            (1..).zip(self.founded.plan.units.iter().filter(|u| u.key_holder).map(|u| u.id.clone())).collect();
+        let ceremony =
+            Ceremony { session: session()?, epoch, threshold, holders: holders.clone(), not_before: self.clock.now() };
+        let births = holders.values().map(|member| {
+            let (admin, ceremony) = (self.admin(member), &ceremony);
+            async move { admin.run::<KeyEpoch>("/dkg", ceremony, &|_| {}).await }
+        });
+        let born = try_join_all(births).await?;
+        match born.split_first() {
+            Some((first, others)) if others.iter().all(|other| other == first) => Ok(first.clone()),
+            _ => Err(Failure::new("key_birth_aborted", "the holders report different keys")),
+        }
+    }
+
+    /// A node's admin socket.
+    #[must_use]
+    pub fn admin(&self, unit: &MemberId) -> Admin {
+        Admin::of(&self.founded.node_data(unit))
+    }
+
+    /// A node's local API.
+    ///
+    /// # Errors
+    /// If the node has none.
+    pub fn local(&self, unit: &MemberId) -> Result<LocalApi, Failure> {
+        let address = self.nodes.get(unit).and_then(|node| node.listening.local);
+        let address = address.ok_or_else(|| Failure::new("value", format!("{unit} has no local API")))?;
+        LocalApi::new(&format!("https://localhost:{}", address.port()), &self.founded.local_ca(unit))
+    }
+
+    /// A token for a user of an institution.
+    ///
+    /// # Errors
+    /// If it cannot be signed.
+    pub fn token(&self, unit: &MemberId, user: &str, roles: &[&str]) -> Result<String, Failure> {
+        self.founded.identity_provider(unit)?.token(user, roles, self.clock.now())
+    }
+
+    /// Imports an extract.
+    ///
+    /// # Errors
+    /// The import's own.
+    pub async fn import(
+        &self,
+        unit: &MemberId,
+        mapping: PathBuf,
+        extract: PathBuf,
+        mode: ImportMode,
+        report: &(dyn Fn(Progress) + Send + Sync),
+    ) -> Result<ImportSummary, Failure> {
+        let request = ImportRequest { mapping, extract, rejects: None, mode, dry_run: false };
+        self.admin(unit).run("/import", &request, report).await
+    }
+
+    /// Enrols a unit's clients.
+    ///
+    /// # Errors
+    /// The enrolment's own.
+    pub async fn enrol(
+        &self,
+        unit: &MemberId,
+        report: &(dyn Fn(Progress) + Send + Sync),
+    ) -> Result<EnrolSummary, Failure> {
+        self.admin(unit).run("/enrol", &json!({}), report).await
+    }
+
+    /// Counts a unit's shared clients through the registry; `list` names them.
+    ///
+    /// # Errors
+    /// The run's own.
+    pub async fn shared(&self, unit: &MemberId, list: bool) -> Result<SharedSummary, Failure> {
+        self.admin(unit).run(&format!("/shared?list={list}"), &json!({}), &|_| {}).await
+    }
+
+    /// Stops every process and waits for it.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub async fn stop(&mut self) -> Result<(), Failure> {
+        try_join_all(self.nodes.values_mut().map(Process::stop)).await?;
+        self.registry.stop().await
+    }
+}
+
+async fn start(program: &Path, name: &str, config: &Path) -> Result<Process, Failure> {
+    let part = if name == node::REGISTRY { "registry" } else { "node" };
+    let log = config.with_file_name(format!("{name}.log"));
+    let config = config.to_str().ok_or_else(|| Failure::new("value", "the directory's name is not UTF-8"))?;
+    Process::start(name, program, &[part, "run", "--config", config], &log).await
+}
+
+/// Brings a manifest to the registry, as any member may: the officers' signatures decide.
+async fn publish(founded: &Founded, url: &str, manifest: &SignedManifest, clock: &Clock) -> Result<(), Failure> {
+    let tls = founded.dir.join("registry/tls");
+    put_manifest(&tls, &founded.plan.realm, url, manifest, clock).await
+}
+
+/// Brings a manifest to the registry at `url` with the certificate in `tls`.
+///
+/// # Errors
+/// If the registry is out of reach or refuses it.
+pub async fn put_manifest(
+    tls: &Path,
+    realm: &protocol::Realm,
+    url: &str,
+    manifest: &SignedManifest,
+    clock: &Clock,
+) -> Result<(), Failure> {
+    let certificate = |e: &dyn std::error::Error| Failure::new("certificate", crate::exit::chain(e));
+    let identity = IdentityStore::load(&tls.join("cert.pem"), &tls.join("key.pem")).map_err(|e| certificate(&e))?;
+    let root = std::fs::read_to_string(tls.join("root.pem"))?;
+    let crl = std::fs::read_to_string(tls.join("crl.pem"))?;
+    let trust = Trust::load(&root, Some(&crl), realm.clone(), clock.clone()).map_err(|e| certificate(&e))?;
+    let client = Client::new(Arc::new(identity), Arc::new(trust), clock.clone());
+    let body = serde_json::to_vec(manifest).map_err(|e| Failure::new("internal", e))?;
+    let request = http::Request::put("/v1/manifest")
+        .header(http::header::CONTENT_TYPE, "application/json")
+        .body(bytes::Bytes::from(body))
+        .map_err(|e| Failure::new("internal", e))?;
+    let to = protocol::SpiffeId::new(realm.clone(), registry_id()?);
+    match client.call(&to, url, request, DEADLINE).await {
+        Ok(_) => Ok(()),
+        Err(transport::CallError::Problem(problem)) => {
+            let words = problem.detail.unwrap_or(problem.title);
+            Err(Failure::new(
+                "manifest_refused",
+                format!("the registry refuses the manifest: {words} ({})", problem.code),
+            ))
+        }
+        Err(error) => {
+            Err(Failure::new("registry_unavailable", format!("the registry at {url}: {}", crate::exit::chain(&error))))
+        }
+    }
+}

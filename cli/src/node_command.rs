@@ -1,0 +1,338 @@
+//! `ogniwo node`.
+//!
+//! A running node does the work it is asked for itself, through its admin socket; import also works while it is
+//! stopped.
+
+use crate::args::{ApiArgs, AskArgs, KeyholderCommand, NodeCommand};
+use crate::exit::Failure;
+use crate::output::Output;
+use crate::process::Listening;
+use crate::prompt::{passphrase, resident};
+use crate::wire::{Admin, LocalApi};
+use http::Method;
+use node::{
+    Config, EnrolSummary, ImportMode, ImportRequest, ImportSummary, Node, NodeStatus, OutcomeKind, QueryResult,
+    SharedSummary,
+};
+use protocol::dkg::Ceremony;
+use protocol::manifest::KeyEpoch;
+use protocol::{Epoch, MemberId, SpiffeId};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::{Duration, Instant};
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use transport::Clock;
+
+pub(crate) async fn run(command: NodeCommand, output: &Output) -> Result<(), Failure> {
+    match command {
+        NodeCommand::Init { node, csr, keys } => init(&Config::load(&node.config)?, &csr, &keys, output),
+        NodeCommand::Renew { node, csr, key } => renew(&Config::load(&node.config)?, &csr, &key, output),
+        NodeCommand::Run { node, until_stdin_closes } => {
+            serve(Config::load(&node.config)?, until_stdin_closes, output).await
+        }
+        NodeCommand::CheckConfig { node } => {
+            let node = Node::open(Config::load(&node.config)?, Clock::system(), passphrase)?;
+            let status = node.status().map_err(node::NodeError::from)?;
+            output.result(&status, || format!("Everything {} needs to start is in order.", status.member));
+            Ok(())
+        }
+        NodeCommand::Status { node } => {
+            let status: NodeStatus = Admin::of(&Config::load(&node.config)?.data).get("/status").await?;
+            output.result(&status, || describe(&status));
+            Ok(())
+        }
+        NodeCommand::Refresh { node } => {
+            let admin = Admin::of(&Config::load(&node.config)?.data);
+            let answer: Value = admin.run("/refresh", &json!({}), &|_| {}).await?;
+            output.result(&answer, || "Manifest and revocation list are current.".to_owned());
+            Ok(())
+        }
+        NodeCommand::Import { node, mapping, extract, rejects, full, delta, dry_run } => {
+            let mode = match (full, delta) {
+                (true, _) => ImportMode::Full,
+                (_, true) => ImportMode::Delta,
+                _ => ImportMode::Update,
+            };
+            // The running node has its own working directory.
+            let absolute = |path: &Path| std::path::absolute(path);
+            let request = ImportRequest {
+                mapping: absolute(&mapping)?,
+                extract: absolute(&extract)?,
+                rejects: rejects.as_deref().map(absolute).transpose()?,
+                mode,
+                dry_run,
+            };
+            import(Config::load(&node.config)?, &request, output).await
+        }
+        NodeCommand::Enrol { node } => {
+            let admin = Admin::of(&Config::load(&node.config)?.data);
+            let started = Instant::now();
+            let summary: EnrolSummary = admin.run("/enrol", &json!({}), &output.progress("enrolling", false)).await?;
+            output.result(&summary, || {
+                format!(
+                    "{} clients: {} pseudonymised, {} published, {} removed in {:.1} s",
+                    summary.clients,
+                    summary.pseudonymised,
+                    summary.published,
+                    summary.removed,
+                    started.elapsed().as_secs_f64()
+                )
+            });
+            Ok(())
+        }
+        NodeCommand::Shared { node, list } => {
+            let admin = Admin::of(&Config::load(&node.config)?.data);
+            let path = format!("/shared?list={list}");
+            let summary: SharedSummary = admin.run(&path, &json!({}), &output.progress("locating", false)).await?;
+            output.result(&summary, || shared_words(&summary));
+            Ok(())
+        }
+        NodeCommand::Ask(arguments) => ask(&arguments, output).await,
+        NodeCommand::Keyholder(command) => keyholder(command, output).await,
+    }
+}
+
+fn init(config: &Config, csr: &Path, keys: &Path, output: &Output) -> Result<(), Failure> {
+    if let keyring::KeySource::Credential(path) = &config.storage_key {
+        if !path.exists() {
+            keyring::StorageKey::create_credential(path)?;
+        }
+    }
+    let birth = Node::init(config, passphrase, Clock::system().now())?;
+    std::fs::write(csr, birth.csr)?;
+    std::fs::write(keys, serde_json::to_vec_pretty(&birth.keys).map_err(|e| Failure::new("internal", e))?)?;
+    output.result(&json!({ "csr": csr, "keys": keys }), || {
+        format!("Have {} signed (`ogniwo certs sign`) and {} put into the manifest.", csr.display(), keys.display())
+    });
+    Ok(())
+}
+
+fn renew(config: &Config, csr: &Path, key: &Path, output: &Output) -> Result<(), Failure> {
+    let spiffe = SpiffeId::new(config.realm.clone(), config.member.clone());
+    let (private, request) = transport::new_key_and_csr(&spiffe).map_err(|e| Failure::new("certificate", e))?;
+    keyring::create_private(key, private.as_bytes())?;
+    std::fs::write(csr, request)?;
+    output.result(&json!({ "csr": csr, "key": key }), || {
+        format!(
+            "Have {} renewed (`ogniwo certs renew`), then move {} to {} and the certificate to {}.\n\
+             The running node takes both within seconds.",
+            csr.display(),
+            key.display(),
+            config.peers.key.display(),
+            config.peers.certificate.display()
+        )
+    });
+    Ok(())
+}
+
+async fn serve(config: Config, until_stdin_closes: bool, output: &Output) -> Result<(), Failure> {
+    let peers = bind("peers.listen", config.peers.listen).await?;
+    let local = match &config.local {
+        Some(local) => Some(bind("local.listen", local.listen).await?),
+        None => None,
+    };
+    let node = Node::open(config, Clock::system(), passphrase)?;
+    let local_address = local.as_ref().map(TcpListener::local_addr).transpose()?;
+    let listening = Listening { peers: peers.local_addr()?, local: local_address };
+    output.print(&serde_json::to_string(&listening).map_err(|e| Failure::new("internal", e))?);
+    Ok(node.serve(peers, local, until_stopped(until_stdin_closes)).await?)
+}
+
+/// Binds an address of the configuration.
+pub(crate) async fn bind(key: &str, address: SocketAddr) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address).await.map_err(|e| {
+        let code = if e.kind() == std::io::ErrorKind::AddrInUse { "address_in_use" } else { "config" };
+        Failure::new(code, format!("`{key}`: cannot listen on {address}: {e}"))
+    })
+}
+
+/// Ends when the program is told to: SIGINT, SIGTERM, or its parent gone.
+pub(crate) fn until_stopped(until_stdin_closes: bool) -> CancellationToken {
+    let stop = CancellationToken::new();
+    let told = stop.clone();
+    tokio::spawn(async move {
+        let terminated = async {
+            match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+                Ok(mut signal) => drop(signal.recv().await),
+                Err(_) => std::future::pending().await,
+            }
+        };
+        let orphaned = async {
+            if !until_stdin_closes {
+                return std::future::pending().await;
+            }
+            let mut sink = Vec::new();
+            // Nobody writes there: it ends when the parent does.
+            let _end = tokio::io::stdin().read_to_end(&mut sink).await;
+        };
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            () = terminated => {}
+            () = orphaned => {}
+        }
+        told.cancel();
+    });
+    stop
+}
+
+async fn import(config: Config, request: &ImportRequest, output: &Output) -> Result<(), Failure> {
+    let started = Instant::now();
+    let report = output.progress("importing", true);
+    let admin = Admin::of(&config.data);
+    let summary: ImportSummary = if admin.answers().await {
+        admin.run("/import", request, &report).await?
+    } else {
+        let node = Node::open(config, Clock::system(), passphrase)?;
+        node::import(&node, request, &report)?
+    };
+    output.result(&summary, || import_words(&summary, started.elapsed()));
+    Ok(())
+}
+
+pub(crate) fn import_words(summary: &ImportSummary, took: Duration) -> String {
+    let mut text = format!(
+        "{} rows: {} residents, {} new, {} removed; {} rows refused; {} clients on file ({:.1} s)",
+        summary.rows,
+        summary.residents,
+        summary.new,
+        summary.removed,
+        summary.rejected,
+        summary.clients,
+        took.as_secs_f64()
+    );
+    for (reason, count) in &summary.reasons {
+        text.push_str(&format!("\n  {count:>6}  {reason}"));
+    }
+    if let Some(path) = &summary.rejects {
+        text.push_str(&format!("\nRefused rows: {}", path.display()));
+    }
+    text
+}
+
+fn describe(status: &NodeStatus) -> String {
+    format!(
+        "{}: {}\nmanifest {}  epoch {}  CRL {}{}\n{} clients  {} log entries  {} messages waiting",
+        status.member,
+        status.state,
+        status.manifest_version.map_or_else(|| "none".to_owned(), |v| v.to_string()),
+        status.epoch.map_or_else(|| "none".to_owned(), |e| e.to_string()),
+        status.crl_number.map_or_else(|| "none".to_owned(), |n| n.to_string()),
+        if status.registry_away { "  registry out of reach" } else { "" },
+        status.clients,
+        status.log_entries,
+        status.outbox
+    )
+}
+
+fn shared_words(summary: &SharedSummary) -> String {
+    let mut text = format!("{} clients enrolled; shared with", summary.enrolled);
+    for (units, count) in &summary.at_least {
+        text.push_str(&format!("\n  {count:>8}  {units}"));
+    }
+    for client in &summary.clients {
+        let numbers: Vec<&str> = client.local_numbers.iter().map(String::as_str).collect();
+        let units: Vec<&str> = client.units.iter().map(MemberId::as_str).collect();
+        text.push_str(&format!("\n{}: {}", numbers.join(", "), units.join(", ")));
+    }
+    text
+}
+
+/// The local API meant.
+pub(crate) fn api(to: &ApiArgs) -> Result<LocalApi, Failure> {
+    match (&to.api, &to.ca) {
+        (Some(url), Some(ca)) => LocalApi::new(url, ca),
+        (url, ca) => {
+            let config = Config::load(&to.node.config)?;
+            let local = config.local.ok_or_else(|| Failure::new("config", "`local` is not configured"))?;
+            let configured = format!("https://localhost:{}", local.listen.port());
+            LocalApi::new(url.as_deref().unwrap_or(&configured), ca.as_deref().unwrap_or(&local.certificate))
+        }
+    }
+}
+
+/// The caller's token.
+pub(crate) fn token(to: &ApiArgs) -> Result<String, Failure> {
+    let text = match &to.token_file {
+        Some(path) => std::fs::read_to_string(path)?,
+        None => std::env::var("OGNIWO_TOKEN")
+            .map_err(|_| Failure::new("value", "give your token with --token-file or in OGNIWO_TOKEN"))?,
+    };
+    Ok(text.trim().to_owned())
+}
+
+async fn ask(arguments: &AskArgs, output: &Output) -> Result<(), Failure> {
+    let basis = match (&arguments.consent, &arguments.mandate) {
+        (Some(id), _) => json!({ "kind": "consent", "id": id }),
+        (None, Some(id)) => json!({ "kind": "mandate", "id": id }),
+        (None, None) => json!({ "kind": "none" }),
+    };
+    let asks: Vec<Value> = arguments
+        .query
+        .iter()
+        .map(|query| json!({ "query": query, "holder": arguments.holder, "fields": arguments.fields }))
+        .collect();
+    let body = json!({
+        "resident": resident(&arguments.resident)?, "asks": asks, "purpose": arguments.purpose, "basis": basis,
+        "case_ref": arguments.case, "reason": arguments.reason,
+    });
+    let token = token(&arguments.api)?;
+    let result: QueryResult = api(&arguments.api)?.call(Method::POST, "/v1/queries", &token, Some(&body)).await?;
+    output.result(&result, || query_words(&result));
+    let any = |kind| result.outcomes.iter().any(|o| o.outcome == kind);
+    if any(OutcomeKind::Answered) {
+        Ok(())
+    } else if any(OutcomeKind::Denied) {
+        Err(Failure::new("denied", "nothing was released"))
+    } else {
+        Err(Failure::new("peer_unavailable", "nobody answered"))
+    }
+}
+
+pub(crate) fn query_words(result: &QueryResult) -> String {
+    let mut text = format!("Query {}", result.id);
+    for outcome in &result.outcomes {
+        let holder = outcome.holder.as_ref().map_or("-", MemberId::as_str);
+        let kind = format!("{:?}", outcome.outcome).to_lowercase();
+        text.push_str(&format!("\n  {} {holder}: {kind}", outcome.query));
+        if let Some(reason) = &outcome.reason {
+            text.push_str(&format!(" ({reason})"));
+        }
+        if let Some(next) = &outcome.next_step {
+            text.push_str(&format!("\n    {next}"));
+        }
+        if let Some(present) = outcome.present {
+            text.push_str(if present { "\n    has an active file" } else { "\n    has no active file" });
+        }
+        for (field, value) in &outcome.fields {
+            text.push_str(&format!("\n    {field:<28} {value}"));
+        }
+    }
+    text
+}
+
+async fn keyholder(command: KeyholderCommand, output: &Output) -> Result<(), Failure> {
+    match command {
+        KeyholderCommand::Plan { epoch, threshold, holders } => {
+            let holders: BTreeMap<u16, MemberId> = (1..).zip(holders).collect();
+            let (session, not_before) = (crate::found::session()?, Clock::system().now());
+            let ceremony = Ceremony { session, epoch: Epoch(epoch), threshold, holders, not_before };
+            let text = serde_json::to_string_pretty(&ceremony).map_err(|e| Failure::new("internal", e))?;
+            output.print(&text);
+            Ok(())
+        }
+        KeyholderCommand::Birth { node, ceremony } => {
+            let text = std::fs::read_to_string(&ceremony)?;
+            let ceremony: Ceremony = serde_json::from_str(&text)
+                .map_err(|e| Failure::new("value", format!("{}: {e}", ceremony.display())))?;
+            let admin = Admin::of(&Config::load(&node.config)?.data);
+            let epoch: KeyEpoch = admin.run("/dkg", &ceremony, &|_| {}).await?;
+            let text = serde_json::to_string_pretty(&epoch).map_err(|e| Failure::new("internal", e))?;
+            output.print(&text);
+            Ok(())
+        }
+    }
+}

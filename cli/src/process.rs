@@ -1,0 +1,126 @@
+//! This program as a child: started, asked for its addresses, stopped and waited for.
+
+use crate::exit::Failure;
+use serde::{Deserialize, Serialize};
+use std::fs::OpenOptions;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, ChildStdin, Command};
+
+const START: Duration = Duration::from_secs(60);
+const STOP: Duration = Duration::from_secs(20);
+
+/// The line a server prints on standard output once it listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listening {
+    /// The listener for members.
+    pub peers: SocketAddr,
+    /// The listener for the institution's own applications.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub local: Option<SocketAddr>,
+}
+
+/// A server process. Dropped, it is killed; it also stops by itself when we are gone, for its standard input closes.
+pub struct Process {
+    /// For messages.
+    pub name: String,
+    /// Where it listens.
+    pub listening: Listening,
+    child: Child,
+    stdin: Option<ChildStdin>,
+    program: PathBuf,
+    arguments: Vec<String>,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts `program arguments… --until-stdin-closes` with its log in `log`, and waits until it listens.
+    ///
+    /// # Errors
+    /// What it wrote last, if it does not come up.
+    pub async fn start(name: &str, program: &Path, arguments: &[&str], log: &Path) -> Result<Self, Failure> {
+        let arguments: Vec<String> = arguments.iter().map(|a| (*a).to_owned()).collect();
+        let (child, stdin, listening) = spawn(name, program, &arguments, log).await?;
+        Ok(Process {
+            name: name.to_owned(),
+            listening,
+            child,
+            stdin: Some(stdin),
+            program: program.to_owned(),
+            arguments,
+            log: log.to_owned(),
+        })
+    }
+
+    /// Its process id, while it runs.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// Lets it finish what it does and waits; kills it if that takes too long.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub async fn stop(&mut self) -> Result<(), Failure> {
+        drop(self.stdin.take());
+        if tokio::time::timeout(STOP, self.child.wait()).await.is_err() {
+            self.kill().await?;
+        }
+        Ok(())
+    }
+
+    /// `kill -9`, and waits.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub async fn kill(&mut self) -> Result<(), Failure> {
+        Ok(self.child.kill().await?)
+    }
+
+    /// Starts it again with the same arguments.
+    ///
+    /// # Errors
+    /// As [`Process::start`].
+    pub async fn restart(&mut self) -> Result<(), Failure> {
+        let (child, stdin, listening) = spawn(&self.name, &self.program, &self.arguments, &self.log).await?;
+        (self.child, self.stdin, self.listening) = (child, Some(stdin), listening);
+        Ok(())
+    }
+}
+
+async fn spawn(
+    name: &str,
+    program: &Path,
+    arguments: &[String],
+    log: &Path,
+) -> Result<(Child, ChildStdin, Listening), Failure> {
+    let log_file = OpenOptions::new().create(true).append(true).open(log)?;
+    let mut child = Command::new(program)
+        .args(arguments)
+        .arg("--until-stdin-closes")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(log_file)
+        // Ctrl-C at the terminal goes to us alone; we stop our children in order.
+        .process_group(0)
+        .kill_on_drop(true)
+        .spawn()?;
+    let died = || Failure::new("internal", format!("{name} did not start; its log ends:\n{}", tail(log)));
+    let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else { return Err(died()) };
+    let mut lines = BufReader::new(stdout).lines();
+    let first = tokio::time::timeout(START, lines.next_line()).await.map_err(|_| died())??;
+    let listening = first.and_then(|line| serde_json::from_str(&line).ok()).ok_or_else(died)?;
+    // Nothing else is printed there; draining keeps the pipe open.
+    tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+    Ok((child, stdin, listening))
+}
+
+fn tail(log: &Path) -> String {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    lines.get(lines.len().saturating_sub(5)..).unwrap_or_default().join("\n")
+}

@@ -1,0 +1,31 @@
+//! Secrets and identifiers come from a prompt or standard input, never from an argument: arguments are seen by others
+//! and stay in the shell's history.
+
+use crate::args::ResidentArgs;
+use crate::exit::Failure;
+use serde_json::{Value, json};
+use std::io::{self, IsTerminal as _};
+use zeroize::Zeroizing;
+
+/// The storage passphrase.
+pub(crate) fn passphrase() -> io::Result<Zeroizing<String>> {
+    read("Storage passphrase: ")
+}
+
+/// Whom a request is about, as the local API takes it.
+pub(crate) fn resident(arguments: &ResidentArgs) -> Result<Value, Failure> {
+    match &arguments.local_number {
+        Some(number) => Ok(json!({ "local_number": number })),
+        None => Ok(json!({ "pesel": read("PESEL: ")?.trim() })),
+    }
+}
+
+fn read(question: &str) -> io::Result<Zeroizing<String>> {
+    if io::stdin().is_terminal() {
+        rpassword::prompt_password(question).map(Zeroizing::new)
+    } else {
+        let mut line = Zeroizing::new(String::new());
+        io::stdin().read_line(&mut line)?;
+        Ok(Zeroizing::new(line.trim_end_matches(['\r', '\n']).to_owned()))
+    }
+}

@@ -1,0 +1,196 @@
+//! The two ways in that the command line uses: a node's admin socket, and its local API.
+
+use crate::exit::Failure;
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use node::{Line, Progress};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+
+/// A running node's admin socket.
+#[derive(Clone, Debug)]
+pub struct Admin(PathBuf);
+
+impl Admin {
+    /// The socket of the node that keeps `data`.
+    #[must_use]
+    pub fn of(data: &Path) -> Self {
+        Admin(node::socket(data))
+    }
+
+    /// Whether a node listens there.
+    pub async fn answers(&self) -> bool {
+        UnixStream::connect(&self.0).await.is_ok()
+    }
+
+    /// Runs a command to its end, reporting progress.
+    ///
+    /// # Errors
+    /// `not_running`, or the command's own failure.
+    pub async fn run<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+        report: &(dyn Fn(Progress) + Send + Sync),
+    ) -> Result<T, Failure> {
+        let request = http::Request::post(path)
+            .header(http::header::HOST, "node")
+            .header(http::header::CONTENT_TYPE, "application/json")
+            .body(Full::new(Bytes::from(serde_json::to_vec(body).map_err(unexpected)?)))
+            .map_err(unexpected)?;
+        let mut answer = self.send(request).await?;
+        let mut pending = Vec::new();
+        while let Some(frame) = answer.frame().await {
+            let frame = frame.map_err(|_| self.gone())?;
+            pending.extend_from_slice(frame.data_ref().map(AsRef::as_ref).unwrap_or_default());
+            while let Some(end) = pending.iter().position(|b| *b == b'\n') {
+                let line: Vec<u8> = pending.drain(..=end).collect();
+                match serde_json::from_slice(&line).map_err(unexpected)? {
+                    Line::Progress(progress) => report(progress),
+                    Line::Done(value) => return serde_json::from_value(value).map_err(unexpected),
+                    Line::Failed { code, message } => return Err(Failure { code, message }),
+                }
+            }
+        }
+        Err(self.gone())
+    }
+
+    /// Reads a document.
+    ///
+    /// # Errors
+    /// `not_running`, or what the node says.
+    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+        let request = http::Request::get(path)
+            .header(http::header::HOST, "node")
+            .body(Full::new(Bytes::new()))
+            .map_err(unexpected)?;
+        let body = self.send(request).await?.collect().await.map_err(|_| self.gone())?.to_bytes();
+        serde_json::from_slice(&body).map_err(|_| Failure::new("store_failed", String::from_utf8_lossy(&body)))
+    }
+
+    async fn send(&self, request: http::Request<Full<Bytes>>) -> Result<hyper::body::Incoming, Failure> {
+        let stream = UnixStream::connect(&self.0).await.map_err(|_| self.not_running())?;
+        Ok(exchange(stream, request).await.map_err(|_| self.gone())?.into_body())
+    }
+
+    fn not_running(&self) -> Failure {
+        Failure::new("not_running", format!("no node runs on {}", self.0.display()))
+    }
+
+    fn gone(&self) -> Failure {
+        Failure::new("not_running", format!("the node on {} stopped while working", self.0.display()))
+    }
+}
+
+/// A node's local API.
+#[derive(Clone)]
+pub struct LocalApi {
+    host: String,
+    port: u16,
+    tls: tokio_rustls::TlsConnector,
+}
+
+impl LocalApi {
+    /// The API at `https://HOST:PORT`, trusting the certificates in `ca`.
+    ///
+    /// # Errors
+    /// `value` if the address or the file is not usable.
+    pub fn new(url: &str, ca: &Path) -> Result<Self, Failure> {
+        let uri: http::Uri =
+            url.parse().map_err(|_| Failure::new("value", "the API's address must be https://host:port"))?;
+        let host = uri.host().ok_or_else(|| Failure::new("value", "the API's address names no host"))?.to_owned();
+        let unusable = |e: &dyn std::fmt::Display| Failure::new("value", format!("{}: {e}", ca.display()));
+        let mut roots = RootCertStore::empty();
+        for certificate in CertificateDer::pem_file_iter(ca).map_err(|e| unusable(&e))? {
+            roots.add(certificate.map_err(|e| unusable(&e))?).map_err(|e| unusable(&e))?;
+        }
+        let config = ClientConfig::builder_with_provider(transport::provider())
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .map_err(unexpected)?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Ok(LocalApi { host, port: uri.port_u16().unwrap_or(443), tls: Arc::new(config).into() })
+    }
+
+    /// Sends a request; status and JSON body.
+    ///
+    /// # Errors
+    /// `peer_unavailable` if the API is out of reach.
+    pub async fn send(
+        &self,
+        method: http::Method,
+        path: &str,
+        token: Option<&str>,
+        body: Option<&Value>,
+    ) -> Result<(u16, Value), Failure> {
+        let away = |e: &dyn std::fmt::Display| {
+            Failure::new(
+                "peer_unavailable",
+                format!("the local API https://{}:{} cannot be used: {e}", self.host, self.port),
+            )
+        };
+        let tcp = TcpStream::connect((self.host.as_str(), self.port)).await.map_err(|e| away(&e))?;
+        let name = ServerName::try_from(self.host.clone()).map_err(unexpected)?;
+        let stream = self.tls.connect(name, tcp).await.map_err(|e| away(&e))?;
+        let mut request = http::Request::builder().method(method).uri(path).header(http::header::HOST, &self.host);
+        if let Some(token) = token {
+            request = request.header(http::header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        let bytes = match body {
+            Some(body) => {
+                request = request.header(http::header::CONTENT_TYPE, "application/json");
+                serde_json::to_vec(body).map_err(unexpected)?
+            }
+            None => Vec::new(),
+        };
+        let request = request.body(Full::new(Bytes::from(bytes))).map_err(unexpected)?;
+        let answer = exchange(stream, request).await.map_err(|e| away(&e))?;
+        let status = answer.status().as_u16();
+        let body = answer.into_body().collect().await.map_err(|e| away(&e))?.to_bytes();
+        Ok((status, serde_json::from_slice(&body).unwrap_or(Value::Null)))
+    }
+
+    /// Sends a request and reads a 200 answer; a problem is a failure.
+    ///
+    /// # Errors
+    /// As [`LocalApi::send`], or the problem the node gives.
+    pub async fn call<T: DeserializeOwned>(
+        &self,
+        method: http::Method,
+        path: &str,
+        token: &str,
+        body: Option<&Value>,
+    ) -> Result<T, Failure> {
+        let (status, value) = self.send(method, path, Some(token), body).await?;
+        if status == 200 {
+            return serde_json::from_value(value).map_err(unexpected);
+        }
+        let text = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let words: Vec<String> =
+            [text("title"), text("detail"), text("field")].into_iter().filter(|w| !w.is_empty()).collect();
+        Err(Failure { code: text("code"), message: words.join(": ") })
+    }
+}
+
+async fn exchange<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    stream: S,
+    request: http::Request<Full<Bytes>>,
+) -> hyper::Result<http::Response<hyper::body::Incoming>> {
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(connection);
+    sender.send_request(request).await
+}
+
+fn unexpected(error: impl std::fmt::Display) -> Failure {
+    Failure::new("internal", error)
+}
