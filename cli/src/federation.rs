@@ -38,7 +38,7 @@ impl Federation {
     /// [`Failure`] of whichever part does not come up.
     pub async fn start(program: &Path, dir: &Path, plan: Plan, threshold: u16) -> Result<Self, Failure> {
         let clock = Clock::system();
-        let mut founded = found(dir, plan, clock.now())?;
+        let founded = found(dir, plan, clock.now())?;
         let config = founded.registry_config();
         let registry = start(program, "registry", &config).await?;
         let registry_url = format!("https://{}", registry.listening.peers);
@@ -56,8 +56,10 @@ impl Federation {
             endpoints.insert(unit.id.clone(), format!("https://{}", node.listening.peers));
             nodes.insert(unit.id.clone(), node);
         }
-        let located = founded.with_endpoints(clock.now(), &endpoints)?;
         let mut federation = Federation { founded, registry, nodes, clock };
+        // Everybody pins the first manifest before there is a second.
+        federation.agree(1).await?;
+        let located = federation.founded.with_endpoints(federation.clock.now(), &endpoints)?;
         federation.publish(&located).await?;
         let epoch = federation.give_birth(Epoch(1), threshold).await?;
         let born = federation.founded.with_epoch(federation.clock.now(), epoch)?;
@@ -77,7 +79,11 @@ impl Federation {
     /// If the registry or a node refuses it.
     pub async fn publish(&self, manifest: &SignedManifest) -> Result<(), Failure> {
         publish(&self.founded, &self.registry_url(), manifest, &self.clock).await?;
-        let version = manifest.read()?.version;
+        self.agree(manifest.read()?.version).await
+    }
+
+    /// Waits until every node goes by manifest `version`.
+    async fn agree(&self, version: u64) -> Result<(), Failure> {
         let waiting = self.founded.plan.units.iter().map(|unit| async move {
             let admin = self.admin(&unit.id);
             let agreed = async {

@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpListener;
@@ -35,7 +36,7 @@ pub(crate) async fn run(command: NodeCommand, output: &Output) -> Result<(), Fai
             serve(Config::load(&node.config)?, until_stdin_closes, output).await
         }
         NodeCommand::CheckConfig { node } => {
-            let node = Node::open(Config::load(&node.config)?, Clock::system(), passphrase)?;
+            let node = open(Config::load(&node.config)?).await?;
             let status = node.status().map_err(node::NodeError::from)?;
             output.result(&status, || format!("Everything {} needs to start is in order.", status.member));
             Ok(())
@@ -135,11 +136,20 @@ async fn serve(config: Config, until_stdin_closes: bool, output: &Output) -> Res
         Some(local) => Some(bind("local.listen", local.listen).await?),
         None => None,
     };
-    let node = Node::open(config, Clock::system(), passphrase)?;
+    let node = open(config).await?;
     let local_address = local.as_ref().map(TcpListener::local_addr).transpose()?;
     let listening = Listening { peers: peers.local_addr()?, local: local_address };
     output.print(&serde_json::to_string(&listening).map_err(|e| Failure::new("internal", e))?);
     Ok(node.serve(peers, local, until_stopped(until_stdin_closes)).await?)
+}
+
+/// Opens a node off the network threads: it reads the log through.
+async fn open(config: Config) -> Result<Arc<Node>, Failure> {
+    Ok(blocking(move || Node::open(config, Clock::system(), passphrase)).await??)
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
+    tokio::task::spawn_blocking(work).await.map_err(|e| Failure::new("internal", e))
 }
 
 /// Binds an address of the configuration.
@@ -186,8 +196,9 @@ async fn import(config: Config, request: &ImportRequest, output: &Output) -> Res
     let summary: ImportSummary = if admin.answers().await {
         admin.run("/import", request, &report).await?
     } else {
-        let node = Node::open(config, Clock::system(), passphrase)?;
-        node::import(&node, request, &report)?
+        let node = open(config).await?;
+        let request = request.clone();
+        blocking(move || node::import(&node, &request, &report)).await??
     };
     output.result(&summary, || import_words(&summary, started.elapsed()));
     Ok(())
