@@ -137,10 +137,11 @@ async fn serve(config: Config, until_stdin_closes: bool, output: &Output) -> Res
         None => None,
     };
     let node = open(config).await?;
+    let admin = node.bind_admin()?;
     let local_address = local.as_ref().map(TcpListener::local_addr).transpose()?;
     let listening = Listening { peers: peers.local_addr()?, local: local_address };
     output.print(&serde_json::to_string(&listening).map_err(|e| Failure::new("internal", e))?);
-    Ok(node.serve(peers, local, until_stopped(until_stdin_closes)).await?)
+    Ok(node.serve(peers, local, admin, until_stopped(until_stdin_closes)).await?)
 }
 
 /// Opens a node off the network threads: it reads the log through.

@@ -75,15 +75,24 @@ pub fn socket(data: &Path) -> PathBuf {
     data.join("admin.sock")
 }
 
-/// Serves the socket until `shutdown`.
-pub(crate) async fn serve(node: Arc<Node>, shutdown: CancellationToken) -> Result<(), NodeError> {
-    let path = socket(&node.config.data);
+/// Binds the socket. The node is open, so that nobody else's socket can be replaced: its data are locked.
+pub(crate) fn bind(data: &Path) -> Result<UnixListener, NodeError> {
+    let path = socket(data);
     match std::fs::remove_file(&path) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(file("cannot replace", &path)(e)),
         _ => {}
     }
     let listener = UnixListener::bind(&path).map_err(file("cannot listen on", &path))?;
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).map_err(file("cannot protect", &path))?;
+    Ok(listener)
+}
+
+/// Serves the socket until `shutdown`.
+pub(crate) async fn serve(
+    listener: UnixListener,
+    node: Arc<Node>,
+    shutdown: CancellationToken,
+) -> Result<(), NodeError> {
     let served = axum::serve(listener, router(node)).with_graceful_shutdown(async move { shutdown.cancelled().await });
     Ok(served.await?)
 }

@@ -8,7 +8,7 @@ use crate::{admin, local_api, peer_api, results};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use transport::{Limits, ServerTls};
@@ -22,7 +22,16 @@ const POLL_STATUS: Duration = Duration::from_secs(15);
 const SWEEP: Duration = Duration::from_secs(60);
 
 impl Node {
-    /// Serves members on `peers` and the institution's applications on `local` until `shutdown`, then drains.
+    /// Binds the admin socket.
+    ///
+    /// # Errors
+    /// [`NodeError::File`].
+    pub fn bind_admin(&self) -> Result<UnixListener, NodeError> {
+        admin::bind(&self.config.data)
+    }
+
+    /// Serves members on `peers`, the institution's applications on `local` and whoever may write to the data directory
+    /// on `admin` until `shutdown`, then drains.
     ///
     /// # Errors
     /// [`NodeError`] if a listener cannot be set up or fails.
@@ -30,6 +39,7 @@ impl Node {
         self: Arc<Self>,
         peers: TcpListener,
         local: Option<TcpListener>,
+        admin: UnixListener,
         shutdown: CancellationToken,
     ) -> Result<(), NodeError> {
         self.load_followed()?;
@@ -48,7 +58,7 @@ impl Node {
                 }
             });
         }
-        let admin = admin::serve(self.clone(), shutdown.clone());
+        let admin = admin::serve(admin, self.clone(), shutdown.clone());
         let router = peer_api::router(self.clone());
         let peers = async {
             let served = transport::serve(peers, tls, router, Limits::default(), shutdown.clone()).await;
