@@ -1,16 +1,19 @@
-//! A founded federation at work: one registry and its nodes as processes of this program.
+//! A founded federation at work: one registry and its nodes, each a process of this program or, for tests, inside this
+//! one. Everything it is asked to do goes through the nodes' own sockets either way.
 
 use crate::exit::Failure;
 use crate::found::{Founded, Plan, found, keep_addresses, registry_id, session};
-use crate::process::Process;
+use crate::inside::Inside;
+use crate::process::{Listening, Process};
 use crate::wire::{Admin, LocalApi};
 use futures_util::future::try_join_all;
-use node::{EnrolSummary, ImportMode, ImportRequest, ImportSummary, Progress, SharedSummary};
+use node::{EnrolSummary, ImportMode, ImportRequest, ImportSummary, Progress, SharedSummary, Surroundings};
 use protocol::dkg::Ceremony;
 use protocol::manifest::KeyEpoch;
 use protocol::{Epoch, MemberId, SignedManifest};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,30 +22,113 @@ use transport::{Client, Clock, IdentityStore, Trust};
 const DEADLINE: Duration = Duration::from_secs(10);
 const AGREE: Duration = Duration::from_secs(60);
 
+/// How the parts of a federation are run.
+#[derive(Clone)]
+pub enum Launcher {
+    /// Each as a process of this program.
+    Processes(PathBuf),
+    /// All inside this process.
+    Inside(Surroundings),
+}
+
+impl Launcher {
+    /// The clock federations are founded by.
+    fn clock(&self) -> Clock {
+        match self {
+            Launcher::Processes(_) => Clock::system(),
+            Launcher::Inside(surroundings) => surroundings.clock.clone(),
+        }
+    }
+
+    async fn start(&self, name: &str, config: &Path) -> Result<Part, Failure> {
+        let program = match self {
+            Launcher::Inside(surroundings) => return Ok(Part::Inside(Inside::start(name, config, surroundings).await?)),
+            Launcher::Processes(program) => program,
+        };
+        let part = if name == node::REGISTRY { "registry" } else { "node" };
+        let log = config.with_file_name(format!("{name}.log"));
+        let config = config.to_str().ok_or_else(|| Failure::new("value", "the directory's name is not UTF-8"))?;
+        let process = Process::start(name, program, &[part, "run", "--config", config], &log).await?;
+        Ok(Part::Process(process))
+    }
+}
+
+/// A running registry or node.
+pub enum Part {
+    /// As a process.
+    Process(Process),
+    /// Inside this process.
+    Inside(Inside),
+}
+
+impl Part {
+    /// Where it listens.
+    #[must_use]
+    pub fn listening(&self) -> Listening {
+        match self {
+            Part::Process(process) => process.listening,
+            Part::Inside(inside) => inside.listening,
+        }
+    }
+
+    /// Stops it in order and waits.
+    ///
+    /// # Errors
+    /// What it ended with.
+    pub async fn stop(&mut self) -> Result<(), Failure> {
+        match self {
+            Part::Process(process) => process.stop().await,
+            Part::Inside(inside) => inside.stop().await,
+        }
+    }
+
+    /// Starts it again after it was stopped or killed.
+    ///
+    /// # Errors
+    /// Whatever keeps it from starting.
+    pub async fn restart(&mut self) -> Result<(), Failure> {
+        match self {
+            Part::Process(process) => process.restart().await,
+            Part::Inside(inside) => inside.restart().await,
+        }
+    }
+}
+
+/// Addresses others are told instead of a part's own, such as a proxy's.
+pub type Detour<'a> = &'a (dyn Fn(&str, SocketAddr) -> SocketAddr + Send + Sync);
+
 /// A running federation.
 pub struct Federation {
     /// Its directory, plan and officers.
     pub founded: Founded,
     /// Its registry.
-    pub registry: Process,
+    pub registry: Part,
     /// Its nodes.
-    pub nodes: BTreeMap<MemberId, Process>,
-    clock: Clock,
+    pub nodes: BTreeMap<MemberId, Part>,
+    /// The clock it was founded by.
+    pub clock: Clock,
 }
 
 impl Federation {
-    /// Founds a federation in `dir`, starts it as processes of `program`, and lets the key holders give birth to the
-    /// pseudonym key, of which `threshold` shares are needed.
+    /// Founds a federation in `dir`, starts it, and lets the key holders give birth to the pseudonym key, of which
+    /// `threshold` shares are needed. Members are told the addresses that `detour` makes of the real ones.
     ///
     /// # Errors
     /// [`Failure`] of whichever part does not come up.
-    pub async fn start(program: &Path, dir: &Path, plan: Plan, threshold: u16) -> Result<Self, Failure> {
-        let clock = Clock::system();
+    pub async fn start(
+        launcher: &Launcher,
+        dir: &Path,
+        plan: Plan,
+        threshold: u16,
+        detour: Detour<'_>,
+    ) -> Result<Self, Failure> {
+        let clock = launcher.clock();
         let founded = found(dir, plan, clock.now())?;
         let config = founded.registry_config();
-        let registry = start(program, "registry", &config).await?;
-        let registry_url = format!("https://{}", registry.listening.peers);
-        keep_addresses(&config, &[registry.listening.peers], None)?;
+        let registry = launcher.start(node::REGISTRY, &config).await?;
+        let address = registry.listening().peers;
+        let registry_url = format!("https://{}", detour(node::REGISTRY, address));
+        keep_addresses(&config, &[address], None)?;
         publish(&founded, &registry_url, &founded.manifest, &clock).await?;
 
         let mut nodes = BTreeMap::new();
@@ -50,10 +136,11 @@ impl Federation {
         for unit in &founded.plan.units {
             let config = founded.node_config(&unit.id);
             keep_addresses(&config, &[], Some(&registry_url))?;
-            let node = start(program, unit.id.as_str(), &config).await?;
-            let addresses: Vec<_> = [Some(node.listening.peers), node.listening.local].into_iter().flatten().collect();
+            let node = launcher.start(unit.id.as_str(), &config).await?;
+            let Listening { peers, local } = node.listening();
+            let addresses: Vec<_> = [Some(peers), local].into_iter().flatten().collect();
             keep_addresses(&config, &addresses, None)?;
-            endpoints.insert(unit.id.clone(), format!("https://{}", node.listening.peers));
+            endpoints.insert(unit.id.clone(), format!("https://{}", detour(unit.id.as_str(), peers)));
             nodes.insert(unit.id.clone(), node);
         }
         let mut federation = Federation { founded, registry, nodes, clock };
@@ -70,7 +157,7 @@ impl Federation {
     /// The registry's address.
     #[must_use]
     pub fn registry_url(&self) -> String {
-        format!("https://{}", self.registry.listening.peers)
+        format!("https://{}", self.registry.listening().peers)
     }
 
     /// Publishes a manifest and waits until every node goes by it.
@@ -132,7 +219,7 @@ impl Federation {
     /// # Errors
     /// If the node has none.
     pub fn local(&self, unit: &MemberId) -> Result<LocalApi, Failure> {
-        let address = self.nodes.get(unit).and_then(|node| node.listening.local);
+        let address = self.nodes.get(unit).and_then(|node| node.listening().local);
         let address = address.ok_or_else(|| Failure::new("value", format!("{unit} has no local API")))?;
         LocalApi::new(&format!("https://localhost:{}", address.port()), &self.founded.local_ca(unit))
     }
@@ -186,16 +273,9 @@ impl Federation {
     /// # Errors
     /// The operating system's.
     pub async fn stop(&mut self) -> Result<(), Failure> {
-        try_join_all(self.nodes.values_mut().map(Process::stop)).await?;
+        try_join_all(self.nodes.values_mut().map(Part::stop)).await?;
         self.registry.stop().await
     }
-}
-
-async fn start(program: &Path, name: &str, config: &Path) -> Result<Process, Failure> {
-    let part = if name == node::REGISTRY { "registry" } else { "node" };
-    let log = config.with_file_name(format!("{name}.log"));
-    let config = config.to_str().ok_or_else(|| Failure::new("value", "the directory's name is not UTF-8"))?;
-    Process::start(name, program, &[part, "run", "--config", config], &log).await
 }
 
 /// Brings a manifest to the registry, as any member may: the officers' signatures decide.

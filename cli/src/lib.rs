@@ -6,6 +6,7 @@ pub mod exit;
 pub mod federation;
 pub mod found;
 pub mod idp;
+pub mod inside;
 pub mod process;
 pub mod wire;
 

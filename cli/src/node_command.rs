@@ -12,7 +12,7 @@ use crate::wire::{Admin, LocalApi};
 use http::Method;
 use node::{
     Config, EnrolSummary, ImportMode, ImportRequest, ImportSummary, Node, NodeStatus, OutcomeKind, QueryResult,
-    SharedSummary,
+    SharedSummary, Surroundings,
 };
 use protocol::dkg::Ceremony;
 use protocol::manifest::KeyEpoch;
@@ -146,7 +146,7 @@ async fn serve(config: Config, until_stdin_closes: bool, output: &Output) -> Res
 
 /// Opens a node off the network threads: it reads the log through.
 async fn open(config: Config) -> Result<Arc<Node>, Failure> {
-    Ok(blocking(move || Node::open(config, Clock::system(), passphrase)).await??)
+    Ok(blocking(move || Node::open(config, Surroundings::system(), passphrase)).await??)
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {

@@ -4,7 +4,7 @@ use crate::events::{Event, Happened, fingerprint};
 use crate::node::{Node, NodeError};
 use crate::store::Table;
 use bytes::Bytes;
-use protocol::manifest::{KeyEpoch, ManifestError, ManifestRef};
+use protocol::manifest::{KeyEpoch, ManifestError, ManifestRef, TIME_HEADER};
 use protocol::{Epoch, Manifest, MemberId, Reason, SignedManifest, SpiffeId, Timestamp};
 use pseudonym::PublicKey;
 use std::collections::BTreeMap;
@@ -16,8 +16,6 @@ use transport::CallError;
 const STATE_KEY: &[u8] = b"manifest";
 /// The registry's member id, before a manifest names it.
 pub const REGISTRY: &str = "registry";
-/// Header in which the registry tells its time, seconds.
-pub const TIME_HEADER: &str = "ogniwo-time";
 const DEADLINE: Duration = Duration::from_secs(5);
 
 /// A manifest accepted, with what is computed from it once.

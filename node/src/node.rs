@@ -20,7 +20,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use transport::{Client, Clock, IdentityError, IdentityStore, Trust, TrustError};
+use transport::{Client, Clock, IdentityError, IdentityStore, Tap, Trust, TrustError};
 use zeroize::Zeroizing;
 
 /// Why a node does not open or cannot go on.
@@ -119,6 +119,23 @@ pub(crate) struct Macs {
     pub(crate) staff: MacKey,
 }
 
+/// What a node finds around it.
+#[derive(Clone)]
+pub struct Surroundings {
+    /// Its clock.
+    pub clock: Clock,
+    /// Sees every plaintext message it sends and gets; nobody does outside tests.
+    pub tap: Option<Tap>,
+}
+
+impl Surroundings {
+    /// The system's clock, and nobody listening.
+    #[must_use]
+    pub fn system() -> Self {
+        Surroundings { clock: Clock::system(), tap: None }
+    }
+}
+
 /// An institution's node.
 pub struct Node {
     pub(crate) config: Config,
@@ -191,9 +208,10 @@ impl Node {
     /// [`NodeError`], each naming what is wrong; nothing is changed by a failed attempt.
     pub fn open(
         config: Config,
-        clock: Clock,
+        surroundings: Surroundings,
         passphrase: impl FnOnce() -> io::Result<Zeroizing<String>>,
     ) -> Result<Arc<Self>, NodeError> {
+        let Surroundings { clock, tap } = surroundings;
         let storage = StorageKey::obtain(&config.storage_key, passphrase)?;
         let keys = KeyRing::open(&ring_path(&config), &storage)?;
         let store = Store::open(&config.data.join("node.redb"), &storage)?;
@@ -206,7 +224,7 @@ impl Node {
             return Err(NodeError::WrongCertificate { expected, found });
         }
         let trust = Arc::new(load_trust(&config, &clock)?);
-        let client = Client::new(identity.clone(), trust.clone(), clock.clone());
+        let client = Client::new(identity.clone(), trust.clone(), clock.clone()).tap(tap);
         let sealer = storage.sealer("shares").map_err(|_| StoreError::Sealed("shares"))?;
         let tokens = config.local.as_ref().map(|local: &LocalConfig| Tokens::load(&local.tokens)).transpose()?;
         let shares = Shares::load(&config.data, &sealer)?;

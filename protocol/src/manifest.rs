@@ -9,6 +9,9 @@ use crate::{Epoch, FieldId, MemberId, MemberKind, Purpose, QueryType, Realm, Spi
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Header in which the registry tells its time with a manifest, in seconds since 1970.
+pub const TIME_HEADER: &str = "ogniwo-time";
+
 /// The federation's signed description.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

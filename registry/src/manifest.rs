@@ -12,10 +12,11 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
+use axum::http::HeaderName;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use keyring::{KeyRing, Sealer, StorageKey, write_atomically};
-use protocol::manifest::{KeyUse, ManifestError, ManifestRef, SignedManifest};
+use protocol::manifest::{TIME_HEADER, KeyUse, ManifestError, ManifestRef, SignedManifest};
 use protocol::{Bytes as Base64, Manifest, MemberId};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -142,7 +143,9 @@ fn names(manifest: &Manifest, id: &MemberId, keys: &KeyRing) -> bool {
 /// `GET /v1/manifest`: for every certificate of the realm, since whoever joins is not in it yet.
 pub(crate) async fn serve(State(registry): State<Arc<Registry>>, _: Peer) -> Result<impl IntoResponse, Refusal> {
     let held = registry.manifests.held().ok_or(Refusal::ManifestMissing)?;
-    Ok(([(CONTENT_TYPE, "application/json")], held.json.clone()))
+    // Members hold their clocks against ours.
+    let time = (HeaderName::from_static(TIME_HEADER), registry.clock.now().0.to_string());
+    Ok(([(CONTENT_TYPE, "application/json".to_owned()), time], held.json.clone()))
 }
 
 /// `PUT /v1/manifest`: anybody of the realm may bring one; the officers' signatures decide.

@@ -21,12 +21,17 @@ const KEEP: Duration = Duration::from_secs(30);
 /// Bytes of an answer unless told otherwise.
 const MAX_ANSWER: usize = 16 << 20;
 
+/// Sees the plaintext of every call and answer as it leaves or enters this end: path, then body. For tests that search
+/// them for what must not cross.
+pub type Tap = Arc<dyn Fn(&[u8]) + Send + Sync>;
+
 /// Calls members. Holds one multiplexed connection per (member, URL), dialled when needed; concurrent calls share it.
 pub struct Client {
     identity: Arc<IdentityStore>,
     trust: Arc<Trust>,
     clock: Clock,
     max_answer: usize,
+    tap: Option<Tap>,
     pool: Mutex<HashMap<(SpiffeId, Uri), Arc<Slot>>>,
 }
 
@@ -46,13 +51,20 @@ impl Client {
     /// A client that proves itself by `identity` and believes whom `trust` believes.
     #[must_use]
     pub fn new(identity: Arc<IdentityStore>, trust: Arc<Trust>, clock: Clock) -> Self {
-        Client { identity, trust, clock, max_answer: MAX_ANSWER, pool: Mutex::default() }
+        Client { identity, trust, clock, max_answer: MAX_ANSWER, tap: None, pool: Mutex::default() }
     }
 
     /// The same taking answers of at most `bytes` (16 MiB otherwise).
     #[must_use]
     pub fn max_answer(mut self, bytes: usize) -> Self {
         self.max_answer = bytes;
+        self
+    }
+
+    /// The same showing everything to `tap`.
+    #[must_use]
+    pub fn tap(mut self, tap: Option<Tap>) -> Self {
+        self.tap = tap;
         self
     }
 
@@ -70,9 +82,16 @@ impl Client {
         deadline: Duration,
     ) -> Result<Response<Bytes>, CallError> {
         let base = parse_base(base_url)?;
+        self.show(request.uri().path().as_bytes());
+        self.show(request.body());
         let request = absolute(&base, request)?;
         let mut used = None;
         let answered = timeout(deadline, self.attempt(to, &base, request, &mut used)).await;
+        match &answered {
+            Ok(Ok(answer)) => self.show(answer.body()),
+            Ok(Err(CallError::Problem(problem))) => self.show(format!("{problem:?}").as_bytes()),
+            _ => {}
+        }
         if answered.is_err()
             && let Some(pooled) = used
         {
@@ -104,6 +123,12 @@ impl Client {
             String::from_utf8(answer.into()).map_err(|_| CallError::Closed)
         };
         timeout(deadline, fetch).await.unwrap_or(Err(CallError::Deadline))
+    }
+
+    fn show(&self, plaintext: &[u8]) {
+        if let Some(tap) = &self.tap {
+            tap(plaintext);
+        }
     }
 
     async fn attempt(

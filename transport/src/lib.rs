@@ -27,7 +27,7 @@ mod trust;
 mod verifier;
 
 pub use certificate::PeerIdentity;
-pub use client::Client;
+pub use client::{Client, Tap};
 pub use clock::Clock;
 pub use crypto::{CryptoError, install, provider};
 pub use dial::CallError;

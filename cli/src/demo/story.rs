@@ -4,7 +4,7 @@ use crate::demo::extracts::{Extracts, UNITS};
 use crate::demo::people::{People, search};
 use crate::demo::report::{Asked, Audited, Report};
 use crate::exit::{Failure, chain};
-use crate::federation::Federation;
+use crate::federation::{Federation, Launcher};
 use crate::found::{Plan, Unit, evidence};
 use crate::node_command::import_words;
 use crate::output::Output;
@@ -52,7 +52,7 @@ pub(crate) async fn found(
 ) -> Result<Federation, Failure> {
     output.say("Ogniwo: four units of a city ask each other about residents they serve, without a common database.\n");
     output.say(format!("1. Founding a federation in {}", dir.display()));
-    let federation = Federation::start(program, dir, plan(extracts)?, THRESHOLD).await?;
+    let federation = Federation::start(&Launcher::Processes(program.to_owned()), dir, plan(extracts)?, THRESHOLD, &|_, at| at).await?;
     output.say(format!(
         "   a certificate authority, a registry and {} nodes, each a process of its own with keys it made itself;\n   \
          the pseudonym key was born split among mops, pup and css: any {THRESHOLD} of them must answer, nobody has it;\n   \
