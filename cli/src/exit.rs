@@ -75,8 +75,7 @@ impl From<registry::OpenError> for Failure {
         let code = match &error {
             OpenError::Secrets(_) => "storage_key",
             OpenError::Keys(_) | OpenError::WrongPepper | OpenError::Damaged(_) => "wrong_key",
-            OpenError::Log { source: audit::Fault::Locked { .. }, .. }
-            | OpenError::Initialised(_) => "in_use",
+            OpenError::Log { source: audit::Fault::Locked { .. }, .. } | OpenError::Initialised(_) => "in_use",
             OpenError::Index { .. } => "store_failed",
             OpenError::Log { .. } => "log_unavailable",
             OpenError::Identity(_) | OpenError::Trust(_) | OpenError::OtherMember { .. } => "certificate",

@@ -42,7 +42,9 @@ impl Launcher {
 
     async fn start(&self, name: &str, config: &Path) -> Result<Part, Failure> {
         let program = match self {
-            Launcher::Inside(surroundings) => return Ok(Part::Inside(Inside::start(name, config, surroundings).await?)),
+            Launcher::Inside(surroundings) => {
+                return Ok(Part::Inside(Inside::start(name, config, surroundings).await?));
+            }
             Launcher::Processes(program) => program,
         };
         let part = if name == node::REGISTRY { "registry" } else { "node" };

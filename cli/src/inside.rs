@@ -90,10 +90,8 @@ impl Inside {
             Some(local) => Some(TcpListener::bind(local.listen).await?),
             None => None,
         };
-        self.listening = Listening {
-            peers: peers.local_addr()?,
-            local: local.as_ref().map(TcpListener::local_addr).transpose()?,
-        };
+        self.listening =
+            Listening { peers: peers.local_addr()?, local: local.as_ref().map(TcpListener::local_addr).transpose()? };
         let surroundings = self.surroundings.clone();
         let node = blocking(move || Node::open(config, surroundings, no_passphrase)).await??;
         let admin = node.bind_admin()?;

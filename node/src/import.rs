@@ -4,9 +4,7 @@
 
 use crate::bulk::{Progress, Report};
 use crate::events::{Event, Happened};
-use crate::extract::{
-    Entry, Extract, ExtractError, FieldRule, Mapping, MappingError, RejectsError, RejectsFile, Row,
-};
+use crate::extract::{Entry, Extract, ExtractError, FieldRule, Mapping, MappingError, RejectsError, RejectsFile, Row};
 use crate::node::{Node, NodeError};
 use crate::records::{FileRecord, StoredRow, local_number_key};
 use crate::store::{StoreError, Table, Write};

@@ -16,7 +16,7 @@ use axum::http::HeaderName;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use keyring::{KeyRing, Sealer, StorageKey, write_atomically};
-use protocol::manifest::{TIME_HEADER, KeyUse, ManifestError, ManifestRef, SignedManifest};
+use protocol::manifest::{KeyUse, ManifestError, ManifestRef, SignedManifest, TIME_HEADER};
 use protocol::{Bytes as Base64, Manifest, MemberId};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};

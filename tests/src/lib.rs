@@ -1,1 +1,290 @@
-//! See ARCHITECTURE.md.
+//! The federation harness: a founded federation, in process or as real processes, behind one API; a fault proxy before
+//! every listener if wanted; canaries.
+//!
+//! Dropped without a panic, a [`Harness`] stops everything and asserts what every scenario must keep: each log
+//! verifies, and no planted identifier appears in a plaintext message between members, or in any file.
+
+mod program;
+mod proxy;
+mod residents;
+
+pub use program::program;
+pub use proxy::{Fault, Proxy};
+pub use residents::{CANARY_SURNAME, RESIDENTS, Resident, write_extracts};
+
+use cli::exit::Failure;
+use cli::federation::{Federation, Launcher};
+use cli::found::{Plan, Unit};
+use node::{ConsentReceipt, EnrolSummary, ImportMode, ImportSummary, Outcome, QueryResult, Surroundings};
+use protocol::{MemberId, Timestamp};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use tempfile::TempDir;
+use transport::Clock;
+
+/// The purpose most scenarios ask for.
+pub const PURPOSE: &str = "social-welfare-eligibility-assessment";
+/// The units, with the kind of institution each is.
+pub const UNITS: [(&str, &str); 4] = [("mops", "mops"), ("pup", "pup"), ("css", "css"), ("zlm", "hou")];
+/// When a federation with its own clock begins: 2026-11-21T12:00:00Z.
+pub const NOON: Timestamp = Timestamp(1_795_262_400);
+
+/// How a federation is set up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Real processes instead of in-process parts.
+    pub processes: bool,
+    /// A fault proxy before every listener for members.
+    pub proxied: bool,
+    /// Queries a day under each agreement.
+    pub queries_per_day: u64,
+    /// Evaluations for a first enrolment.
+    pub first_enrolment: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { processes: false, proxied: false, queries_per_day: 1_000, first_enrolment: 10_000 }
+    }
+}
+
+/// A running federation of four units (mops, pup and css hold 2-of-3 shares and have an officer each).
+pub struct Harness {
+    /// The federation.
+    pub federation: Federation,
+    /// The clock of everything that runs in process; the system's with processes.
+    pub clock: Clock,
+    /// The proxies, by part (`registry`, `mops`, …), if there are any.
+    pub proxies: BTreeMap<String, Arc<Proxy>>,
+    /// Plaintext of every message between members (in process only).
+    pub messages: Arc<Mutex<Vec<u8>>>,
+    dir: TempDir,
+    stopped: bool,
+}
+
+impl Harness {
+    /// An in-process federation, nothing imported.
+    pub async fn new() -> Self {
+        Self::with(Options::default()).await
+    }
+
+    /// An in-process federation with every resident of [`RESIDENTS`] imported and enrolled.
+    pub async fn filled() -> Self {
+        let harness = Self::new().await;
+        harness.fill().await;
+        harness
+    }
+
+    /// A federation set up as `options` say.
+    pub async fn with(options: Options) -> Self {
+        transport::install().expect("cryptography works");
+        let dir = tempfile::Builder::new().prefix("ogniwo-test-").tempdir().expect("a directory");
+        let messages = Arc::new(Mutex::new(Vec::new()));
+        let (launcher, clock) = if options.processes {
+            (Launcher::Processes(program()), Clock::system())
+        } else {
+            let (clock, tapped) = (Clock::manual(NOON), messages.clone());
+            let tap = move |bytes: &[u8]| lock(&tapped).extend_from_slice(bytes);
+            let surroundings = Surroundings { clock: clock.clone(), tap: Some(Arc::new(tap)) };
+            (Launcher::Inside(surroundings), clock)
+        };
+        let proxies = Arc::new(Mutex::new(BTreeMap::new()));
+        let made = proxies.clone();
+        let detour = move |name: &str, real| {
+            if !options.proxied {
+                return real;
+            }
+            let proxy = Arc::new(Proxy::before(real));
+            let address = proxy.address();
+            lock(&made).insert(name.to_owned(), proxy);
+            address
+        };
+        let home = dir.path().join("federation");
+        let federation = Federation::start(&launcher, &home, plan(&options), 2, &detour).await.expect("a federation");
+        let proxies = std::mem::take(&mut *lock(&proxies));
+        Harness { federation, clock, proxies, messages, dir, stopped: false }
+    }
+
+    /// Imports every unit's residents and enrols them.
+    pub async fn fill(&self) {
+        let extracts = self.extracts();
+        write_extracts(&extracts, RESIDENTS);
+        for (unit, _) in UNITS {
+            self.import(unit, &extracts.join(format!("{unit}.csv")), ImportMode::Update).await.expect("an import");
+            self.enrol(unit).await.expect("an enrolment");
+        }
+    }
+
+    /// Where test extracts may be written: not searched for identifiers.
+    #[must_use]
+    pub fn extracts(&self) -> PathBuf {
+        let path = self.dir.path().join("extracts");
+        std::fs::create_dir_all(&path).expect("a directory");
+        path
+    }
+
+    /// The federation's directory: searched for identifiers at the end.
+    #[must_use]
+    pub fn home(&self) -> &Path {
+        &self.federation.founded.dir
+    }
+
+    /// Imports an extract with the unit's shipped mapping.
+    pub async fn import(&self, unit: &str, extract: &Path, mode: ImportMode) -> Result<ImportSummary, Failure> {
+        let mapping = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../deploy/mappings/{unit}.toml"));
+        self.federation.import(&member(unit), mapping, extract.to_owned(), mode, &|_| {}).await
+    }
+
+    /// Enrols a unit's clients.
+    pub async fn enrol(&self, unit: &str) -> Result<EnrolSummary, Failure> {
+        self.federation.enrol(&member(unit), &|_| {}).await
+    }
+
+    /// Puts one question as a caseworker of `asker`: `query` about the resident to `holder`, on `basis`.
+    pub async fn ask(&self, asker: &str, holder: &str, query: &str, resident: Value, basis: Value) -> Outcome {
+        let result = self.try_ask(asker, holder, query, resident, basis).await.expect("an outcome");
+        result.outcomes.into_iter().next().expect("one outcome")
+    }
+
+    /// As [`Harness::ask`], with the node's own refusal as a failure.
+    pub async fn try_ask(
+        &self,
+        asker: &str,
+        holder: &str,
+        query: &str,
+        resident: Value,
+        basis: Value,
+    ) -> Result<QueryResult, Failure> {
+        let body = json!({
+            "resident": resident, "asks": [{ "query": query, "holder": holder }], "purpose": PURPOSE, "basis": basis,
+            "case_ref": "MOPS/2026/1", "reason": "test",
+        });
+        self.post(asker, "caseworker", "/v1/queries", &body).await
+    }
+
+    /// Calls a unit's local API as a user in `role` (the user's name is the role's).
+    pub async fn post<T: serde::de::DeserializeOwned>(
+        &self,
+        unit: &str,
+        role: &str,
+        path: &str,
+        body: &Value,
+    ) -> Result<T, Failure> {
+        let unit = member(unit);
+        let token = self.federation.token(&unit, role, &[role])?;
+        self.federation.local(&unit)?.call(http::Method::POST, path, &token, Some(body)).await
+    }
+
+    /// The front desk of `recorder` records a consent for `recipient` to the labour status and arrears modules.
+    pub async fn consent(&self, recorder: &str, recipient: &str, resident: Value) -> Result<ConsentReceipt, Failure> {
+        let body = json!({
+            "resident": resident, "template": "instead-of-certificate", "modules": { "labour-status": "given" },
+            "recipient": recipient, "purposes": [PURPOSE], "days": 30, "evidence_sha256": cli::found::evidence()?,
+        });
+        self.post(recorder, "front-desk", "/v1/consents", &body).await
+    }
+
+    /// The front desk of `recorder` withdraws a consent.
+    pub async fn withdraw(&self, recorder: &str, consent: &ConsentReceipt) -> Result<ConsentReceipt, Failure> {
+        self.post(recorder, "front-desk", &format!("/v1/consents/{}/withdraw", consent.id), &json!({})).await
+    }
+
+    /// Stops everything and checks what every scenario must keep.
+    pub async fn finish(mut self) {
+        self.stop().await;
+        self.check();
+    }
+
+    async fn stop(&mut self) {
+        self.stopped = true;
+        self.federation.stop().await.expect("everything stops in order");
+    }
+
+    /// Asserts that every log verifies and that no planted identifier stands anywhere it must not.
+    pub fn check(&self) {
+        for part in UNITS.iter().map(|(unit, _)| *unit).chain(["registry"]) {
+            let log = self.home().join(part).join("data/log");
+            audit::verify_dir(&log, None, None, |_| {}).unwrap_or_else(|e| panic!("the log of {part}: {e}"));
+        }
+        assert_eq!(leaks(&lock(&self.messages)), Vec::<String>::new(), "in messages between members");
+        let found = leaks_below(self.home());
+        assert!(found.is_empty(), "identifiers in files: {found:?}");
+    }
+}
+
+impl Drop for Harness {
+    fn drop(&mut self) {
+        if std::thread::panicking() || self.stopped {
+            return;
+        }
+        tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(self.stop()));
+        self.check();
+    }
+}
+
+/// The planted identifiers that occur in `bytes`.
+#[must_use]
+pub fn leaks(bytes: &[u8]) -> Vec<String> {
+    let contains = |needle: &[u8]| bytes.windows(needle.len()).any(|window| window == needle);
+    let mut planted: Vec<(String, Vec<u8>)> = RESIDENTS
+        .iter()
+        .flat_map(|resident| {
+            let hash = protocol::encoding::sha256(&[resident.pesel.as_bytes()]);
+            [
+                (format!("pesel {}", resident.units), resident.pesel.as_bytes().to_vec()),
+                ("hash".to_owned(), hash.to_vec()),
+            ]
+        })
+        .collect();
+    planted.push(("surname".to_owned(), CANARY_SURNAME.as_bytes().to_vec()));
+    planted.push(("surname, Windows-1250".to_owned(), residents::windows_1250(CANARY_SURNAME)));
+    planted.into_iter().filter(|(_, needle)| contains(needle)).map(|(name, _)| name).collect()
+}
+
+/// The planted identifiers that occur in any file below `dir`, with the file's name.
+#[must_use]
+pub fn leaks_below(dir: &Path) -> Vec<(PathBuf, Vec<String>)> {
+    let mut out = Vec::new();
+    for entry in std::fs::read_dir(dir).expect("a directory").flatten() {
+        let kind = entry.file_type().expect("a kind");
+        if kind.is_dir() {
+            out.extend(leaks_below(&entry.path()));
+        } else if kind.is_file() {
+            let found = leaks(&std::fs::read(entry.path()).expect("a file"));
+            if !found.is_empty() {
+                out.push((entry.path(), found));
+            }
+        }
+    }
+    out
+}
+
+/// A member's id.
+#[must_use]
+pub fn member(name: &str) -> MemberId {
+    name.parse().expect("a member id")
+}
+
+/// Locks even if a test panicked meanwhile.
+pub fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn plan(options: &Options) -> Plan {
+    let unit = |(id, kind): (&str, &str)| Unit {
+        id: member(id),
+        name: id.to_uppercase(),
+        kind: kind.parse().expect("a kind"),
+        key_holder: id != "zlm",
+        officer: id != "zlm",
+        first_enrolment: options.first_enrolment,
+    };
+    Plan {
+        realm: "test.ogniwo.example".parse().expect("a realm"),
+        units: UNITS.into_iter().map(unit).collect(),
+        officer_threshold: 2,
+        queries_per_day: options.queries_per_day,
+    }
+}

@@ -52,7 +52,9 @@ pub(crate) async fn found(
 ) -> Result<Federation, Failure> {
     output.say("Ogniwo: four units of a city ask each other about residents they serve, without a common database.\n");
     output.say(format!("1. Founding a federation in {}", dir.display()));
-    let federation = Federation::start(&Launcher::Processes(program.to_owned()), dir, plan(extracts)?, THRESHOLD, &|_, at| at).await?;
+    let federation =
+        Federation::start(&Launcher::Processes(program.to_owned()), dir, plan(extracts)?, THRESHOLD, &|_, at| at)
+            .await?;
     output.say(format!(
         "   a certificate authority, a registry and {} nodes, each a process of its own with keys it made itself;\n   \
          the pseudonym key was born split among mops, pup and css: any {THRESHOLD} of them must answer, nobody has it;\n   \

@@ -1,0 +1,1 @@
+//! Local_api scenarios.
