@@ -138,6 +138,9 @@ pub enum NodeCommand {
         /// The extract is the whole truth: remove and unenrol who is not in it.
         #[arg(long, conflicts_with = "delta")]
         full: bool,
+        /// With --full: remove even more than a fifth of the residents.
+        #[arg(long, requires = "full")]
+        remove_many: bool,
         /// The extract has additions only: keep the rows that are there.
         #[arg(long)]
         delta: bool,

@@ -12,8 +12,7 @@ pub(crate) fn run(command: CertsCommand, output: &Output) -> Result<(), Failure>
     let now = Clock::system().now();
     match command {
         CertsCommand::Init { dir, realm } => {
-            let mut authority = Authority::init(&dir, realm, now)?;
-            authority.crl(now)?;
+            let authority = Authority::init(&dir, realm, now)?;
             let fingerprint = authority.root_fingerprint()?;
             output.result(&json!({ "root_sha256": fingerprint }), || {
                 format!(

@@ -171,7 +171,7 @@ impl Exit {
             "denied" | "registry_refused" => Exit::Refused,
             code if code.starts_with("token_") => Exit::Refused,
             "verification_failed" => Exit::Verification,
-            "in_use" | "not_running" => Exit::InUse,
+            "in_use" | "not_running" | "exists" => Exit::InUse,
             "log_unavailable" | "store_failed" | "file" | "authority_io" => Exit::Storage,
             "certificate" => Exit::Certificate,
             code if code.starts_with("authority_") => Exit::Certificate,

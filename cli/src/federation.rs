@@ -246,7 +246,7 @@ impl Federation {
         mode: ImportMode,
         report: &(dyn Fn(Progress) + Send + Sync),
     ) -> Result<ImportSummary, Failure> {
-        let request = ImportRequest { mapping, extract, rejects: None, mode, dry_run: false };
+        let request = ImportRequest { mapping, extract, rejects: None, mode, dry_run: false, remove_many: true };
         self.admin(unit).run("/import", &request, report).await
     }
 

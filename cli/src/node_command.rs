@@ -52,7 +52,7 @@ pub(crate) async fn run(command: NodeCommand, output: &Output) -> Result<(), Fai
             output.result(&answer, || "Manifest and revocation list are current.".to_owned());
             Ok(())
         }
-        NodeCommand::Import { node, mapping, extract, rejects, full, delta, dry_run } => {
+        NodeCommand::Import { node, mapping, extract, rejects, full, remove_many, delta, dry_run } => {
             let mode = match (full, delta) {
                 (true, _) => ImportMode::Full,
                 (_, true) => ImportMode::Delta,
@@ -66,6 +66,7 @@ pub(crate) async fn run(command: NodeCommand, output: &Output) -> Result<(), Fai
                 rejects: rejects.as_deref().map(absolute).transpose()?,
                 mode,
                 dry_run,
+                remove_many,
             };
             import(Config::load(&node.config)?, &request, output).await
         }

@@ -74,6 +74,7 @@ async fn manifest(command: ManifestCommand, output: &Output) -> Result<(), Failu
             let text = std::fs::read_to_string(&description)?;
             let manifest: Manifest = serde_json::from_str(&text)
                 .map_err(|e| Failure::new("value", format!("{}: {e}", description.display())))?;
+            manifest.check()?;
             write(&out, &SignedManifest::draft(&manifest)?)?;
             output
                 .result(&json!({ "manifest": out }), || format!("Draft: {}\nNow the officers sign it.", out.display()));

@@ -62,6 +62,22 @@ struct Stretching {
     salt: protocol::Bytes,
 }
 
+impl KeySource {
+    /// A credential file: a bare name is one of systemd's credentials when the service has any (`LoadCredential`), every
+    /// other relative path counts from `base`.
+    #[must_use]
+    pub fn credential(base: &Path, path: &Path) -> Self {
+        let bare = path.components().count() == 1;
+        KeySource::Credential(match std::env::var_os(CREDENTIALS) {
+            Some(directory) if bare => Path::new(&directory).join(path),
+            _ => base.join(path),
+        })
+    }
+}
+
+/// Where systemd puts a service's credentials, readable by that service alone.
+const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
+
 impl StorageKey {
     /// Characters a passphrase needs at least.
     pub const SHORTEST_PASSPHRASE: usize = 12;
@@ -105,7 +121,9 @@ impl StorageKey {
     fn from_credential(path: &Path) -> Result<Self, StorageKeyError> {
         use std::os::unix::fs::PermissionsExt as _;
         let unreadable = |source| StorageKeyError::Unreadable { path: path.to_owned(), source };
-        if std::fs::metadata(path).map_err(unreadable)?.permissions().mode() & 0o077 != 0 {
+        // systemd protects its credentials by an ACL, which shows as group rights.
+        let systemds = std::env::var_os(CREDENTIALS).is_some_and(|directory| path.starts_with(directory));
+        if !systemds && std::fs::metadata(path).map_err(unreadable)?.permissions().mode() & 0o077 != 0 {
             return Err(StorageKeyError::Exposed(path.to_owned()));
         }
         let text = Zeroizing::new(std::fs::read(path).map_err(unreadable)?);

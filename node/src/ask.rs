@@ -168,7 +168,7 @@ pub(crate) enum AskError {
     Closed(Reason),
     #[error(transparent)]
     Resident(#[from] ResidentError),
-    #[error("no question was asked")]
+    #[error("1 to 32 questions may be asked at once")]
     NoAsks,
     #[error("a reason is required")]
     NoReason,
@@ -190,7 +190,7 @@ impl AskError {
                 Problem::new(503, reason.code(), "The node is closed").detail(reason.next_step()).retry_after(5)
             }
             AskError::Resident(error) => error.problem(),
-            AskError::NoAsks => Problem::new(422, "asks_empty", "No question was asked").field("asks"),
+            AskError::NoAsks => Problem::new(422, "asks_count", "1 to 32 questions may be asked at once").field("asks"),
             AskError::NoReason => Problem::new(422, "reason_missing", "A reason is required").field("reason"),
             AskError::Log(_) => Problem::new(503, "log_unavailable", "The log cannot be written: nothing is asked"),
             AskError::Store(_) => Problem::new(503, "store_failed", "The node's store failed"),

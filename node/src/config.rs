@@ -231,18 +231,10 @@ impl RawKey {
     fn resolve(self, base: &Path, data: &Path) -> Result<KeySource, ConfigError> {
         let expected = "either `credential = \"FILE\"` or `passphrase = true`";
         match (self.credential, self.passphrase) {
-            (Some(path), false) => Ok(KeySource::Credential(credential(base, path))),
+            (Some(path), false) => Ok(KeySource::credential(base, &path)),
             (None, true) => Ok(KeySource::Passphrase { salt: data.join("passphrase.json") }),
             _ => Err(ConfigError::Value { key: "storage_key", expected }),
         }
-    }
-}
-
-/// A bare name is one of systemd's credentials when the service has any.
-fn credential(base: &Path, path: PathBuf) -> PathBuf {
-    match std::env::var_os("CREDENTIALS_DIRECTORY") {
-        Some(directory) if path.components().count() == 1 => Path::new(&directory).join(path),
-        _ => base.join(path),
     }
 }
 

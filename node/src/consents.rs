@@ -252,6 +252,12 @@ pub(crate) async fn withdraw(node: &Arc<Node>, caller: &Caller, id: ConsentId) -
     let mut consent: Consent = node.store.read()?.get(Table::CONSENTS, id.as_bytes())?.ok_or(ConsentError::Unknown)?;
     if consent.state != ConsentState::Withdrawn {
         consent.state = ConsentState::Withdrawn;
+        // Recorded first: a withdrawal that takes effect must never be missing from the log.
+        let mut event = Event::new(Happened::ConsentWithdrawn, now);
+        event.file = Some(consent.file);
+        event.consent = Some(id);
+        event.user = Some(B64(node.macs.staff.mac(&[caller.staff.as_bytes()]).to_vec()));
+        let _recorded = node.log.append(&event).await?;
         let withdrawals: Vec<Withdrawal> = consent.grants.iter().map(|grant| withdrawal(node, grant, now)).collect();
         node.store.write(|write| {
             write.withdraw_status(consent.position)?;
@@ -264,13 +270,9 @@ pub(crate) async fn withdraw(node: &Arc<Node>, caller: &Caller, id: ConsentId) -
         for own in withdrawals.iter().filter(|w| w.aud == node.config.member) {
             keep_withdrawal(node, own, now).await?;
         }
-        let mut event = Event::new(Happened::ConsentWithdrawn, now);
-        event.file = Some(consent.file);
-        event.consent = Some(id);
-        event.user = Some(B64(node.macs.staff.mac(&[caller.staff.as_bytes()]).to_vec()));
-        let _recorded = node.log.append(&event).await?;
     }
     let undelivered = node.deliver().await?;
+    node.push_status(consent.grants.iter().map(|grant| &grant.aud)).await;
     Ok(consent.receipt(id, &undelivered))
 }
 

@@ -14,7 +14,7 @@ use protocol::encoding::Bytes as B64;
 use protocol::jws::{self, JwsError};
 use protocol::manifest::{Duty, KeyEpoch, KeyHolder, KeyUse};
 use protocol::query::MAX_LIFE_SECONDS;
-use protocol::{MemberId, Reason};
+use protocol::{MemberId, Reason, Timestamp};
 use pseudonym::dkg::{self, Addressed, DkgError};
 use rand_core::UnwrapErr;
 use std::collections::{BTreeMap, HashMap};
@@ -72,21 +72,28 @@ pub enum BirthError {
     Node(#[from] NodeError),
 }
 
-/// Messages of other holders, by ceremony, round and sender.
+/// Messages of other holders, by ceremony, round and sender, with when they came.
 #[derive(Default)]
 pub(crate) struct Inbox {
-    waiting: Mutex<HashMap<(Vec<u8>, u8, MemberId), DkgStep>>,
+    waiting: Mutex<HashMap<(Vec<u8>, u8, MemberId), (Timestamp, DkgStep)>>,
     arrived: Notify,
 }
 
+/// What nobody took by then belongs to a ceremony that was never begun here, or was aborted.
+const FORGET_SECONDS: i64 = 5 * 60;
+
 impl Inbox {
-    /// Takes one in; a second different one of the same place is refused.
-    fn put(&self, message: DkgMessage) -> bool {
+    /// Takes one in; the same again is nothing new, a different one of the same place is refused.
+    fn put(&self, message: DkgMessage, now: Timestamp) -> bool {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.retain(|_, (came, _)| now - *came <= FORGET_SECONDS);
         let place = (message.session.0, message.step.round(), message.iss);
-        let taken = waiting.len() < MAX_WAITING && !waiting.contains_key(&place);
+        if let Some((_, held)) = waiting.get(&place) {
+            return *held == message.step;
+        }
+        let taken = waiting.len() < MAX_WAITING;
         if taken {
-            waiting.insert(place, message.step);
+            waiting.insert(place, (now, message.step));
             self.arrived.notify_waiters();
         }
         taken
@@ -99,7 +106,7 @@ impl Inbox {
                 let arrived = self.arrived.notified();
                 tokio::pin!(arrived);
                 arrived.as_mut().enable();
-                if let Some(step) = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&place) {
+                if let Some((_, step)) = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&place) {
                     return step;
                 }
                 arrived.await;
@@ -118,7 +125,7 @@ pub(crate) fn receive(node: &Node, peer: &MemberId, token: &str) -> Result<bool,
         jws::verify(token, |kid| held.manifest.key(kid, KeyUse::Message, now)).map_err(|_| Reason::SignatureInvalid)?;
     let ours = &message.aud == &node.config.member && &message.iss == peer;
     let fresh = message.iat.not_ahead_of(now) && now - message.iat <= MAX_LIFE_SECONDS;
-    Ok(ours && fresh && is_holder(&held, peer) && node.dkg.put(message))
+    Ok(ours && fresh && is_holder(&held, peer) && node.dkg.put(message, now))
 }
 
 fn is_holder(held: &Held, member: &MemberId) -> bool {

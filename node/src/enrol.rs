@@ -88,8 +88,12 @@ pub async fn enrol(node: &Arc<Node>, report: Report<'_>) -> Result<EnrolSummary,
     let audience = held.manifest.audience(&node.config.member, now);
     let total = node.store.read()?.count(Table::FILES)?;
     let mut summary = EnrolSummary { clients: total, ..EnrolSummary::default() };
-    let run = Run { node, held: &held, epoch, published: publication(&audience, now), audience };
-    summary.removed = run.remove_leaving().await?;
+    let burst = held.manifest.member(&node.config.member).map_or(1, |me| me.quotas.evaluations_burst);
+    let batch = usize::try_from(burst).unwrap_or(BATCH).clamp(1, BATCH);
+    let run = Run { node, held: &held, epoch, published: publication(&audience, now), audience, batch };
+    for leaving in &held.manifest.epochs {
+        summary.removed += run.remove_leaving(leaving.epoch).await?;
+    }
     let (mut after, mut done) = (Vec::new(), 0);
     loop {
         let files = run.page(&after)?;
@@ -134,11 +138,13 @@ struct Run<'a> {
     epoch: Epoch,
     audience: BTreeSet<MemberId>,
     published: Published,
+    /// Clients done at a time: no more than may be evaluated at once.
+    batch: usize,
 }
 
 impl Run<'_> {
     fn page(&self, after: &[u8]) -> Result<Vec<FileId>, StoreError> {
-        let keys = self.node.store.read()?.keys_after(Table::FILES, after, BATCH)?;
+        let keys = self.node.store.read()?.keys_after(Table::FILES, after, self.batch)?;
         Ok(keys.iter().filter_map(|key| key.as_slice().try_into().ok().map(FileId)).collect())
     }
 
@@ -223,10 +229,10 @@ impl Run<'_> {
     }
 
     /// Removes entries of residents who are clients no more.
-    async fn remove_leaving(&self) -> Result<u64, EnrolError> {
+    async fn remove_leaving(&self, epoch: Epoch) -> Result<u64, EnrolError> {
         let mut removed = 0;
         loop {
-            let prefix = self.epoch.0.to_be_bytes();
+            let prefix = epoch.0.to_be_bytes();
             let (keys, indexes) = {
                 let read = self.node.store.read()?;
                 let mut keys = read.keys_with(Table::LEAVING, &prefix)?;
@@ -240,7 +246,7 @@ impl Run<'_> {
             if keys.is_empty() {
                 return Ok(removed);
             }
-            write_entries(self.node, self.held, self.epoch, self.audience.clone(), Vec::new(), indexes).await?;
+            write_entries(self.node, self.held, epoch, self.audience.clone(), Vec::new(), indexes).await?;
             removed += keys.len() as u64;
             self.node
                 .store

@@ -9,6 +9,9 @@ use protocol::manifest::KeyUse;
 use protocol::{MemberId, Problem, Reason, Timestamp};
 use serde::{Deserialize, Serialize};
 
+/// Withdrawals of grants not held here that one member can make us keep in a day.
+const EARLY_WITHDRAWALS_PER_DAY: u64 = 1_000;
+
 /// A withdrawal heard of.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Heard {
@@ -91,6 +94,11 @@ pub(crate) async fn take_withdrawal(node: &Node, peer: &MemberId, token: &str) -
     let about_it = kept.as_ref().is_none_or(|grant| grant.sub == withdrawal.sub && grant.epoch == withdrawal.epoch);
     if !about_it {
         return Err(GrantError::Refused(Reason::ConsentUnknown));
+    }
+    if kept.is_none() {
+        // It may come before its grant, so it is kept; how many of these a member can make us keep is bounded.
+        let spent = node.guard.spend_today(&["early-withdrawals", peer.as_str()], 1, EARLY_WITHDRAWALS_PER_DAY, now);
+        spent.map_err(NodeError::from)?.map_err(|_| GrantError::Refused(Reason::QuotaExceeded))?;
     }
     keep_withdrawal(node, &withdrawal, now).await
 }

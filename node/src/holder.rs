@@ -93,6 +93,8 @@ pub(crate) enum HolderError {
     NoShare,
     #[error(transparent)]
     Evaluate(#[from] EvaluateError),
+    #[error("the batch is larger than the member may spend at once")]
+    Burst,
     #[error("the quota of evaluations is used up")]
     Quota { retry_after: u64 },
     #[error(transparent)]
@@ -114,6 +116,7 @@ impl HolderError {
             HolderError::Stale => Problem::new(400, "request_stale", "The request is stale; check both clocks"),
             HolderError::NoShare => Problem::new(404, "share_unknown", "No share of that epoch and generation"),
             HolderError::Evaluate(error) => Problem::new(400, "evaluation_refused", &error.to_string()),
+            HolderError::Burst => Problem::new(413, "batch_too_large", "The batch is larger than the member's burst"),
             HolderError::Quota { retry_after } => {
                 Problem::new(429, "quota_exceeded", "The quota of evaluations is used up").retry_after(*retry_after)
             }
@@ -159,22 +162,22 @@ fn charge(
 ) -> Result<(), HolderError> {
     let (id, amount) = (member.id.as_str(), request.elements.len() as u64);
     let epoch = request.epoch.0.to_string();
-    let spend = || -> Result<Result<(), u64>, crate::guard::GuardError> {
+    let spend = || -> Result<Result<(), HolderError>, crate::guard::GuardError> {
         if let Some(raised) = member.quotas.first_enrolment.as_ref().filter(|r| now <= r.until) {
             if node.guard.spend_once(&["first-enrolment", id, &epoch], amount, raised.evaluations)? {
                 return Ok(Ok(()));
             }
         }
         if amount > member.quotas.evaluations_burst {
-            return Ok(Err(MAX_LIFE_SECONDS.unsigned_abs()));
+            return Ok(Err(HolderError::Burst));
         }
         let day = node.guard.spend_today(&["evaluations", id], amount, member.quotas.evaluations_per_day, now)?;
-        Ok(day.map_err(|spent| spent.retry_after))
+        Ok(day.map_err(|spent| HolderError::Quota { retry_after: spent.retry_after }))
     };
     if node.guard.seen(id, digest, request.issued + 2 * MAX_LIFE_SECONDS).map_err(NodeError::from)? {
         return Ok(());
     }
-    spend().map_err(NodeError::from)?.map_err(|retry_after| HolderError::Quota { retry_after })?;
+    spend().map_err(NodeError::from)??;
     node.guard.first_time(id, digest, request.issued + 2 * MAX_LIFE_SECONDS).map_err(NodeError::from)?;
     Ok(())
 }

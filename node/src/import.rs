@@ -34,6 +34,10 @@ pub struct ImportRequest {
     pub mode: ImportMode,
     /// Read and check only; change nothing.
     pub dry_run: bool,
+    /// Let a full import remove more than a fifth of a source's residents: without it that is taken for an export that
+    /// was cut short.
+    #[serde(default)]
+    pub remove_many: bool,
 }
 
 /// What an extract is.
@@ -81,6 +85,17 @@ pub enum ImportError {
     /// The list of refused rows.
     #[error(transparent)]
     Rejects(#[from] RejectsError),
+    /// A full import would remove suspiciously many.
+    #[error(
+        "{vanished} of {of} residents of this source are not in the extract: if that is right, import again with \
+         --remove-many; their rows were imported, nobody was removed"
+    )]
+    TooManyVanished {
+        /// Residents not in the extract.
+        vanished: u64,
+        /// Residents of this source.
+        of: u64,
+    },
     /// Store or log.
     #[error(transparent)]
     Node(#[from] NodeError),
@@ -94,6 +109,7 @@ impl ImportError {
             ImportError::Mapping(error) => error.code(),
             ImportError::Extract(_) => "extract_refused",
             ImportError::Rejects(_) => "rejects_unwritable",
+            ImportError::TooManyVanished { .. } => "extract_refused",
             ImportError::Node(error) => error.code(),
         }
     }
@@ -121,10 +137,11 @@ pub fn import(node: &Node, request: &ImportRequest, report: Report<'_>) -> Resul
     run.finish()
 }
 
-/// The day it is in Poland, against which birth dates are judged; without time zone data UTC is at most hours off.
+/// The day it is in Poland in summer time: no newborn is refused for lying in the future, and the hour in winter by
+/// which the day comes early does no harm.
 pub(crate) fn today(node: &Node) -> jiff::civil::Date {
     let now = jiff::Timestamp::from_second(node.clock.now().0).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
-    jiff::tz::Offset::UTC.to_datetime(now).date()
+    jiff::tz::Offset::constant(2).to_datetime(now).date()
 }
 
 /// One import under way.
@@ -243,6 +260,10 @@ impl<'a> Run<'a> {
 
     /// Takes this source's rows from residents whom the run did not bring; who has none left is removed whole.
     fn remove_vanished(&mut self) -> Result<(), ImportError> {
+        let (vanished, of) = self.count_vanished()?;
+        if !self.request.remove_many && vanished * 5 > of {
+            return Err(ImportError::TooManyVanished { vanished, of });
+        }
         let mut after = Vec::new();
         loop {
             let page = self.node.store.read()?.keys_after(Table::FILES, &after, BATCH)?;
@@ -258,6 +279,23 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Residents of this source whom the run did not bring, and residents of this source.
+    fn count_vanished(&self) -> Result<(u64, u64), StoreError> {
+        let (mut vanished, mut of, mut after) = (0, 0, Vec::new());
+        loop {
+            let read = self.node.store.read()?;
+            let page = read.keys_after(Table::FILES, &after, BATCH)?;
+            let Some(last) = page.last() else { return Ok((vanished, of)) };
+            after.clone_from(last);
+            for key in &page {
+                let record = read.get::<FileRecord>(Table::FILES, key)?;
+                let run = record.and_then(|record| record.sources.get(self.source).copied());
+                of += u64::from(run.is_some());
+                vanished += u64::from(run.is_some_and(|run| run != self.number));
+            }
+        }
+    }
+
     fn remove_if_vanished(&self, write: &Write<'_>, key: &[u8]) -> Result<bool, StoreError> {
         let Some(mut record) = write.get::<FileRecord>(Table::FILES, key)? else { return Ok(false) };
         let vanished = record.sources.get(self.source).is_some_and(|run| *run != self.number);
@@ -268,6 +306,9 @@ impl<'a> Run<'a> {
             return Ok(true);
         }
         forget_rows(self.node, write, FileId(id), &mut record, self.source)?;
+        let mut sealed: SealedFields = write.get(Table::SEALED_FIELDS, key)?.unwrap_or_default();
+        sealed.remove(self.source);
+        write.put(Table::SEALED_FIELDS, key, &sealed)?;
         write.put(Table::FILES, key, &record)?;
         Ok(false)
     }

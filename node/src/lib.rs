@@ -1,7 +1,7 @@
 //! An institution's node: keeps the institution's own data, publishes pseudonymous entries of its clients, asks peers
 //! on behalf of caseworkers and answers theirs.
 //!
-//! Read [`query`](crate) first (`query.rs`: a peer's query from top to bottom), then `ask.rs`, its mirror image.
+//! Read `query.rs` first (a peer's query from top to bottom), then `ask.rs`, its mirror image.
 //! `node.rs` has the one struct everything hangs on; `serve.rs` what a node does by itself.
 
 mod admin;

@@ -10,6 +10,7 @@ use axum::extract::{FromRequest, FromRequestParts, Path, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::{Json, Router};
+use protocol::encoding::sha256;
 use protocol::{ConsentId, Problem, Reason};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -153,7 +154,7 @@ fn expectation(error: &serde_json::Error) -> String {
     responses(
         (status = 200, description = "Every holder's outcome", body = QueryResult),
         (status = 401, description = "No valid token", body = ProblemSchema, content_type = "application/problem+json"),
-        (status = 409, description = "Several residents meant", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 409, description = "Several residents meant, or the key is taken", body = ProblemSchema, content_type = "application/problem+json"),
         (status = 422, description = "Not acceptable", body = ProblemSchema, content_type = "application/problem+json"),
         (status = 503, description = "Closed", body = ProblemSchema, content_type = "application/problem+json"),
     )
@@ -167,19 +168,30 @@ async fn put_query(
 ) -> Answer<Json<QueryResult>> {
     let key = headers.get("idempotency-key").and_then(|value| value.to_str().ok());
     let id = results::query_id(&node, &caller, key).map_err(|e| problem(&AskError::System(e)))?;
+    let asked = sha256(&[&serde_json::to_vec(&body).unwrap_or_default()]);
     if key.is_some() {
-        if let Some(kept) = results::find(&node, &caller, &id).map_err(|e| problem(&AskError::Store(e)))? {
-            return Ok(Json(kept));
+        match results::find(&node, &caller, &id).map_err(|e| problem(&AskError::Store(e)))? {
+            Some((same, kept)) if same == asked => return Ok(Json(kept)),
+            Some(_) => return Err(conflict("idempotency_key_reused", "This key was used for another question")),
+            None => {}
         }
     }
+    let Some(turn) = node.asking.begin(&id) else {
+        return Err(conflict("query_in_progress", "The same query is being put; fetch its result in a moment"));
+    };
     // Detached: a caller hanging up must not leave an asking without its outcome in the log.
     let work = tokio::spawn(async move {
+        let _turn = turn;
         let result = ask(&node, &caller, &body, id).await?;
-        results::keep(&node, &caller, &result)?;
+        results::keep(&node, &caller, asked, &result)?;
         Ok(result)
     });
     let result = work.await.map_err(|e| AskError::System(std::io::Error::other(e))).flatten();
     Ok(Json(result.map_err(|e| problem(&e))?))
+}
+
+fn conflict(code: &str, title: &str) -> ProblemResponse {
+    Problem::new(409, code, title).into()
 }
 
 fn problem(error: &AskError) -> ProblemResponse {
@@ -198,7 +210,9 @@ fn problem(error: &AskError) -> ProblemResponse {
 /// What came of an earlier query.
 async fn get_query(State(node): State<Arc<Node>>, caller: Caller, Path(id): Path<String>) -> Answer<Json<QueryResult>> {
     let found = results::find(&node, &caller, &id).map_err(|e| problem(&AskError::Store(e)))?;
-    found.map(Json).ok_or_else(|| Problem::new(404, "query_unknown", "No result of this id is kept for you").into())
+    found
+        .map(|(_, result)| Json(result))
+        .ok_or_else(|| Problem::new(404, "query_unknown", "No result of this id is kept for you").into())
 }
 
 #[utoipa::path(

@@ -14,6 +14,7 @@ use transport::CallError;
 
 /// Key in `state`.
 const STATE_KEY: &[u8] = b"manifest";
+const CRL_KEY: &[u8] = b"crl-number";
 /// The registry's member id, before a manifest names it.
 pub const REGISTRY: &str = "registry";
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -181,6 +182,7 @@ impl Node {
     fn take_crl(&self, pem: &str) {
         match self.trust.update_crl(pem) {
             Ok(true) => {
+                self.keep_crl_number();
                 if let Err(error) = keyring::write_atomically(&self.config.peers.crl, pem.as_bytes()) {
                     tracing::error!(%error, "the new CRL could not be kept");
                 }
@@ -188,6 +190,24 @@ impl Node {
             Ok(false) => {}
             Err(error) => tracing::warn!(code = error.code(), "the registry's CRL is not taken"),
         }
+    }
+
+    /// Remembers the highest CRL number seen, so that a restart cannot bring back an older list.
+    fn keep_crl_number(&self) {
+        let Some(number) = self.trust.crl_number() else { return };
+        let kept: Result<(), crate::store::StoreError> = self.store.write(|w| w.put(Table::STATE, CRL_KEY, &number));
+        if let Err(error) = kept {
+            tracing::error!(%error, "the revocation list's number is not kept");
+        }
+    }
+
+    /// Refuses revocation lists older than the highest seen before.
+    pub(crate) fn require_crl(&self) -> Result<(), NodeError> {
+        if let Some(number) = self.store.read()?.get::<u64>(Table::STATE, CRL_KEY)? {
+            self.trust.require_crl(number);
+        }
+        self.keep_crl_number();
+        Ok(())
     }
 
     /// Where the registry is, the manifest's word before the configuration's.

@@ -2,10 +2,11 @@
 
 use crate::config::{Config, ConfigError, LocalConfig};
 use crate::dkg::Inbox;
-use crate::events::{Event, Happened, Replay};
+use crate::events::Replay;
 use crate::guard::{Guard, GuardError};
 use crate::holder::Shares;
 use crate::manifests::Held;
+use crate::results::InProgress;
 use crate::status::Followed;
 use crate::store::{Store, StoreError};
 use crate::tokens::{Tokens, TokensError};
@@ -96,6 +97,11 @@ impl NodeError {
             NodeError::Config(_) => "config",
             NodeError::StorageKey(_) => "storage_key",
             NodeError::KeyRing(RingError::WrongKey(_)) => "wrong_key",
+            NodeError::KeyRing(RingError::Io { source, .. }) | NodeError::File { source, .. }
+                if source.kind() == io::ErrorKind::AlreadyExists =>
+            {
+                "exists"
+            }
             NodeError::KeyRing(RingError::Io { .. }) => "key_ring",
             NodeError::Store(StoreError::InUse) => "in_use",
             NodeError::Store(_) | NodeError::Guard(_) => "store_failed",
@@ -104,6 +110,7 @@ impl NodeError {
             NodeError::Manifest(_) => "manifest_refused",
             NodeError::Policies(_) => "policies",
             NodeError::Tokens(_) => "tokens",
+            NodeError::File { what: "cannot read" | "cannot list", .. } => "config",
             NodeError::File { .. } => "file",
             NodeError::Clock => "clock_wrong",
             NodeError::System(_) => "system",
@@ -153,13 +160,14 @@ pub struct Node {
     pub(crate) tokens: Option<Tokens>,
     pub(crate) held: ArcSwapOption<Held>,
     pub(crate) accepting: tokio::sync::Mutex<()>,
-    /// One import, enrolment or shared-client run at a time.
+    /// One import or enrolment at a time.
     pub(crate) bulk: tokio::sync::Mutex<()>,
     pub(crate) shares: Shares,
     pub(crate) dkg: Inbox,
     pub(crate) registry_away: AtomicBool,
     pub(crate) followed: Followed,
     pub(crate) delivering: tokio::sync::Mutex<()>,
+    pub(crate) asking: InProgress,
     /// Requests issued before this are refused: the guard may have forgotten them.
     pub(crate) started: Timestamp,
     floor: AtomicI64,
@@ -226,9 +234,9 @@ impl Node {
         let trust = Arc::new(load_trust(&config, &clock)?);
         let client = Client::new(identity.clone(), trust.clone(), clock.clone()).tap(tap);
         let sealer = storage.sealer("shares").map_err(|_| StoreError::Sealed("shares"))?;
-        let tokens = config.local.as_ref().map(|local: &LocalConfig| Tokens::load(&local.tokens)).transpose()?;
-        let shares = Shares::load(&config.data, &sealer)?;
         let engine = load_engine(&config)?;
+        let tokens = config.local.as_ref().map(|local| load_tokens(local, &engine)).transpose()?;
+        let shares = Shares::load(&config.data, &sealer)?;
         let node = Node {
             macs: Macs { case: storage.mac("case"), staff: storage.mac("staff") },
             started: clock.now(),
@@ -253,11 +261,12 @@ impl Node {
             registry_away: AtomicBool::new(false),
             followed: Followed::default(),
             delivering: tokio::sync::Mutex::new(()),
+            asking: InProgress::default(),
             clock_ahead: AtomicBool::new(false),
         };
+        node.require_crl()?;
         node.load_manifest()?;
         node.read_back()?;
-        let _recorded = node.log.append_blocking(&Event::new(Happened::NodeStarted, node.clock.now()))?;
         Ok(Arc::new(node))
     }
 
@@ -300,6 +309,11 @@ impl Node {
     /// The reason it is closed.
     pub fn ready(&self) -> Result<(), Reason> {
         self.log.health().map_err(|_| Reason::LogUnavailable)?;
+        let now = self.now()?;
+        // Without a current revocation list no peer is served.
+        if self.trust.crl_next_update().is_none_or(|next| now >= next) {
+            return Err(Reason::NodeClosed);
+        }
         self.manifest().map(drop)
     }
 
@@ -349,6 +363,15 @@ fn load_trust(config: &Config, clock: &Clock) -> Result<Trust, NodeError> {
     let read = |path: &Path| std::fs::read_to_string(path).map_err(file("cannot read", path));
     let crl = config.peers.crl.exists().then(|| read(&config.peers.crl)).transpose()?;
     Ok(Trust::load(&read(&config.peers.root)?, crl.as_deref(), config.realm.clone(), clock.clone())?)
+}
+
+/// The identity provider's keys; every role its words are mapped to must be one of the library's.
+fn load_tokens(local: &LocalConfig, engine: &Engine) -> Result<Tokens, NodeError> {
+    let known = &engine.library().catalogue().roles;
+    if !local.tokens.roles.values().all(|role| known.contains_key(role)) {
+        return Err(ConfigError::Value { key: "local.tokens.roles", expected: "roles of the policy library" }.into());
+    }
+    Ok(Tokens::load(&local.tokens)?)
 }
 
 fn load_engine(config: &Config) -> Result<Engine, NodeError> {

@@ -53,12 +53,14 @@ impl Node {
         futures_util::future::join_all(sending).await.into_iter().filter_map(Result::transpose).collect()
     }
 
+    /// Delivers in order; one that the recipient refuses as such does not hold up those behind it.
     async fn deliver_to(
         &self,
         held: &Held,
         to: &MemberId,
         letters: Vec<(Vec<u8>, Letter)>,
     ) -> Result<bool, StoreError> {
+        let mut all = true;
         for (key, letter) in letters {
             match self.send_letter(held, to, &letter).await {
                 Ok(()) => {}
@@ -66,15 +68,19 @@ impl Node {
                     let age = self.clock.now() - letter.since;
                     let refused = matches!(&error, CallError::Problem(p) if p.status < 500);
                     tracing::warn!(%to, path = letter.path, %error, "a message could not be delivered; kept");
-                    if !(refused && age > GIVE_UP_SECONDS) {
+                    if !refused {
                         return Ok(false);
+                    }
+                    if age <= GIVE_UP_SECONDS {
+                        all = false;
+                        continue;
                     }
                     tracing::error!(%to, path = letter.path, "a message was refused for a week and is given up");
                 }
             }
             self.store.write(|w| w.remove(Table::OUTBOX, &key).map(drop))?;
         }
-        Ok(true)
+        Ok(all)
     }
 
     async fn send_letter(&self, held: &Held, to: &MemberId, letter: &Letter) -> Result<(), CallError> {

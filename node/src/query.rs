@@ -143,16 +143,16 @@ impl Received<'_> {
         }
         self.look_up(request, &mut out).map_err(|_| "the store failed")?;
         if let Some(grant) = &out.grant {
-            out.status = node.status_of(&grant.iss, grant.status, self.held).await;
+            out.status = node.status_of(&grant.iss, self.held).await;
         }
         let (asker, holder) = (&request.iss, &node.config.member);
         let agreed =
             Engine::agreement_for(&self.held.manifest, asker, holder, &request.query, &request.purpose, self.now);
         if let Ok(agreement) = agreed {
             let meter = ["agreement", agreement.id.as_str(), asker.as_str()];
-            out.used_today = node.guard.used_today(&meter, self.now).map_err(|_| "the meters failed")?;
-            // Refused and unanswered queries count too: guessing is metered like asking.
-            let _within = node.guard.spend_today(&meter, 1, u64::MAX, self.now).map_err(|_| "the meters failed")?;
+            // Counted in one step, whatever is decided then: guessing is metered like asking.
+            let spent = node.guard.spend_today(&meter, 1, agreement.queries_per_day, self.now);
+            out.used_today = if spent.map_err(|_| "the meters failed")?.is_ok() { 0 } else { u64::MAX };
         }
         Ok(out)
     }

@@ -1,4 +1,4 @@
-//! What may leave. A [`Released`] is made from a permit and records alone, an [`Answer`] from a decision and a receipt
+//! What may leave. A [`Released`] is made from a permit and records alone, an answer from a decision and a receipt
 //! alone: an unfiltered or unlogged release does not compile.
 
 use crate::events::position;

@@ -8,14 +8,39 @@ use keyring::random;
 use protocol::Timestamp;
 use protocol::encoding::{b64, unb64};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Released values are kept no longer than this (domain §5.4).
 const KEEP_SECONDS: i64 = 24 * 60 * 60;
+
+/// Queries being put, so that one key is not put twice at a time.
+#[derive(Default)]
+pub(crate) struct InProgress(Arc<Mutex<BTreeSet<String>>>);
+
+/// A query being put; ends when dropped.
+pub(crate) struct Turn(Arc<Mutex<BTreeSet<String>>>, String);
+
+impl InProgress {
+    /// Begins to put query `id`, unless it is being put.
+    pub(crate) fn begin(&self, id: &str) -> Option<Turn> {
+        let first = self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned());
+        first.then(|| Turn(self.0.clone(), id.to_owned()))
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.1);
+    }
+}
 
 #[derive(Serialize, Deserialize)]
 struct Kept {
     until: Timestamp,
     user: [u8; 32],
+    /// Digest of what was asked, so that a key used again for another question is noticed.
+    asked: [u8; 32],
     result: QueryResult,
 }
 
@@ -33,18 +58,18 @@ pub(crate) fn query_id(node: &Node, caller: &Caller, key: Option<&str>) -> std::
 }
 
 /// Keeps a result for its asker.
-pub(crate) fn keep(node: &Node, caller: &Caller, result: &QueryResult) -> Result<(), StoreError> {
+pub(crate) fn keep(node: &Node, caller: &Caller, asked: [u8; 32], result: &QueryResult) -> Result<(), StoreError> {
     let Some(key) = unb64::<16>(&result.id) else { return Ok(()) };
-    let kept = Kept { until: node.clock.now() + KEEP_SECONDS, user: user(node, caller), result: result.clone() };
+    let kept = Kept { until: node.clock.now() + KEEP_SECONDS, user: user(node, caller), asked, result: result.clone() };
     node.store.write(|w| w.put(Table::RESULTS, &key, &kept))
 }
 
-/// A result kept for this caller.
-pub(crate) fn find(node: &Node, caller: &Caller, id: &str) -> Result<Option<QueryResult>, StoreError> {
+/// A result kept for this caller, with the digest of what was asked.
+pub(crate) fn find(node: &Node, caller: &Caller, id: &str) -> Result<Option<([u8; 32], QueryResult)>, StoreError> {
     let Some(key) = unb64::<16>(id) else { return Ok(None) };
     let kept: Option<Kept> = node.store.read()?.get(Table::RESULTS, &key)?;
     let now = node.clock.now();
-    Ok(kept.filter(|kept| now <= kept.until && kept.user == user(node, caller)).map(|kept| kept.result))
+    Ok(kept.filter(|kept| now <= kept.until && kept.user == user(node, caller)).map(|kept| (kept.asked, kept.result)))
 }
 
 /// Forgets what is past its time.

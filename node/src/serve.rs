@@ -1,6 +1,7 @@
 //! A node at work: its listeners and what it does by itself.
 
 use crate::admin::NodeStatus;
+use crate::events::{Event, Happened};
 use crate::manifests::RefreshError;
 use crate::node::{Node, NodeError, file};
 use crate::store::{StoreError, Table};
@@ -43,6 +44,7 @@ impl Node {
         shutdown: CancellationToken,
     ) -> Result<(), NodeError> {
         self.load_followed()?;
+        let _recorded = self.log.append(&Event::new(Happened::NodeStarted, self.clock.now())).await?;
         let tls = ServerTls::mutual(self.trust.clone(), self.identity.clone())?;
         let tasks = TaskTracker::new();
         self.spawn_tasks(&tasks, &shutdown);

@@ -132,7 +132,7 @@ impl Node {
     }
 
     /// What `recorder`'s list says, fetched again if it is getting old; nothing if there is none to be had.
-    pub(crate) async fn status_of(&self, recorder: &MemberId, _position: u32, held: &Held) -> Option<Status> {
+    pub(crate) async fn status_of(&self, recorder: &MemberId, held: &Held) -> Option<Status> {
         let now = self.clock.now();
         if recorder == &self.config.member {
             let own: Own = self.store.read().ok()?.get(Table::STATE, OWN).ok()?.unwrap_or_default();
@@ -169,6 +169,23 @@ impl Node {
             }
             Err(error) => tracing::warn!(%recorder, %error, "a recorder's status list cannot be fetched"),
         }
+    }
+
+    /// Sends our own list to those who follow it; who misses it polls.
+    pub(crate) async fn push_status(&self, followers: impl Iterator<Item = &MemberId>) {
+        let (Ok(held), Ok(list)) = (self.manifest(), self.own_status()) else { return };
+        let pushes = followers.filter(|to| *to != &self.config.member).map(|to| {
+            let (held, list) = (&held, Bytes::from(list.clone()));
+            async move {
+                let url = held.manifest.member(to).and_then(|m| m.endpoints.first());
+                let request = http::Request::post("/v1/status").body(list);
+                let (Some(url), Ok(request)) = (url, request) else { return };
+                if let Err(error) = self.client.call(&held.manifest.spiffe(to), url, request, DEADLINE).await {
+                    tracing::info!(%to, %error, "the status list was not pushed; it will be polled");
+                }
+            }
+        });
+        futures_util::future::join_all(pushes).await;
     }
 
     /// Everyone whose grants we hold, with the lists kept from before.

@@ -18,7 +18,7 @@
 //! | `statuses` | recorder | last status list of a recorder |
 //! | `outbox` | sequence 8 | messages to deliver |
 //! | `results` | query id 16 | outcomes kept for the caller, at most a day |
-//! | `state` | name | manifest held, CRL, clock floor, counters |
+//! | `state` | name | manifest held, highest CRL number, last import run, own status list |
 //!
 //! A write transaction is atomic and durable (`fdatasync`) before [`Store::write`] returns. A crash leaves the state
 //! before or after it, never between; readers see one state throughout a read.

@@ -39,7 +39,7 @@ pub struct DkgMessage {
 }
 
 /// The steps, in order.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind", deny_unknown_fields)]
 pub enum DkgStep {
     /// Commitments, the same to everybody.

@@ -298,8 +298,12 @@ impl Manifest {
         SpiffeId::new(self.realm.clone(), member.clone())
     }
 
-    /// Structure that signatures cannot vouch for: unique ids, thresholds that bind, epochs signed by all holders.
-    fn check(&self) -> Result<(), ManifestError> {
+    /// Structure that officers' signatures cannot vouch for: unique ids, thresholds that bind, epochs signed by all
+    /// holders.
+    ///
+    /// # Errors
+    /// [`ManifestError::Inconsistent`] or [`ManifestError::EpochUnsigned`].
+    pub fn check(&self) -> Result<(), ManifestError> {
         let unique = |count: usize, set: usize| if count == set { Ok(()) } else { Err(ManifestError::Inconsistent) };
         unique(self.members.len(), self.members.iter().map(|m| &m.id).collect::<BTreeSet<_>>().len())?;
         unique(self.epochs.len(), self.epochs.iter().map(|e| e.epoch).collect::<BTreeSet<_>>().len())?;

@@ -148,10 +148,10 @@ impl Config {
             },
             log_dir: raw.log_dir.map_or_else(|| data_dir.join("log"), |dir| base.join(dir)),
             storage_key: match raw.storage_key {
-                RawStorageKey::Credential(path) => KeySource::Credential(base.join(path)),
+                RawStorageKey::Credential(path) => KeySource::credential(base, &path),
                 RawStorageKey::Passphrase => KeySource::Passphrase { salt: data_dir.join("storage.salt") },
             },
-            pepper: KeySource::Credential(base.join(raw.pepper.credential)),
+            pepper: KeySource::credential(base, &raw.pepper.credential),
             manifest_fingerprint: raw.manifest_fingerprint.map(fingerprint).transpose()?,
             index_cache_bytes: positive(raw.index_cache_mib, 256, "index_cache_mib")?.saturating_mul(1 << 20),
             tls: TlsFiles {
