@@ -67,6 +67,7 @@ pub struct NodeConfig {
 
 /// Node commands.
 #[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "one value a run")]
 pub enum NodeCommand {
     /// Make a new node's directories, keys and certificate request; overwrites nothing.
     Init {

@@ -38,12 +38,14 @@ pub(crate) fn run(command: CertsCommand, output: &Output) -> Result<(), Failure>
             };
             let mut authority = Authority::open(&dir)?;
             authority.revoke(&target, reason.into(), now)?;
-            said(output, &authority, &dir)
+            said(output, &authority, &dir);
+            Ok(())
         }
         CertsCommand::Crl { dir } => {
             let mut authority = Authority::open(&dir)?;
             authority.crl(now)?;
-            said(output, &authority, &dir)
+            said(output, &authority, &dir);
+            Ok(())
         }
         CertsCommand::Show { dir } => show(output, &Authority::open(&dir)?, now),
     }
@@ -60,12 +62,11 @@ fn give(output: &Output, chain: &str, out: Option<&Path>) -> Result<(), Failure>
     Ok(())
 }
 
-fn said(output: &Output, authority: &Authority, dir: &Path) -> Result<(), Failure> {
+fn said(output: &Output, authority: &Authority, dir: &Path) {
     let (path, number) = (dir.join("crl.pem"), authority.crl_number());
     output.result(&json!({ "crl": path, "number": number }), || {
         format!("Revocation list {number}: {}\nGive it to the registry within 24 hours.", path.display())
     });
-    Ok(())
 }
 
 fn show(output: &Output, authority: &Authority, now: protocol::Timestamp) -> Result<(), Failure> {

@@ -20,7 +20,7 @@ use std::time::Duration;
 use transport::{Client, Clock, IdentityStore, Trust};
 
 const DEADLINE: Duration = Duration::from_secs(10);
-const AGREE: Duration = Duration::from_secs(60);
+const AGREE: Duration = Duration::from_mins(1);
 
 /// How the parts of a federation are run.
 #[derive(Clone)]
@@ -56,6 +56,7 @@ impl Launcher {
 }
 
 /// A running registry or node.
+#[expect(clippy::large_enum_variant, reason = "a handful of them")]
 pub enum Part {
     /// As a process.
     Process(Process),

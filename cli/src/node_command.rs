@@ -99,10 +99,10 @@ pub(crate) async fn run(command: NodeCommand, output: &Output) -> Result<(), Fai
 }
 
 fn init(config: &Config, csr: &Path, keys: &Path, output: &Output) -> Result<(), Failure> {
-    if let keyring::KeySource::Credential(path) = &config.storage_key {
-        if !path.exists() {
-            keyring::StorageKey::create_credential(path)?;
-        }
+    if let keyring::KeySource::Credential(path) = &config.storage_key
+        && !path.exists()
+    {
+        keyring::StorageKey::create_credential(path)?;
     }
     let birth = Node::init(config, passphrase, Clock::system().now())?;
     std::fs::write(csr, birth.csr)?;

@@ -46,10 +46,10 @@ pub(crate) async fn run(command: RegistryCommand, output: &Output) -> Result<(),
 
 fn init(config: &Config, csr: &Path, keys: &Path, output: &Output) -> Result<(), Failure> {
     for source in [&config.storage_key, &config.pepper] {
-        if let keyring::KeySource::Credential(path) = source {
-            if !path.exists() {
-                keyring::StorageKey::create_credential(path)?;
-            }
+        if let keyring::KeySource::Credential(path) = source
+            && !path.exists()
+        {
+            keyring::StorageKey::create_credential(path)?;
         }
     }
     let ring = registry::init(config, passphrase)?;

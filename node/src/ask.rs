@@ -399,9 +399,10 @@ impl Asking<'_> {
     fn holders<'f>(&self, ask: &Ask, found: &'f Whereabouts) -> Vec<&'f MemberId> {
         let kinds = self.node.engine.query(&ask.query).map(|query| &query.holder_kinds);
         let manifest = &self.held.manifest;
-        let may = |holder: &&MemberId| match &ask.holder {
-            Some(named) => named == *holder,
-            None => {
+        let may = |holder: &&MemberId| {
+            if let Some(named) = &ask.holder {
+                named == *holder
+            } else {
                 let of_kind = manifest.member(holder).is_some_and(|m| kinds.is_some_and(|k| k.contains(&m.kind)));
                 let me = &self.node.config.member;
                 of_kind && Engine::agreement_for(manifest, me, holder, &ask.query, &self.body.purpose, self.now).is_ok()

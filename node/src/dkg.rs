@@ -25,7 +25,7 @@ use transport::CallError;
 use zeroize::Zeroizing;
 
 /// How long a holder waits for each round of the others.
-const ROUND: Duration = Duration::from_secs(60);
+const ROUND: Duration = Duration::from_mins(1);
 /// Between two attempts to reach a holder that is not there yet.
 const RETRY: Duration = Duration::from_millis(200);
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -72,10 +72,13 @@ pub enum BirthError {
     Node(#[from] NodeError),
 }
 
+/// Ceremony, round and sender.
+type Place = (Vec<u8>, u8, MemberId);
+
 /// Messages of other holders, by ceremony, round and sender, with when they came.
 #[derive(Default)]
 pub(crate) struct Inbox {
-    waiting: Mutex<HashMap<(Vec<u8>, u8, MemberId), (Timestamp, DkgStep)>>,
+    waiting: Mutex<HashMap<Place, (Timestamp, DkgStep)>>,
     arrived: Notify,
 }
 
@@ -123,7 +126,7 @@ pub(crate) fn receive(node: &Node, peer: &MemberId, token: &str) -> Result<bool,
     let now = node.now()?;
     let message: DkgMessage =
         jws::verify(token, |kid| held.manifest.key(kid, KeyUse::Message, now)).map_err(|_| Reason::SignatureInvalid)?;
-    let ours = &message.aud == &node.config.member && &message.iss == peer;
+    let ours = message.aud == node.config.member && &message.iss == peer;
     let fresh = message.iat.not_ahead_of(now) && now - message.iat <= MAX_LIFE_SECONDS;
     Ok(ours && fresh && is_holder(&held, peer) && node.dkg.put(message, now))
 }
@@ -263,7 +266,7 @@ impl<'a> Part<'a> {
         let attempts = async {
             loop {
                 match self.send(to, step.clone()).await {
-                    Ok(Ok(_)) => return Ok(()),
+                    Ok(Ok(())) => return Ok(()),
                     Ok(Err(error)) => tracing::debug!(member = %to, %error, "holder not reached yet"),
                     Err(error) => return Err(error),
                 }

@@ -46,6 +46,7 @@ pub(crate) enum Happened {
 }
 
 /// One log entry; what does not apply stays out.
+#[expect(clippy::struct_field_names, reason = "`event` is the field's name in the log")]
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Event {
     pub(crate) event: Happened,

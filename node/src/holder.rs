@@ -163,10 +163,10 @@ fn charge(
     let (id, amount) = (member.id.as_str(), request.elements.len() as u64);
     let epoch = request.epoch.0.to_string();
     let spend = || -> Result<Result<(), HolderError>, crate::guard::GuardError> {
-        if let Some(raised) = member.quotas.first_enrolment.as_ref().filter(|r| now <= r.until) {
-            if node.guard.spend_once(&["first-enrolment", id, &epoch], amount, raised.evaluations)? {
-                return Ok(Ok(()));
-            }
+        if let Some(raised) = member.quotas.first_enrolment.as_ref().filter(|r| now <= r.until)
+            && node.guard.spend_once(&["first-enrolment", id, &epoch], amount, raised.evaluations)?
+        {
+            return Ok(Ok(()));
         }
         if amount > member.quotas.evaluations_burst {
             return Ok(Err(HolderError::Burst));

@@ -107,9 +107,8 @@ impl ImportError {
     pub fn code(&self) -> &'static str {
         match self {
             ImportError::Mapping(error) => error.code(),
-            ImportError::Extract(_) => "extract_refused",
+            ImportError::Extract(_) | ImportError::TooManyVanished { .. } => "extract_refused",
             ImportError::Rejects(_) => "rejects_unwritable",
-            ImportError::TooManyVanished { .. } => "extract_refused",
             ImportError::Node(error) => error.code(),
         }
     }
@@ -217,7 +216,7 @@ impl<'a> Run<'a> {
         let (mut residents, mut new) = (0, 0);
         node.store.write(|write| {
             for row in batch {
-                match file_row(node, write, row, source, number, mode)? {
+                match file_row(node, write, &row, source, number, mode)? {
                     Filed::Again => {}
                     Filed::Known => residents += 1,
                     Filed::New => {
@@ -327,7 +326,7 @@ type SealedFields = BTreeMap<String, Vec<BTreeMap<FieldId, Value>>>;
 fn file_row(
     node: &Node,
     write: &Write<'_>,
-    row: Row,
+    row: &Row,
     source: &str,
     run: u64,
     mode: ImportMode,

@@ -94,7 +94,7 @@ impl NodeError {
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
-            NodeError::Config(_) => "config",
+            NodeError::Config(_) | NodeError::File { what: "cannot read" | "cannot list", .. } => "config",
             NodeError::StorageKey(_) => "storage_key",
             NodeError::KeyRing(RingError::WrongKey(_)) => "wrong_key",
             NodeError::KeyRing(RingError::Io { source, .. }) | NodeError::File { source, .. }
@@ -110,7 +110,6 @@ impl NodeError {
             NodeError::Manifest(_) => "manifest_refused",
             NodeError::Policies(_) => "policies",
             NodeError::Tokens(_) => "tokens",
-            NodeError::File { what: "cannot read" | "cannot list", .. } => "config",
             NodeError::File { .. } => "file",
             NodeError::Clock => "clock_wrong",
             NodeError::System(_) => "system",

@@ -20,7 +20,7 @@ const JOINING: Duration = Duration::from_millis(500);
 const RELOAD: Duration = Duration::from_secs(2);
 const DELIVER: Duration = Duration::from_secs(5);
 const POLL_STATUS: Duration = Duration::from_secs(15);
-const SWEEP: Duration = Duration::from_secs(60);
+const SWEEP: Duration = Duration::from_mins(1);
 
 impl Node {
     /// Binds the admin socket.

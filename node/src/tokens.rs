@@ -1,6 +1,6 @@
 //! Tokens of the institution's identity provider: who calls the local API, in which roles.
 //!
-//! EdDSA, ES256 and RS256 against a configured key set; `iss`, `aud`, `exp` and `sub` are required; nothing unsigned is
+//! `EdDSA`, ES256 and RS256 against a configured key set; `iss`, `aud`, `exp` and `sub` are required; nothing unsigned is
 //! ever taken. Time is judged by the node's clock, not the library's.
 
 use crate::config::{JwksSource, TokenConfig};
@@ -123,12 +123,11 @@ impl Tokens {
         let token = authorization.and_then(|value| value.strip_prefix("Bearer ")).ok_or(TokenError::Missing)?;
         let header = jsonwebtoken::decode_header(token).map_err(|_| TokenError::Malformed)?;
         let kid = header.kid.ok_or(TokenError::UnknownKey)?;
-        let (algorithm, key) = match self.key(&kid) {
-            Some(found) => found,
-            None => {
-                self.reload(now).await;
-                self.key(&kid).ok_or(TokenError::UnknownKey)?
-            }
+        let (algorithm, key) = if let Some(found) = self.key(&kid) {
+            found
+        } else {
+            self.reload(now).await;
+            self.key(&kid).ok_or(TokenError::UnknownKey)?
         };
         if algorithm != header.alg {
             return Err(TokenError::UnknownKey);

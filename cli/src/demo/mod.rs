@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tempfile::TempDir;
 
-const REFRESH_TOKENS: Duration = Duration::from_secs(5 * 60);
+const REFRESH_TOKENS: Duration = Duration::from_mins(5);
 
 pub(crate) async fn run(arguments: DemoArgs, output: &Output) -> Result<(), Failure> {
     let home = Home::new(arguments.dir)?;
