@@ -4,10 +4,12 @@
 //! Dropped without a panic, a [`Harness`] stops everything and asserts what every scenario must keep: each log
 //! verifies, and no planted identifier appears in a plaintext message between members, or in any file.
 
+mod member;
 mod program;
 mod proxy;
 mod residents;
 
+pub use member::{Member, pesel_of, read_log, refusals};
 pub use program::program;
 pub use proxy::{Fault, Proxy};
 pub use residents::{CANARY_SURNAME, RESIDENTS, Resident, write_extracts};
