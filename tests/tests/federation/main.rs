@@ -1,6 +1,7 @@
 //! The one integration binary: every scenario on the federation harness.
 
 mod architecture;
+mod consents;
 mod exit_codes;
 mod faults;
 mod identities;

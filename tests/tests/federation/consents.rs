@@ -1,0 +1,181 @@
+//! Consents between three members: the recorder, the recipient who asks, the holder who answers.
+
+use http::Method;
+use node::{ConsentReceipt, OutcomeKind};
+use protocol::consent::{ConsentRef, Grant, Withdrawal};
+use protocol::query::{Basis, QueryRequest};
+use protocol::{ConsentId, Told, jws};
+use serde_json::{Value, json};
+use tests::{Harness, Member, PURPOSE, member, pesel_of, read_log, refusals};
+use transport::CallError;
+
+const SHARED: &str = "mops+pup+css";
+
+fn resident() -> Value {
+    json!({ "pesel": pesel_of(SHARED) })
+}
+
+fn basis(consent: &ConsentReceipt) -> Value {
+    json!({ "kind": "consent", "id": consent.id })
+}
+
+/// What mops's caseworker is told by pup on this consent.
+async fn asked(harness: &Harness, consent: &ConsentReceipt) -> Result<(), String> {
+    let outcome = harness.ask("mops", "pup", "q02", resident(), basis(consent)).await;
+    match outcome.outcome {
+        OutcomeKind::Answered => Ok(()),
+        kind => Err(format!("{kind:?}: {}", outcome.reason.unwrap_or_default())),
+    }
+}
+
+fn on(id: ConsentId) -> impl FnOnce(&mut QueryRequest) {
+    move |request| request.basis = Basis::Consent(ConsentRef { id })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consent_that_does_not_fit_is_refused_for_its_own_reason() {
+    let mut harness = Harness::filled().await;
+    let (mops, css) = (Member::of(&harness, "mops"), Member::of(&harness, "css"));
+    let output = mops.output(pesel_of(SHARED)).await;
+    let ticket = mops.ticket(&output).await;
+    let other = mops.output(pesel_of("mops+pup")).await;
+    // Takes the first place in css's status list, which the grants below share.
+    let real = harness.consent("css", "mops", resident()).await.expect("a consent");
+    assert_eq!(asked(&harness, &real).await, Ok(()));
+
+    let missing = Some(Told::ConsentMissing);
+    let cases: Vec<(Grant, Option<Told>, &str)> = vec![
+        (css.grant(&output, 0, |_| {}), None, ""),
+        (css.grant(&output, 0, |g| g.recipient = member("zlm")), missing, "consent_other_recipient"),
+        (
+            css.grant(&output, 0, |g| {
+                g.purposes = ["social-welfare-provision".parse().expect("a purpose")].into();
+            }),
+            missing,
+            "consent_other_purpose",
+        ),
+        (css.grant(&other, 0, |_| {}), missing, "consent_unknown"),
+        (css.grant(&output, 0, |g| (g.valid_from, g.valid_to) = (g.iat + -60, g.iat + -1)), missing, "consent_expired"),
+        (css.grant(&output, 0, |g| g.valid_from = g.iat + 60), missing, "consent_expired"),
+        (css.grant(&output, 0, |g| g.evidence.0.clear()), missing, "consent_unknown"),
+        (css.grant(&output, 9, |_| {}), Some(Told::ConsentWithdrawn), "consent_withdrawn"),
+        (css.grant(&output, 0, |g| g.fields.clear()), Some(Told::NotAgreed), "no_fields"),
+    ];
+    let mut expected = Vec::new();
+    for (grant, told, reason) in &cases {
+        css.send_grant(grant).await.expect("taken");
+        let token = mops.request(&output, "pup", &ticket, on(grant.consent));
+        assert_eq!(mops.told("pup", &token).await, *told, "{reason}");
+        if told.is_some() {
+            expected.push(*reason);
+        }
+    }
+    let unheard = mops.request(&output, "pup", &ticket, on(ConsentId([1; 16])));
+    assert_eq!(mops.told("pup", &unheard).await, missing);
+    expected.push("consent_unknown");
+
+    // Valid to its last second and not longer, whatever the recorder says of its template.
+    let hour = css.grant(&output, 0, |_| {});
+    css.send_grant(&hour).await.expect("taken");
+    harness.clock.advance(3_600);
+    let ticket = mops.ticket(&output).await;
+    assert_eq!(mops.told("pup", &mops.request(&output, "pup", &ticket, on(hour.consent))).await, None);
+    harness.clock.advance(1);
+    assert_eq!(mops.told("pup", &mops.request(&output, "pup", &ticket, on(hour.consent))).await, missing);
+    expected.push("consent_expired");
+    assert_eq!(refusals(&mut harness, "pup").await, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn grants_and_withdrawals_are_taken_from_their_signer_alone() {
+    let harness = Harness::filled().await;
+    let (mops, css) = (Member::of(&harness, "mops"), Member::of(&harness, "css"));
+    let output = mops.output(pesel_of(SHARED)).await;
+    let refused = |done: Result<(), CallError>| match done {
+        Err(CallError::Problem(problem)) => (problem.status, problem.code),
+        other => panic!("{other:?}"),
+    };
+    let is = |code: &str| (403, code.to_owned());
+    let grant = css.grant(&output, 0, |_| {});
+    css.send_grant(&grant).await.expect("taken");
+    css.send_grant(&grant).await.expect("the same again changes nothing");
+    let wider = Grant { fields: ["pup.dereg_reason".parse().expect("a field")].into(), ..grant.clone() };
+    assert_eq!(refused(css.send_grant(&wider).await), is("consent_unknown"), "another under the same id");
+    let of_css = jws::sign(&css.keys.message, &css.grant(&output, 0, |_| {})).expect("signed");
+    let carried = mops.call("pup", Method::POST, "/v1/grants", of_css).await;
+    assert_eq!(refused(carried.map(drop)), is("audience_wrong"), "brought by somebody else");
+    let in_name_of_css = mops.grant(&output, 0, |g| g.iss = member("css"));
+    assert_eq!(refused(mops.send_grant(&in_name_of_css).await), is("signature_invalid"));
+    assert_eq!(refused(css.send_grant(&css.grant(&output, 0, |g| g.aud = member("zlm"))).await), is("audience_wrong"));
+    assert_eq!(refused(css.send_grant(&css.grant(&output, 0, |g| g.iat = g.iat + 31)).await), is("audience_wrong"));
+
+    let withdrawal = |id: ConsentId, sub| Withdrawal {
+        iss: css.id.clone(),
+        aud: member("pup"),
+        iat: css.now(),
+        consent: id,
+        sub,
+        epoch: css.epoch_number(),
+    };
+    let send = async |member: &Member, withdrawal: &Withdrawal| {
+        member.send("pup", Method::POST, "/v1/withdrawals", withdrawal).await.map(drop)
+    };
+    let other = protocol::SubjectId([3; 32]);
+    assert_eq!(refused(send(&css, &withdrawal(grant.consent, other)).await), is("consent_unknown"), "another resident");
+    assert_eq!(refused(send(&mops, &withdrawal(grant.consent, grant.sub)).await), is("signature_invalid"));
+    send(&css, &withdrawal(grant.consent, grant.sub)).await.expect("taken");
+    let ticket = mops.ticket(&output).await;
+    let token = mops.request(&output, "pup", &ticket, on(grant.consent));
+    assert_eq!(mops.told("pup", &token).await, Some(Told::ConsentWithdrawn));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_took_the_consent_may_not_ask_on_it() {
+    let mut harness = Harness::filled().await;
+    let body = json!({
+        "resident": resident(), "template": "instead-of-certificate", "modules": { "labour-status": "given" },
+        "recipient": "mops", "purposes": [PURPOSE], "days": 30, "evidence_sha256": cli::found::evidence().expect("random"),
+    });
+    let own: ConsentReceipt = harness.post("mops", "caseworker", "/v1/consents", &body).await.expect("a consent");
+    assert_eq!(asked(&harness, &own).await, Err("Denied: consent_missing".to_owned()));
+    let others = harness.consent("mops", "mops", resident()).await.expect("a consent");
+    assert_eq!(asked(&harness, &others).await, Ok(()), "the front desk took this one");
+    assert_eq!(refusals(&mut harness, "pup").await, ["consent_same_user"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consent_whose_status_is_old_does_not_open() {
+    let mut harness = Harness::filled().await;
+    let consent = harness.consent("css", "mops", resident()).await.expect("a consent");
+    assert_eq!(asked(&harness, &consent).await, Ok(()));
+    let css = member("css");
+    harness.federation.nodes.get_mut(&css).expect("css").stop().await.expect("stopped");
+    harness.clock.advance(60);
+    assert_eq!(asked(&harness, &consent).await, Ok(()), "a minute old");
+    harness.clock.advance(1);
+    assert_eq!(asked(&harness, &consent).await, Err("Denied: status_unknown".to_owned()));
+    harness.federation.nodes.get_mut(&css).expect("css").restart().await.expect("started");
+    harness.clock.advance(6);
+    assert_eq!(asked(&harness, &consent).await, Ok(()), "its recorder is back");
+    assert_eq!(refusals(&mut harness, "pup").await, ["consent_status_stale"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_withdrawal_reaches_who_was_away() {
+    let mut harness = Harness::filled().await;
+    let consent = harness.consent("mops", "mops", resident()).await.expect("a consent");
+    assert_eq!(asked(&harness, &consent).await, Ok(()));
+    let pup = member("pup");
+    harness.federation.nodes.get_mut(&pup).expect("pup").stop().await.expect("stopped");
+    let withdrawn = harness.withdraw("mops", &consent).await.expect("withdrawn");
+    assert!(withdrawn.undelivered.contains(&pup), "{withdrawn:?}");
+    harness.federation.nodes.get_mut(&pup).expect("pup").restart().await.expect("started");
+    // Withdrawing what is withdrawn delivers what waits.
+    let again = harness.withdraw("mops", &consent).await.expect("withdrawn");
+    assert!(again.undelivered.is_empty(), "{again:?}");
+    assert_eq!(asked(&harness, &consent).await, Err("Denied: consent_withdrawn".to_owned()));
+    assert_eq!(refusals(&mut harness, "pup").await, ["consent_withdrawn"]);
+    let log = read_log(&harness, "pup");
+    let heard = log.iter().filter(|entry| entry["event"] == "consent.withdrawal_received").count();
+    assert_eq!(heard, 1, "told once");
+}
