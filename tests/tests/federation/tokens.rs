@@ -264,3 +264,22 @@ async fn while_the_address_is_down_keys_are_unknown() {
     harness.clock.advance(10);
     assert_eq!(code(&harness, Some(&good)).await, "taken", "asked again after a pause");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_keeps_new_keys_out_by_presenting_unknown_ones() {
+    let harness = Harness::new().await;
+    let good = claims(&harness);
+    let (ec, by_ec) = p256();
+    let (_, by_other) = p256();
+    let unknown = jws(&json!({ "alg": "ES256", "kid": "unknown" }), &good, &by_other);
+    assert_eq!(code(&harness, Some(&unknown)).await, "token_key_unknown");
+    std::fs::write(harness.home().join("mops/idp/jwks.json"), json!({ "keys": [ec] }).to_string()).expect("written");
+    // Anybody who reaches the API can present such a token, and need not be known for it.
+    for _ in 0..3 {
+        harness.clock.advance(9);
+        assert_eq!(code(&harness, Some(&unknown)).await, "token_key_unknown");
+    }
+    harness.clock.advance(9);
+    let token = jws(&json!({ "alg": "ES256", "kid": "ec" }), &good, &by_ec);
+    assert_eq!(code(&harness, Some(&token)).await, "taken", "36 s after the set was last read");
+}
