@@ -46,9 +46,10 @@ impl Guard {
         Ok(self.seen.compare_and_swap(key, None as Option<&[u8]>, Some(&[]))?.is_ok())
     }
 
-    /// Whether `(issuer, jti)` was recorded until `keep_until`.
-    pub(crate) fn seen(&self, issuer: &str, jti: &[u8], keep_until: Timestamp) -> Result<bool, GuardError> {
-        Ok(self.seen.contains_key(seen_key(issuer, jti, keep_until))?)
+    /// Takes back what [`Guard::first_time`] recorded.
+    pub(crate) fn forget(&self, issuer: &str, jti: &[u8], keep_until: Timestamp) -> Result<(), GuardError> {
+        self.seen.remove(seen_key(issuer, jti, keep_until))?;
+        Ok(())
     }
 
     /// Forgets what may be forgotten.

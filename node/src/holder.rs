@@ -174,10 +174,14 @@ fn charge(
         let day = node.guard.spend_today(&["evaluations", id], amount, member.quotas.evaluations_per_day, now)?;
         Ok(day.map_err(|spent| HolderError::Quota { retry_after: spent.retry_after }))
     };
-    if node.guard.seen(id, digest, request.issued + 2 * MAX_LIFE_SECONDS).map_err(NodeError::from)? {
+    let until = request.issued + 2 * MAX_LIFE_SECONDS;
+    if !node.guard.first_time(id, digest, until).map_err(NodeError::from)? {
         return Ok(());
     }
-    spend().map_err(NodeError::from)??;
-    node.guard.first_time(id, digest, request.issued + 2 * MAX_LIFE_SECONDS).map_err(NodeError::from)?;
-    Ok(())
+    let spent = spend().map_err(NodeError::from).map_err(HolderError::from).flatten();
+    if spent.is_err() {
+        // Not charged: it is as if it had not come.
+        node.guard.forget(id, digest, until).map_err(NodeError::from)?;
+    }
+    spent
 }

@@ -41,9 +41,12 @@ pub enum TokenError {
     /// No bearer token came.
     #[error("a bearer token is required")]
     Missing,
-    /// It is not a token, or lacks a required claim.
-    #[error("the token is malformed or lacks one of iss, aud, exp, sub")]
+    /// It is not a token.
+    #[error("the token is malformed")]
     Malformed,
+    /// It lacks a required claim.
+    #[error("the token lacks one of iss, aud, exp, sub")]
+    ClaimMissing,
     /// Its key is not in the key set, or is of another kind than it says.
     #[error("the token's key is not one of the identity provider's")]
     UnknownKey,
@@ -56,9 +59,12 @@ pub enum TokenError {
     /// For another audience.
     #[error("the token is for another audience")]
     Audience,
-    /// Expired or not valid yet.
-    #[error("the token has expired or is not valid yet")]
+    /// Expired.
+    #[error("the token has expired")]
     Expired,
+    /// Not valid yet.
+    #[error("the token is not valid yet")]
+    NotYetValid,
 }
 
 impl TokenError {
@@ -68,11 +74,13 @@ impl TokenError {
         match self {
             TokenError::Missing => "token_missing",
             TokenError::Malformed => "token_malformed",
+            TokenError::ClaimMissing => "token_claim_missing",
             TokenError::UnknownKey => "token_key_unknown",
             TokenError::Signature => "token_signature_invalid",
             TokenError::Issuer => "token_issuer_wrong",
             TokenError::Audience => "token_audience_wrong",
             TokenError::Expired => "token_expired",
+            TokenError::NotYetValid => "token_not_yet_valid",
         }
     }
 
@@ -94,8 +102,8 @@ pub(crate) struct Caller {
 
 #[derive(Deserialize)]
 struct Claims {
-    sub: String,
-    exp: i64,
+    sub: Option<String>,
+    exp: Option<i64>,
     nbf: Option<i64>,
     #[serde(flatten)]
     rest: Map<String, Value>,
@@ -135,10 +143,14 @@ impl Tokens {
         let claims: Claims =
             jsonwebtoken::decode(token, &key, &self.validation(algorithm)).map_err(|e| refusal(&e))?.claims;
         let too_early = claims.nbf.is_some_and(|nbf| now.0 + MAX_SKEW_SECONDS < nbf);
-        if now.0 >= claims.exp || too_early {
+        let (Some(staff), Some(exp)) = (claims.sub, claims.exp) else { return Err(TokenError::ClaimMissing) };
+        if now.0 >= exp {
             return Err(TokenError::Expired);
         }
-        Ok(Caller { roles: self.roles(&claims.rest), staff: claims.sub })
+        if too_early {
+            return Err(TokenError::NotYetValid);
+        }
+        Ok(Caller { roles: self.roles(&claims.rest), staff })
     }
 
     fn validation(&self, algorithm: Algorithm) -> Validation {
@@ -167,8 +179,11 @@ impl Tokens {
 
     /// Reads the key set again, unless that was just done.
     async fn reload(&self, now: Timestamp) {
-        let last = self.read_at.swap(now.0, Ordering::Relaxed);
-        if now.0.saturating_sub(last) < RELOAD_SECONDS {
+        let last = self.read_at.load(Ordering::Relaxed);
+        let due = now.0.saturating_sub(last) >= RELOAD_SECONDS;
+        // Whoever moves the time reads; attempts in between must not put the next reading off.
+        let ours = due && self.read_at.compare_exchange(last, now.0, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        if !ours {
             return;
         }
         let read = match &self.config.jwks {
@@ -207,6 +222,7 @@ fn refusal(error: &jsonwebtoken::errors::Error) -> TokenError {
         ErrorKind::InvalidSignature => TokenError::Signature,
         ErrorKind::InvalidIssuer => TokenError::Issuer,
         ErrorKind::InvalidAudience => TokenError::Audience,
+        ErrorKind::MissingRequiredClaim(_) => TokenError::ClaimMissing,
         _ => TokenError::Malformed,
     }
 }

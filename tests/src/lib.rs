@@ -4,6 +4,13 @@
 //! Dropped without a panic, a [`Harness`] stops everything and asserts what every scenario must keep: each log
 //! verifies, and no planted identifier appears in a plaintext message between members, or in any file.
 
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a harness fails by panicking, with a message"
+)]
+
 mod member;
 mod program;
 mod proxy;
