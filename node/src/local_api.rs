@@ -8,12 +8,15 @@ use crate::results;
 use crate::tokens::{Caller, TokenError};
 use axum::extract::{FromRequest, FromRequestParts, Path, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, header};
 use axum::{Json, Router};
 use protocol::encoding::sha256;
-use protocol::{ConsentId, Problem, Reason};
+use protocol::{ConsentId, Problem};
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
+use serde_json::Value;
+use serde_path_to_error::Segment;
+use std::collections::BTreeSet;
+use std::sync::{Arc, LazyLock};
 use transport::ProblemResponse;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi, ToSchema};
@@ -45,11 +48,8 @@ struct ProblemSchema {
 /// Whether the node is up.
 #[derive(Serialize, Deserialize, ToSchema)]
 struct Health {
-    /// `live`, `ready` or `closed`.
+    /// `live` or `ready`.
     status: String,
-    /// Why it is closed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    reason: Option<String>,
 }
 
 #[derive(OpenApi)]
@@ -122,14 +122,45 @@ impl<T: serde::de::DeserializeOwned> FromRequest<Arc<Node>> for Body<T> {
         match serde_path_to_error::deserialize(&mut reader) {
             Ok(value) => Ok(Body(value)),
             Err(error) => {
-                let field = error.path().to_string();
-                let detail = expectation(error.inner());
-                Err(Problem::new(422, "body_invalid", "The body is not of the shape expected")
-                    .detail(detail)
-                    .field(field)
-                    .into())
+                let problem = Problem::new(422, "body_invalid", "The body is not of the shape expected");
+                Err(problem.detail(expectation(error.inner())).field(place(error.path())).into())
             }
         }
+    }
+}
+
+/// Where a body is at fault, as far as the place is named by the API's own description: other keys are the caller's.
+fn place(path: &serde_path_to_error::Path) -> String {
+    static NAMES: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
+        let mut names = BTreeSet::new();
+        property_names(&serde_json::to_value(openapi()).unwrap_or_default(), &mut names);
+        names
+    });
+    let mut out = String::new();
+    for segment in path {
+        match segment {
+            Segment::Seq { index } => out.push_str(&format!("[{index}]")),
+            Segment::Map { key: name } | Segment::Enum { variant: name } if NAMES.contains(name) => {
+                let dot = if out.is_empty() { "" } else { "." };
+                out.push_str(&format!("{dot}{name}"));
+            }
+            _ => break,
+        }
+    }
+    out
+}
+
+/// Every property name of a description.
+fn property_names(value: &Value, names: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(object) => {
+            if let Some(Value::Object(properties)) = object.get("properties") {
+                names.extend(properties.keys().cloned());
+            }
+            object.values().for_each(|inner| property_names(inner, names));
+        }
+        Value::Array(array) => array.iter().for_each(|inner| property_names(inner, names)),
+        _ => {}
     }
 }
 
@@ -157,6 +188,8 @@ fn expectation(error: &serde_json::Error) -> String {
         (status = 409, description = "Several residents meant, or the key is taken", body = ProblemSchema, content_type = "application/problem+json"),
         (status = 422, description = "Not acceptable", body = ProblemSchema, content_type = "application/problem+json"),
         (status = 503, description = "Closed", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 413, description = "Too large", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 415, description = "Not JSON", body = ProblemSchema, content_type = "application/problem+json"),
     )
 )]
 /// Ask other units about a resident.
@@ -166,32 +199,30 @@ async fn put_query(
     headers: HeaderMap,
     Body(body): Body<QueryBody>,
 ) -> Answer<Json<QueryResult>> {
-    let key = headers.get("idempotency-key").and_then(|value| value.to_str().ok());
-    let id = results::query_id(&node, &caller, key).map_err(|e| problem(&AskError::System(e)))?;
-    let asked = sha256(&[&serde_json::to_vec(&body).unwrap_or_default()]);
+    let key = headers.get("idempotency-key").and_then(|value| value.to_str().ok()).map(str::to_owned);
+    // Detached: a caller hanging up must not leave an asking without its outcome in the log.
+    let put = tokio::spawn(async move { once(&node, &caller, &body, key.as_deref()).await });
+    put.await.map_err(|e| problem(&AskError::System(std::io::Error::other(e)))).flatten()
+}
+
+/// Puts a query, or gives what came of the same one before.
+async fn once(node: &Arc<Node>, caller: &Caller, body: &QueryBody, key: Option<&str>) -> Answer<Json<QueryResult>> {
+    let id = results::query_id(node, caller, key).map_err(|e| problem(&AskError::System(e)))?;
+    let asked = sha256(&[&serde_json::to_vec(body).unwrap_or_default()]);
+    let _turn = node.asking.begin(&id).await;
     if key.is_some() {
-        match results::find(&node, &caller, &id).map_err(|e| problem(&AskError::Store(e)))? {
+        match results::find(node, caller, &id).map_err(|e| problem(&AskError::Store(e)))? {
             Some((same, kept)) if same == asked => return Ok(Json(kept)),
-            Some(_) => return Err(conflict("idempotency_key_reused", "This key was used for another question")),
+            Some(_) => {
+                let problem = Problem::new(409, "idempotency_key_reused", "This key was used for another question");
+                return Err(problem.into());
+            }
             None => {}
         }
     }
-    let Some(turn) = node.asking.begin(&id) else {
-        return Err(conflict("query_in_progress", "The same query is being put; fetch its result in a moment"));
-    };
-    // Detached: a caller hanging up must not leave an asking without its outcome in the log.
-    let work = tokio::spawn(async move {
-        let _turn = turn;
-        let result = ask(&node, &caller, &body, id).await?;
-        results::keep(&node, &caller, asked, &result)?;
-        Ok(result)
-    });
-    let result = work.await.map_err(|e| AskError::System(std::io::Error::other(e))).flatten();
-    Ok(Json(result.map_err(|e| problem(&e))?))
-}
-
-fn conflict(code: &str, title: &str) -> ProblemResponse {
-    Problem::new(409, code, title).into()
+    let result = ask(node, caller, body, id).await.map_err(|e| problem(&e))?;
+    results::keep(node, caller, asked, &result).map_err(|e| problem(&AskError::Store(e)))?;
+    Ok(Json(result))
 }
 
 fn problem(error: &AskError) -> ProblemResponse {
@@ -205,6 +236,7 @@ fn problem(error: &AskError) -> ProblemResponse {
         (status = 200, description = "The result, kept for a day for who asked", body = QueryResult),
         (status = 401, description = "No valid token", body = ProblemSchema, content_type = "application/problem+json"),
         (status = 404, description = "None kept for this user", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 503, description = "Closed", body = ProblemSchema, content_type = "application/problem+json"),
     )
 )]
 /// What came of an earlier query.
@@ -223,6 +255,9 @@ async fn get_query(State(node): State<Arc<Node>>, caller: Caller, Path(id): Path
         (status = 403, description = "Not a client, or not this role", body = ProblemSchema, content_type = "application/problem+json"),
         (status = 422, description = "Not acceptable", body = ProblemSchema, content_type = "application/problem+json"),
         (status = 503, description = "Closed", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 409, description = "Several residents meant", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 413, description = "Too large", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 415, description = "Not JSON", body = ProblemSchema, content_type = "application/problem+json"),
     )
 )]
 /// Record a resident's consent.
@@ -240,6 +275,8 @@ async fn record_consent(
         (status = 200, description = "Withdrawn; final", body = ConsentReceipt),
         (status = 401, description = "No valid token", body = ProblemSchema, content_type = "application/problem+json"),
         (status = 404, description = "Not recorded here", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 403, description = "Not this role", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 503, description = "Closed", body = ProblemSchema, content_type = "application/problem+json"),
     )
 )]
 /// Withdraw a consent recorded here.
@@ -258,6 +295,7 @@ async fn withdraw_consent(
         (status = 200, description = "As it stands", body = ConsentReceipt),
         (status = 401, description = "No valid token", body = ProblemSchema, content_type = "application/problem+json"),
         (status = 404, description = "Not recorded here", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 503, description = "Closed", body = ProblemSchema, content_type = "application/problem+json"),
     )
 )]
 /// A consent recorded here.
@@ -288,23 +326,20 @@ fn consent(
 #[utoipa::path(get, path = "/health/live", responses((status = 200, description = "The program runs", body = Health)))]
 /// Whether the program runs.
 async fn live() -> Json<Health> {
-    Json(Health { status: "live".to_owned(), reason: None })
+    Json(Health { status: "live".to_owned() })
 }
 
 #[utoipa::path(
     get, path = "/health/ready",
     responses(
         (status = 200, description = "The node answers", body = Health),
-        (status = 503, description = "The node is closed", body = Health),
+        (status = 503, description = "The node is closed; `code` says why", body = ProblemSchema, content_type = "application/problem+json"),
     )
 )]
 /// Whether the node answers.
-async fn ready(State(node): State<Arc<Node>>) -> (StatusCode, Json<Health>) {
-    let health = |status: &str, reason: Option<Reason>| {
-        Json(Health { status: status.to_owned(), reason: reason.map(|r| r.code().to_owned()) })
-    };
+async fn ready(State(node): State<Arc<Node>>) -> Answer<Json<Health>> {
     match node.ready() {
-        Ok(()) => (StatusCode::OK, health("ready", None)),
-        Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, health("closed", Some(reason))),
+        Ok(()) => Ok(Json(Health { status: "ready".to_owned() })),
+        Err(reason) => Err(Problem::new(503, reason.code(), "The node is closed").detail(reason.next_step()).into()),
     }
 }

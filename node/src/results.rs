@@ -8,30 +8,29 @@ use keyring::random;
 use protocol::Timestamp;
 use protocol::encoding::{b64, unb64};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Released values are kept no longer than this (domain §5.4).
 const KEEP_SECONDS: i64 = 24 * 60 * 60;
 
-/// Queries being put, so that one key is not put twice at a time.
+/// Queries being put: who comes with the same id waits for the first.
 #[derive(Default)]
-pub(crate) struct InProgress(Arc<Mutex<BTreeSet<String>>>);
+pub(crate) struct InProgress(Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>>);
 
-/// A query being put; ends when dropped.
-pub(crate) struct Turn(Arc<Mutex<BTreeSet<String>>>, String);
+/// A turn to put a query; the next one comes when it is dropped.
+pub(crate) struct Turn(#[expect(dead_code, reason = "held, not read")] tokio::sync::OwnedMutexGuard<()>);
 
 impl InProgress {
-    /// Begins to put query `id`, unless it is being put.
-    pub(crate) fn begin(&self, id: &str) -> Option<Turn> {
-        let first = self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned());
-        first.then(|| Turn(self.0.clone(), id.to_owned()))
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.1);
+    /// Waits for the turn to put query `id`.
+    pub(crate) async fn begin(&self, id: &str) -> Turn {
+        let lock = {
+            let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            // Those nobody holds or waits for are over.
+            all.retain(|_, lock| Arc::strong_count(lock) > 1);
+            all.entry(id.to_owned()).or_default().clone()
+        };
+        Turn(lock.lock_owned().await)
     }
 }
 

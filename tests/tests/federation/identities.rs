@@ -41,7 +41,7 @@ async fn until(harness: &Harness, unit: &str, done: impl Fn(&NodeStatus) -> bool
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), waiting).await.expect("the file is read again");
+    tokio::time::timeout(Duration::from_mins(1), waiting).await.expect("the file is read again");
 }
 
 /// Gives every part a new revocation list and waits until every node goes by it.
@@ -137,7 +137,7 @@ async fn a_revoked_certificate_opens_nothing_and_closes_what_is_open() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), waiting).await.expect("the registry reads the list");
+    tokio::time::timeout(Duration::from_mins(1), waiting).await.expect("the registry reads the list");
     let late = Member::with_certificate(&harness, "mops", &tls);
     assert_eq!(code(reach(&late, "registry").await), "refused_by_peer");
     reach(&Member::of(&harness, "mops"), "pup").await.expect("the member's other certificate opens");

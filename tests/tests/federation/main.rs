@@ -1,5 +1,7 @@
 //! The one integration binary: every scenario on the federation harness.
 
+#![expect(clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
 mod architecture;
 mod consents;
 mod exit_codes;

@@ -244,5 +244,5 @@ async fn stored_entries_are_not_stored_twice() {
     });
     let (status, code, _) = refused(mismatch.await);
     assert!((400..600).contains(&status) && code.contains("manifest"), "{status} {code}");
-    tokio::time::timeout(Duration::from_secs(60), harness.finish()).await.expect("everything stops");
+    tokio::time::timeout(Duration::from_mins(1), harness.finish()).await.expect("everything stops");
 }
