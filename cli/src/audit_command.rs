@@ -9,7 +9,12 @@ use serde_json::json;
 pub(crate) fn run(command: AuditCommand, output: &Output) -> Result<(), Failure> {
     let AuditCommand::Verify { dir, vkey } = command;
     let pinned = vkey.map(|text| Vkey::parse(&text)).transpose().map_err(|e| Failure::new("value", chain(&e)))?;
-    let total = std::fs::read_dir(&dir)?.flatten().filter_map(|f| f.metadata().ok()).map(|m| m.len()).sum();
+    let total = std::fs::read_dir(&dir)
+        .map_err(|e| Failure::new("value", format!("{} cannot be read: {e}", dir.display())))?
+        .flatten()
+        .filter_map(|f| f.metadata().ok())
+        .map(|m| m.len())
+        .sum();
     let bar = output.progress("verifying", true);
     let report = verify_dir(&dir, pinned.as_ref(), None, |done| bar(node::Progress { done, total }))
         .map_err(|e| Failure::new("verification_failed", chain(&e)))?;

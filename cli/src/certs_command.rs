@@ -1,7 +1,7 @@
 //! `ogniwo certs`.
 
 use crate::args::{CertsCommand, RevocationReason};
-use crate::exit::Failure;
+use crate::exit::{Failure, read_text, write_file};
 use crate::output::Output;
 use certs::{Authority, Reason, Target};
 use serde_json::json;
@@ -24,11 +24,11 @@ pub(crate) fn run(command: CertsCommand, output: &Output) -> Result<(), Failure>
             Ok(())
         }
         CertsCommand::Sign { dir, member, csr, out } => {
-            let chain = Authority::open(&dir)?.sign(&std::fs::read_to_string(csr)?, &member, now)?;
+            let chain = Authority::open(&dir)?.sign(&read_text(&csr)?, &member, now)?;
             give(output, &chain, out.as_deref())
         }
         CertsCommand::Renew { dir, member, csr, out } => {
-            let chain = Authority::open(&dir)?.renew(&std::fs::read_to_string(csr)?, &member, now)?;
+            let chain = Authority::open(&dir)?.renew(&read_text(&csr)?, &member, now)?;
             give(output, &chain, out.as_deref())
         }
         CertsCommand::Revoke { dir, member, serial, reason } => {
@@ -54,7 +54,7 @@ pub(crate) fn run(command: CertsCommand, output: &Output) -> Result<(), Failure>
 fn give(output: &Output, chain: &str, out: Option<&Path>) -> Result<(), Failure> {
     match out {
         Some(path) => {
-            std::fs::write(path, chain)?;
+            write_file(path, chain.as_bytes())?;
             output.result(&json!({ "certificate": path }), || format!("Certificate and chain: {}", path.display()));
         }
         None => output.result(&json!({ "certificate_pem": chain }), || chain.to_owned()),

@@ -17,7 +17,7 @@ pub(crate) async fn run(command: ConsentCommand, output: &Output) -> Result<(), 
             let modules: BTreeMap<_, _> = module.into_iter().map(|m| (m, "given")).collect();
             let body = json!({
                 "resident": resident(&who)?, "template": template, "modules": modules, "recipient": recipient,
-                "purposes": purpose, "days": days, "evidence_sha256": b64(&sha256(&[&std::fs::read(evidence)?])),
+                "purposes": purpose, "days": days, "evidence_sha256": evidence_digest(&evidence)?,
             });
             api(&to)?.call(Method::POST, "/v1/consents", &token(&to)?, Some(&body)).await?
         }
@@ -31,6 +31,13 @@ pub(crate) async fn run(command: ConsentCommand, output: &Output) -> Result<(), 
     };
     output.result(&receipt, || words(&receipt));
     Ok(())
+}
+
+/// The SHA-256 of the signed paper's scan.
+fn evidence_digest(path: &std::path::Path) -> Result<String, Failure> {
+    let scan =
+        std::fs::read(path).map_err(|e| Failure::new("value", format!("{} cannot be read: {e}", path.display())))?;
+    Ok(b64(&sha256(&[&scan])))
 }
 
 fn words(receipt: &ConsentReceipt) -> String {

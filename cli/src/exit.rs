@@ -103,6 +103,17 @@ impl From<std::io::Error> for Failure {
     }
 }
 
+/// A file the user named, as text.
+pub(crate) fn read_text(path: &std::path::Path) -> Result<String, Failure> {
+    std::fs::read_to_string(path).map_err(|e| Failure::new("value", format!("{} cannot be read: {e}", path.display())))
+}
+
+/// Writes a file the user named.
+pub(crate) fn write_file(path: &std::path::Path, content: &[u8]) -> Result<(), Failure> {
+    std::fs::write(path, content)
+        .map_err(|e| Failure::new("file", format!("{} cannot be written: {e}", path.display())))
+}
+
 /// An error with its causes, which its own `Display` does not repeat.
 #[must_use]
 pub fn chain(error: &dyn std::error::Error) -> String {
@@ -154,7 +165,9 @@ impl Exit {
     #[must_use]
     pub fn of(code: &str) -> Self {
         match code {
-            "config" | "policies" | "tokens" | "value" => Exit::Config,
+            "config" | "policies" | "tokens" | "value" | "value_invalid" | "body_invalid" | "asks_empty"
+            | "reason_missing" | "resident_ambiguous" => Exit::Config,
+            code if code.starts_with("pesel_") => Exit::Config,
             "storage_key" | "wrong_key" | "key_ring" | "wrong_pepper" | "keys" => Exit::Key,
             "extract_refused" | "rejects_unwritable" => Exit::Extract,
             code if code.starts_with("mapping") => Exit::Extract,
@@ -168,7 +181,7 @@ impl Exit {
             | "clock_wrong"
             | "quota_exceeded"
             | "key_birth_aborted" => Exit::Unavailable,
-            "denied" | "registry_refused" => Exit::Refused,
+            "denied" | "registry_refused" | "not_served" | "role_not_allowed" | "consent_unknown" => Exit::Refused,
             code if code.starts_with("token_") => Exit::Refused,
             "verification_failed" => Exit::Verification,
             "in_use" | "not_running" | "exists" => Exit::InUse,

@@ -4,7 +4,7 @@
 //! stopped.
 
 use crate::args::{ApiArgs, AskArgs, KeyholderCommand, NodeCommand};
-use crate::exit::Failure;
+use crate::exit::{Failure, read_text};
 use crate::output::Output;
 use crate::process::Listening;
 use crate::prompt::{passphrase, resident};
@@ -270,7 +270,7 @@ pub(crate) fn api(to: &ApiArgs) -> Result<LocalApi, Failure> {
 /// The caller's token.
 pub(crate) fn token(to: &ApiArgs) -> Result<String, Failure> {
     let text = match &to.token_file {
-        Some(path) => std::fs::read_to_string(path)?,
+        Some(path) => read_text(path)?,
         None => std::env::var("OGNIWO_TOKEN")
             .map_err(|_| Failure::new("value", "give your token with --token-file or in OGNIWO_TOKEN"))?,
     };
@@ -338,7 +338,7 @@ async fn keyholder(command: KeyholderCommand, output: &Output) -> Result<(), Fai
             Ok(())
         }
         KeyholderCommand::Birth { node, ceremony } => {
-            let text = std::fs::read_to_string(&ceremony)?;
+            let text = read_text(&ceremony)?;
             let ceremony: Ceremony = serde_json::from_str(&text)
                 .map_err(|e| Failure::new("value", format!("{}: {e}", ceremony.display())))?;
             let admin = Admin::of(&Config::load(&node.config)?.data);

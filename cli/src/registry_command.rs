@@ -1,7 +1,7 @@
 //! `ogniwo registry`.
 
 use crate::args::{ManifestCommand, RegistryCommand};
-use crate::exit::Failure;
+use crate::exit::{Failure, read_text};
 use crate::federation::put_manifest;
 use crate::found::{create_officer, open_officer};
 use crate::node_command::{bind, until_stopped};
@@ -71,7 +71,7 @@ fn init(config: &Config, csr: &Path, keys: &Path, output: &Output) -> Result<(),
 async fn manifest(command: ManifestCommand, output: &Output) -> Result<(), Failure> {
     match command {
         ManifestCommand::Draft { description, out } => {
-            let text = std::fs::read_to_string(&description)?;
+            let text = read_text(&description)?;
             let manifest: Manifest = serde_json::from_str(&text)
                 .map_err(|e| Failure::new("value", format!("{}: {e}", description.display())))?;
             manifest.check()?;
@@ -145,7 +145,7 @@ fn show(signed: &SignedManifest, output: &Output) -> Result<(), Failure> {
 }
 
 fn read(path: &Path) -> Result<SignedManifest, Failure> {
-    let text = std::fs::read_to_string(path)?;
+    let text = read_text(path)?;
     serde_json::from_str(&text).map_err(|e| Failure::new("manifest_refused", format!("{}: {e}", path.display())))
 }
 

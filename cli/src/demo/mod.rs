@@ -18,6 +18,8 @@ use tempfile::TempDir;
 const REFRESH_TOKENS: Duration = Duration::from_mins(5);
 
 pub(crate) async fn run(arguments: DemoArgs, output: &Output) -> Result<(), Failure> {
+    // Before anything is made: from here on Ctrl-C ends in order.
+    let mut interrupt = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())?;
     let home = Home::new(arguments.dir)?;
     let extracts = match &arguments.extracts {
         Some(dir) => Extracts::given(dir, home.path())?,
@@ -25,7 +27,7 @@ pub(crate) async fn run(arguments: DemoArgs, output: &Output) -> Result<(), Fail
     };
     let done = tokio::select! {
         told = tell(&extracts, home.path(), arguments.once, output) => told,
-        _ = tokio::signal::ctrl_c() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
     };
     // Whatever ended the story, its processes end with it: they are killed when dropped, and gone a moment later.
     tokio::time::sleep(Duration::from_millis(200)).await;
@@ -83,6 +85,12 @@ impl Home {
     fn new(dir: Option<PathBuf>) -> Result<Self, Failure> {
         match dir {
             Some(dir) => {
+                if std::fs::read_dir(&dir).is_ok_and(|mut entries| entries.next().is_some()) {
+                    return Err(Failure::new(
+                        "value",
+                        format!("{} is not empty: choose a fresh directory", dir.display()),
+                    ));
+                }
                 std::fs::create_dir_all(&dir)?;
                 Ok(Home::Kept(dir.canonicalize()?))
             }
