@@ -14,11 +14,13 @@
 )]
 
 mod member;
+mod logs;
 mod program;
 mod proxy;
 mod residents;
 
 pub use member::{Member, pesel_of, read_log, refusals};
+pub use logs::{Logged, answers_agree, log_of};
 pub use program::program;
 pub use proxy::{Fault, Proxy};
 pub use residents::{CANARY_SURNAME, RESIDENTS, Resident, write_extracts};
@@ -283,7 +285,9 @@ pub fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn plan(options: &Options) -> Plan {
+/// The plan of the federation that `options` describe.
+#[must_use]
+pub fn plan(options: &Options) -> Plan {
     let unit = |(id, kind): (&str, &str)| Unit {
         id: member(id),
         name: id.to_uppercase(),

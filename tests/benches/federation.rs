@@ -1,0 +1,203 @@
+//! What a federation costs besides its queries, each held against the least it could cost, in interleaved rounds of one
+//! run: starting and idling nodes, enrolment, the audit log. Nothing is asserted about time.
+#![expect(clippy::print_stdout, reason = "a benchmark prints")]
+
+#[path = "support/mod.rs"]
+mod support;
+
+use curve25519_dalek::constants::RISTRETTO_BASEPOINT_TABLE;
+use curve25519_dalek::traits::MultiscalarMul as _;
+use curve25519_dalek::{RistrettoPoint, Scalar};
+use node::ImportMode;
+use rand_core::UnwrapErr;
+use serde_json::{Value, json};
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
+use support::echo::Echo;
+use support::{ProcessTime, Spread, count, each, micros, node, pid, resident_memory, residents, tls};
+use tests::{Harness, Options, Resident, UNITS, member, write_extracts};
+
+const ROUNDS: usize = 7;
+/// Residents enrolled in one round.
+const ENROLLED: usize = 1_000;
+const IDLE: Duration = Duration::from_secs(3);
+
+fn main() {
+    if support::become_echo() || !support::measuring() {
+        return;
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(run());
+}
+
+async fn run() {
+    let first_enrolment = 100_000;
+    let mut harness = Harness::with(Options { processes: true, first_enrolment, ..Options::default() }).await;
+    enrol(&harness).await;
+    start(&mut harness).await;
+    harness.finish().await;
+    append().await;
+}
+
+/// Enrols residents of one unit, batch by batch, and measures the multiplications that this needs in between.
+async fn enrol(harness: &Harness) {
+    let all = residents(ENROLLED * (ROUNDS + 1), "mops");
+    let parts = UNITS.iter().map(|(unit, _)| pid(node(&harness.federation, &member(unit))));
+    let mut processes: Vec<ProcessTime> =
+        parts.chain([pid(&harness.federation.registry)]).map(ProcessTime::of).collect();
+    let mut rounds = Vec::new();
+    for batch in all.chunks(ENROLLED) {
+        let (import, _) = timed(&mut processes, import(harness, batch)).await;
+        let (enrol, cpu) = timed(&mut processes, harness.enrol("mops")).await;
+        rounds.push((import, enrol, micros(cpu) / count(ENROLLED), multiplications()));
+    }
+    // The first round warms up.
+    let rounds = rounds.get(1..).unwrap_or_default();
+    let spread = |of: &dyn Fn(&(Duration, Duration, f64, f64)) -> f64| Spread::of(rounds.iter().map(of));
+    println!("enrolment, {} rounds of {ENROLLED} residents: median (least–greatest)", rounds.len());
+    println!("  imported per second           {:.0}", spread(&|r| count(ENROLLED) / r.0.as_secs_f64()));
+    println!("  enrolled per second           {:.0}", spread(&|r| count(ENROLLED) / r.1.as_secs_f64()));
+    println!("  CPU of all processes, µs each {:.0}", spread(&|r| r.2));
+    println!("  multiplications needed, µs    {:.0}", spread(&|r| r.3));
+    println!("  RATIO CPU / multiplications   {:.2}", spread(&|r| r.2 / r.3));
+}
+
+async fn import(harness: &Harness, batch: &[Resident]) {
+    let extracts = harness.extracts();
+    write_extracts(&extracts, batch);
+    harness.import("mops", &extracts.join("mops.csv"), ImportMode::Update).await.expect("an import");
+}
+
+/// Wall clock and the processes' processor time.
+async fn timed<T>(processes: &mut [ProcessTime], work: impl Future<Output = T>) -> (Duration, Duration) {
+    let before: Duration = processes.iter_mut().map(ProcessTime::now).sum();
+    let start = Instant::now();
+    let _done = work.await;
+    let wall = start.elapsed();
+    (wall, processes.iter_mut().map(ProcessTime::now).sum::<Duration>().saturating_sub(before))
+}
+
+/// Processor time, in µs, of the curve arithmetic that one resident's pseudonym by two holders needs, by the library
+/// alone: the blinding's r·G; r·PK and each holder's k·B; of each batch proof one term of a sum for who makes it and
+/// two for who checks it.
+fn multiplications() -> f64 {
+    let mut rng = UnwrapErr(getrandom::SysRng);
+    let scalars: Vec<Scalar> = (0..ENROLLED).map(|_| Scalar::random(&mut rng)).collect();
+    let points: Vec<RistrettoPoint> = (0..ENROLLED).map(|_| RistrettoPoint::random(&mut rng)).collect();
+    let (scalar, point) = (scalars.first().expect("one"), points.first().expect("one"));
+    let base = each(500, || scalar * RISTRETTO_BASEPOINT_TABLE);
+    let variable = each(500, || scalar * point);
+    let sum = each(3, || RistrettoPoint::multiscalar_mul(&scalars, &points));
+    micros(base) + 3.0 * micros(variable) + 6.0 * micros(sum) / count(ENROLLED)
+}
+
+/// Starts nodes again and again, and weighs them when they have nothing to do.
+async fn start(harness: &mut Harness) {
+    let echo = Echo::start(&tls(&harness.federation, "zlm"), 1);
+    for (unit, what) in [("zlm", "empty"), ("mops", "with residents")] {
+        let (mut listening, mut ready, mut memory) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..ROUNDS {
+            let id = member(unit);
+            let part = harness.federation.nodes.get_mut(&id).expect("a node");
+            part.stop().await.expect("it stops");
+            let start = Instant::now();
+            part.restart().await.expect("it starts");
+            listening.push(start.elapsed().as_secs_f64() * 1e3);
+            let local = harness.federation.local(&id).expect("a local API");
+            while local.send(http::Method::GET, "/health/ready", None, None).await.expect("an answer").0 != 200 {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+            ready.push(start.elapsed().as_secs_f64() * 1e3);
+            tokio::time::sleep(IDLE).await;
+            memory.push(mebibytes(resident_memory(pid(node(&harness.federation, &id)))));
+        }
+        let bare = mebibytes(resident_memory(echo.pid()));
+        println!("\na node, {what}, {ROUNDS} starts: median (least–greatest)");
+        println!("  start to listening, ms        {:.0}", Spread::of(listening));
+        println!("  start to ready, ms            {:.0}", Spread::of(ready));
+        println!("  resident after 3 s, MiB       {:.1}", Spread::of(memory.iter().copied()));
+        println!("  a bare hyper server, MiB      {bare:.1}");
+        println!("  RATIO resident node / bare    {:.2}", Spread::of(memory.iter().map(|m| m / bare)));
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "bytes of memory")]
+fn mebibytes(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
+}
+
+/// Appends to a log, alone and with 64 writers, against writes of the same bytes each followed by `fdatasync`.
+async fn append() {
+    println!("\naudit log, entries per second, {ROUNDS} rounds: median (least–greatest)");
+    for (writers, entries) in [(1_usize, 200_usize), (64, 6_400)] {
+        let mut rounds = Vec::new();
+        for _ in 0..=ROUNDS {
+            let dir = tempfile::tempdir().expect("a directory");
+            let (log, record) = append_to_log(dir.path(), writers, entries).await;
+            let bare = append_bare(&dir.path().join("bare"), writers, entries, record);
+            rounds.push((log, bare, record));
+        }
+        let rounds = rounds.get(1..).unwrap_or_default();
+        let spread = |of: &dyn Fn(&(f64, f64, usize)) -> f64| Spread::of(rounds.iter().map(of));
+        let record = rounds.first().map_or(0, |round| round.2);
+        println!("  {writers} writing, records of {record} B");
+        println!("    the log                     {:.0}", spread(&|r| r.0));
+        println!("    fdatasync a batch of {writers:<3}    {:.0}", spread(&|r| r.1));
+        println!("    RATIO log / bare            {:.2}", spread(&|r| r.0 / r.1));
+    }
+}
+
+/// Entries per second, and bytes on the disk of one.
+async fn append_to_log(dir: &Path, writers: usize, entries: usize) -> (f64, usize) {
+    let clock = transport::Clock::system();
+    let log = audit::Log::open(audit::Config {
+        dir,
+        origin: "bench.example/log",
+        signing_key: &[1; 32],
+        payload_key: &[2; 32],
+        now: Box::new(move || clock.now().0),
+    });
+    let log = log.expect("a log");
+    let start = Instant::now();
+    let mut writing = tokio::task::JoinSet::new();
+    for _ in 0..writers {
+        let log = log.clone();
+        writing.spawn(async move {
+            for _ in 0..entries / writers {
+                let _receipt = log.append(&entry()).await.expect("a receipt");
+            }
+        });
+    }
+    writing.join_all().await;
+    let wall = start.elapsed();
+    drop(log);
+    let records = std::fs::read_dir(dir.join("records")).expect("records").flatten();
+    let bytes: u64 = records.map(|file| file.metadata().expect("a file").len()).sum();
+    (count(entries) / wall.as_secs_f64(), usize::try_from(bytes).unwrap_or(0) / entries)
+}
+
+/// As long as an answered query's.
+fn entry() -> Value {
+    json!({
+        "event": "query.answered", "time": 1_795_262_400, "file": "AAAAAAAAAAAAAAAAAAAAAA", "asker": "mops", "holder": "pup",
+        "user": "0".repeat(43), "role": "caseworker", "query": "q02", "purpose": tests::PURPOSE,
+        "basis": "consent:AAAAAAAAAAAAAAAAAAAAAA recorded by mops on instead-of-certificate@1.0", "case": "0".repeat(43),
+        "agreement": "mops-pup@1", "library": "0".repeat(43), "decision": "permit", "request": "0".repeat(43),
+        "fields_requested": ["pup.dereg_reason", "pup.registered_from", "pup.registered_to", "pup.status"],
+        "fields_returned": ["pup.registered_from", "pup.status"], "epoch": 1,
+        "replay": { "jti": "AAAAAAAAAAAAAAAAAAAAAA", "until": 1_795_262_490 },
+        "peer_log": { "origin": "mops/log", "index": 1_000, "entry": "0".repeat(43) },
+    })
+}
+
+fn append_bare(path: &Path, writers: usize, entries: usize, record: usize) -> f64 {
+    let (file, batch) = (File::create(path).expect("a file"), vec![7; record * writers]);
+    let (start, mut at) = (Instant::now(), 0);
+    for _ in 0..entries / writers {
+        file.write_all_at(&batch, at).and_then(|()| file.sync_data()).expect("a write");
+        at += u64::try_from(batch.len()).unwrap_or(0);
+    }
+    count(entries) / start.elapsed().as_secs_f64()
+}
