@@ -186,8 +186,7 @@ impl Exit {
             "verification_failed" => Exit::Verification,
             "in_use" | "not_running" | "exists" => Exit::InUse,
             "log_unavailable" | "store_failed" | "file" | "authority_io" => Exit::Storage,
-            "certificate" => Exit::Certificate,
-            "nothing_to_renew" | "certificate_unknown" | "time_out_of_range" => Exit::Certificate,
+            "certificate" | "nothing_to_renew" | "certificate_unknown" | "time_out_of_range" => Exit::Certificate,
             code if code.starts_with("authority_") || code.starts_with("csr_") => Exit::Certificate,
             _ => Exit::Unexpected,
         }

@@ -126,11 +126,12 @@ impl Node {
         if manifest.realm != self.config.realm {
             return Err(ManifestError::OtherRealm.into());
         }
+        let now = self.now().map_err(|_| NodeError::Clock)?;
         if manifest.library.0 != self.engine.library().digest() {
             tracing::warn!("the manifest names another policy library than this program's: queries will be refused");
         }
         let held = Held::new(signed, manifest)?;
-        let mut event = Event::new(Happened::ManifestAccepted, self.clock.now());
+        let mut event = Event::new(Happened::ManifestAccepted, now);
         event.detail = Some(fingerprint(&held.hash));
         let _recorded =
             self.log.append(&event.counting([("version", held.manifest.version)])).await.map_err(NodeError::from)?;

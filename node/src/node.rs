@@ -82,7 +82,7 @@ pub enum NodeError {
         source: io::Error,
     },
     /// The clock is not to be believed.
-    #[error("the clock shows a time before the last log entry: correct it (NTP) and start again")]
+    #[error("the clock is before the last log entry, or differs from the registry's: correct it (NTP) and start again")]
     Clock,
     /// Randomness, threads.
     #[error("the operating system refused: {0}")]
@@ -171,6 +171,7 @@ pub struct Node {
     pub(crate) started: Timestamp,
     floor: AtomicI64,
     clock_ahead: AtomicBool,
+    pub(crate) start_noted: AtomicBool,
 }
 
 /// What a new node gives its founders: keys for the manifest and a request for a certificate.
@@ -262,6 +263,7 @@ impl Node {
             delivering: tokio::sync::Mutex::new(()),
             asking: InProgress::default(),
             clock_ahead: AtomicBool::new(false),
+            start_noted: AtomicBool::new(false),
         };
         node.require_crl()?;
         node.load_manifest()?;
@@ -285,9 +287,14 @@ impl Node {
     pub(crate) fn now(&self) -> Result<Timestamp, Reason> {
         let now = self.clock.now();
         let issued = self.held.load().as_ref().map_or(i64::MIN, |held| held.manifest.issued.0);
-        let floor = self.floor.fetch_max(now.0, Ordering::Relaxed).max(issued);
+        let floor = self.floor.load(Ordering::Relaxed).max(issued);
         let behind = now.0.saturating_add(MAX_SKEW_SECONDS) < floor;
-        if behind || self.clock_ahead.load(Ordering::Relaxed) { Err(Reason::ClockWrong) } else { Ok(now) }
+        if behind || self.clock_ahead.load(Ordering::Relaxed) {
+            return Err(Reason::ClockWrong);
+        }
+        // Only a time that is believed raises the floor.
+        self.floor.fetch_max(now.0, Ordering::Relaxed);
+        Ok(now)
     }
 
     /// Closes the node while our clock and the registry's differ by more than clocks may.
@@ -308,12 +315,13 @@ impl Node {
     /// The reason it is closed.
     pub fn ready(&self) -> Result<(), Reason> {
         self.log.health().map_err(|_| Reason::LogUnavailable)?;
+        self.manifest()?;
         let now = self.now()?;
         // Without a current revocation list no peer is served.
         if self.trust.crl_next_update().is_none_or(|next| now >= next) {
             return Err(Reason::NodeClosed);
         }
-        self.manifest().map(drop)
+        Ok(())
     }
 
     /// Takes from the log what a restart must not forget: the time floor and the newest requests.

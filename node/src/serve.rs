@@ -44,7 +44,6 @@ impl Node {
         shutdown: CancellationToken,
     ) -> Result<(), NodeError> {
         self.load_followed()?;
-        let _recorded = self.log.append(&Event::new(Happened::NodeStarted, self.clock.now())).await?;
         let tls = ServerTls::mutual(self.trust.clone(), self.identity.clone())?;
         let tasks = TaskTracker::new();
         self.spawn_tasks(&tasks, &shutdown);
@@ -78,8 +77,9 @@ impl Node {
         let crl = Some(self.config.peers.crl.clone());
         tasks.spawn(transport::watch(self.identity.clone(), self.trust.clone(), crl, RELOAD, shutdown.clone()));
         self.every(tasks, shutdown, |node| async move {
-            if let Err(error) = node.refresh().await {
-                node.note_refresh(&error);
+            match node.refresh().await {
+                Ok(_) => node.note_start().await,
+                Err(error) => node.note_refresh(&error),
             }
             if node.held.load().is_some() { REFRESH } else { JOINING }
         });
@@ -125,6 +125,19 @@ impl Node {
             };
             let _stopped: Option<()> = shutdown.run_until_cancelled(again).await;
         });
+    }
+
+    /// Records the start once the clock was held against the registry's: an entry of a wrong time would be the floor of
+    /// every later start.
+    async fn note_start(&self) {
+        let Ok(now) = self.now() else { return };
+        if self.start_noted.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        if let Err(error) = self.log.append(&Event::new(Happened::NodeStarted, now)).await {
+            self.start_noted.store(false, Ordering::Relaxed);
+            tracing::error!(%error, "the start is not recorded yet");
+        }
     }
 
     fn note_refresh(&self, error: &RefreshError) {

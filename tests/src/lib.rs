@@ -13,14 +13,14 @@
     reason = "a harness fails by panicking, with a message"
 )]
 
-mod member;
 mod logs;
+mod member;
 mod program;
 mod proxy;
 mod residents;
 
-pub use member::{Member, pesel_of, read_log, refusals};
 pub use logs::{Logged, answers_agree, log_of};
+pub use member::{Member, pesel_of, read_log, refusals};
 pub use program::program;
 pub use proxy::{Fault, Proxy};
 pub use residents::{CANARY_SURNAME, RESIDENTS, Resident, write_extracts};

@@ -55,6 +55,7 @@ pub fn log_of(config: &Path) -> Vec<Logged> {
 ///
 /// # Panics
 /// If one does not.
+#[must_use]
 pub fn answers_agree(asker: &[Logged], holder_name: &str, holder: &[Logged]) -> usize {
     let mut agreed = 0;
     let outcomes = asker.iter().filter(|logged| logged.event() == "query.outcome");

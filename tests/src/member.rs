@@ -1,7 +1,7 @@
 //! A member acting by its own hand: with a unit's real keys and certificate it says over mutual TLS whatever a test
 //! wants it to say, while the unit's node runs.
 
-use crate::{Harness, PURPOSE, lock, member};
+use crate::{Harness, PURPOSE, lock, log_of, member};
 use bytes::Bytes;
 use http::{Method, Request, Response};
 use keyring::{KeyRing, KeySource, StorageKey};
@@ -344,19 +344,8 @@ impl Member {
 /// What a node's log says; the node must be stopped.
 #[must_use]
 pub fn read_log(harness: &Harness, unit: &str) -> Vec<Value> {
-    let home = harness.home().join(unit);
-    let storage = storage(&home);
-    let keys = KeyRing::open(&home.join("data/keys.sealed"), &storage).expect("the key ring");
-    let clock = harness.clock.clone();
-    let log = audit::Log::open(audit::Config {
-        dir: &home.join("data/log"),
-        origin: &format!("{}/{unit}", harness.federation.founded.plan.realm),
-        signing_key: keys.log.seed(),
-        payload_key: &storage.derive("log"),
-        now: Box::new(move || clock.now().0),
-    })
-    .expect("the log");
-    log.iter(0).filter_map(|entry| entry.expect("an entry").payload).collect()
+    let config = harness.federation.founded.node_config(&member(unit));
+    log_of(&config).into_iter().map(|logged| logged.payload).collect()
 }
 
 /// Stops a node and reads what its log says of refused queries: the reasons, in their order.

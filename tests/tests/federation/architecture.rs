@@ -71,9 +71,7 @@ fn violations(edges: &[Edge]) -> Vec<String> {
         let Edge { from, to, product } = edge;
         if !ours.contains(from.as_str()) {
             out.push(format!("{from} has no place in the architecture"));
-        } else if ours.contains(to.as_str()) && !listed(MAY_USE, edge) {
-            out.push(format!("{from} must not use {to}"));
-        } else if *product && listed(MUST_NOT_USE, edge) {
+        } else if (ours.contains(to.as_str()) && !listed(MAY_USE, edge)) || (*product && listed(MUST_NOT_USE, edge)) {
             out.push(format!("{from} must not use {to}"));
         }
     }

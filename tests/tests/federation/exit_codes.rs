@@ -367,7 +367,9 @@ async fn a_running_federation_refuses_by_its_own_codes() {
             officer.key = key.public();
         }
         let mut signed = SignedManifest::draft(&manifest).expect("a draft");
-        keys.iter().for_each(|key| signed.sign(key));
+        for key in &keys {
+            signed.sign(key);
+        }
         signed
     };
     let forged = harness.home().join("forged.json");

@@ -42,7 +42,7 @@ impl Random {
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
         let part = self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 32;
-        Duration::from_micros(u64::try_from(most.as_micros()).expect("a short time") * part >> 32)
+        Duration::from_micros((u64::try_from(most.as_micros()).expect("a short time") * part) >> 32)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The one integration binary: every scenario on the federation harness.
 
 #![expect(clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![expect(clippy::print_stdout, reason = "seeds and counts are shown with a failure")]
 
 mod architecture;
 mod consents;

@@ -165,7 +165,7 @@ async fn evaluations_are_charged_once_and_end_at_the_quota() {
     // The raised quota of a first enrolment goes first: two, then nothing of it.
     take(&zlm.evaluation("pup", &elements(&zlm, 2), |_| {})).await.expect("within the raised quota");
     let beyond_burst = take(&zlm.evaluation("pup", &elements(&zlm, 1_001), |_| {})).await;
-    assert_eq!(refused(beyond_burst), (429, "quota_exceeded".to_owned(), Some(60)));
+    assert_eq!(refused(beyond_burst), (413, "batch_too_large".to_owned(), None));
 
     // 2000 a day: two of 1000, the first of them sent three times over.
     let (first, second) =
