@@ -123,7 +123,9 @@ impl<T: serde::de::DeserializeOwned> FromRequest<Arc<Node>> for Body<T> {
             Ok(value) => Ok(Body(value)),
             Err(error) => {
                 let problem = Problem::new(422, "body_invalid", "The body is not of the shape expected");
-                Err(problem.detail(expectation(error.inner())).field(place(error.path())).into())
+                let problem = problem.detail(expectation(error.inner()));
+                let place = place(error.path());
+                Err(if place.is_empty() { problem } else { problem.field(place) }.into())
             }
         }
     }

@@ -29,7 +29,10 @@ pub(crate) fn router(node: Arc<Node>) -> Router {
 
 /// Runs detached from the connection, so that a caller hanging up cannot stop between reading and recording.
 async fn detached<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> Answer<T> {
-    tokio::spawn(work).await.map_err(|_| Problem::new(500, "internal", "The node failed; see its trace").into())
+    // Boxed: these futures are large, and would be moved several times.
+    tokio::spawn(Box::pin(work))
+        .await
+        .map_err(|_| Problem::new(500, "internal", "The node failed; see its trace").into())
 }
 
 async fn answer(State(node): State<Arc<Node>>, Peer(peer): Peer, body: String) -> Answer<Response> {

@@ -1,8 +1,7 @@
 //! Ed25519 keys (RFC 8032) for everything members sign, one key per use (design §8).
 
 use crate::encoding::{b64, sha256};
-use jsonwebtoken::{DecodingKey, EncodingKey};
-use ring::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
+use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use zeroize::Zeroizing;
@@ -34,11 +33,10 @@ impl PublicKey {
     /// Whether `signature` (64 bytes) is this key's over `message`.
     #[must_use]
     pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
-        UnparsedPublicKey::new(&ED25519, &self.0).verify(message, signature).is_ok()
-    }
-
-    pub(crate) fn decoding(&self) -> DecodingKey {
-        DecodingKey::from_ed_der(&self.0)
+        // aws-lc-rs: a fifth faster at this than ring, on the path of every query.
+        aws_lc_rs::signature::UnparsedPublicKey::new(&aws_lc_rs::signature::ED25519, &self.0)
+            .verify(message, signature)
+            .is_ok()
     }
 }
 
@@ -46,7 +44,6 @@ impl PublicKey {
 pub struct SigningKey {
     seed: Zeroizing<[u8; 32]>,
     pair: Ed25519KeyPair,
-    jose: EncodingKey,
     public: PublicKey,
     id: KeyId,
 }
@@ -64,13 +61,7 @@ impl SigningKey {
     pub fn from_seed(seed: &[u8; 32]) -> Result<Self, BadSeed> {
         let pair = Ed25519KeyPair::from_seed_unchecked(seed).map_err(|_| BadSeed)?;
         let public = PublicKey(pair.public_key().as_ref().try_into().map_err(|_| BadSeed)?);
-        Ok(SigningKey {
-            seed: Zeroizing::new(*seed),
-            jose: EncodingKey::from_ed_der(&pkcs8(seed)),
-            pair,
-            public,
-            id: public.id(),
-        })
+        Ok(SigningKey { seed: Zeroizing::new(*seed), pair, public, id: public.id() })
     }
 
     /// The seed, for sealing into the key ring.
@@ -98,26 +89,12 @@ impl SigningKey {
         out.copy_from_slice(self.pair.sign(message).as_ref());
         out
     }
-
-    pub(crate) fn encoding(&self) -> &EncodingKey {
-        &self.jose
-    }
 }
 
 impl fmt::Debug for SigningKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "SigningKey({})", self.id)
     }
-}
-
-/// PKCS#8 v1 of an Ed25519 seed (RFC 8410 §7): a fixed 16-byte header, then the seed.
-fn pkcs8(seed: &[u8; 32]) -> Zeroizing<Vec<u8>> {
-    const HEADER: [u8; 16] =
-        [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
-    let mut der = Zeroizing::new(Vec::with_capacity(48));
-    der.extend_from_slice(&HEADER);
-    der.extend_from_slice(seed);
-    der
 }
 
 #[cfg(test)]

@@ -116,7 +116,7 @@ async fn killed_while_importing(rounds: usize, half: usize) {
         let extract = extracts[round % 2].clone();
         let admin = harness.federation.admin(&member("mops"));
         let request = json!({
-            "mapping": mapping("mops"), "extract": extract, "rejects": null, "mode": "full", "dry_run": false,
+            "mapping": mapping("mops"), "extract": extract, "rejects": null, "mode": "full", "dry_run": false, "remove_many": true,
         });
         let work = tokio::spawn(async move { admin.run::<ImportSummary>("/import", &request, &|_| {}).await });
         let delay = random.below(usual * 3 / 2);
