@@ -63,7 +63,7 @@ impl Draft {
 fn canonical(payload: &Value) -> Result<Vec<u8>, AppendError> {
     static SORTS: LazyLock<bool> = LazyLock::new(|| {
         // Another crate may switch `serde_json` to keeping the order of insertion.
-        serde_json::from_str::<Value>(r#"{"b":1,"a":2}"#).is_ok_and(|value| value.to_string() == r#"{"a":2,"b":1}"#)
+        serde_json::from_str::<Value>(r#"{"b":1,"a":2}"#).is_ok_and(|value| value.to_string().starts_with(r#"{"a""#))
     });
     if *SORTS && plain(payload) {
         serde_json::to_vec(payload).map_err(|_| AppendError::Payload)
@@ -198,7 +198,7 @@ mod tests {
 }
 
 #[cfg(test)]
-mod tests {
+mod canonical_tests {
     use super::*;
     use proptest::prelude::*;
 
