@@ -43,6 +43,7 @@ pub use config::{Config, ConfigError, JwksSource, LocalConfig, PeerConfig, Token
 pub use consents::{ConsentBody, ConsentReceipt, ConsentState, ModuleAnswer};
 pub use dkg::{BirthError, run as take_part_in_key_birth};
 pub use enrol::{EnrolError, EnrolSummary, enrol};
+pub use guard::GuardError;
 pub use import::{ImportError, ImportMode, ImportRequest, ImportSummary, import};
 pub use local_api::openapi;
 pub use locate::RegistryError;
@@ -51,4 +52,5 @@ pub use node::{Birth, Node, NodeError, Surroundings, local_policies};
 pub use pseudonymise::PseudonymError;
 pub use residents::Resident;
 pub use shared::{SharedClient, SharedError, SharedSummary, shared};
+pub use store::StoreError;
 pub use tokens::{TokenError, TokensError};
