@@ -117,7 +117,7 @@ impl OpenError {
 }
 
 impl Registry {
-    /// Opens what [`crate::init`] made; `passphrase` is asked only if the storage key needs one. Blocks: it reads the
+    /// Opens what [`crate::init()`] made; `passphrase` is asked only if the storage key needs one. Blocks: it reads the
     /// log through and, after an unclean end, the index.
     ///
     /// # Errors

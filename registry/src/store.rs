@@ -1,7 +1,7 @@
 //! What an index engine keeps: rows of one size under keys that mean nothing to it.
 //!
 //! An engine is blind. It sees 32-byte keys (an HMAC), 576-byte rows (sealed) and 32-byte request ids (an HMAC), and
-//! no index, member, epoch or date of an entry. Two requirements bind every engine, and [`crate::conformance`] tests
+//! no index, member, epoch or date of an entry. Two requirements bind every engine, and `conformance` tests
 //! them: what `write` acknowledged is on the disk, and a batch happens whole or not at all.
 
 use protocol::Timestamp;
