@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use crate::group::Elements;
-use crate::oprf::{self, Mode};
+use crate::oprf::{self, Domain, Expand, Mode};
 use crate::quorum::{Quorum, QuorumError};
 use crate::{Answer, Input, MAX_BATCH, Output, PublicKey, dleq};
 
@@ -116,18 +116,22 @@ impl Blinded {
         if !(1..=MAX_BATCH).contains(&inputs.len()) {
             return Err(BlindError::Count { found: inputs.len() });
         }
-        let mut secrets = Zeroizing::new(Vec::with_capacity(inputs.len()));
-        let mut points = Vec::with_capacity(inputs.len());
-        for (position, input) in inputs.iter().enumerate() {
+        // One draw for the whole batch: the operating system's generator costs a call for each.
+        let mut random = Zeroizing::new(vec![[0; 64]; inputs.len()]);
+        rng.fill_bytes(random.as_flattened_mut());
+        let secrets: Vec<Scalar> = random.iter().map(Scalar::from_bytes_mod_order_wide).collect();
+        let secrets = Zeroizing::new(secrets);
+
+        let hash = Expand::new(Domain::HashToGroup, Mode::Voprf);
+        let blind = |(position, (input, secret)): (usize, (&Input, &Scalar))| {
             // Whoever sees this point can find a PESEL by trying them all.
-            let hashed = Zeroizing::new(oprf::hash_to_group(Mode::Voprf, input.as_bytes()));
+            let hashed = Zeroizing::new(hash.to_group(input.as_bytes()));
             if hashed.is_identity() {
                 return Err(BlindError::Unmappable { position });
             }
-            let secret = Scalar::random(rng);
-            points.push(*hashed + &secret * RISTRETTO_BASEPOINT_TABLE);
-            secrets.push(secret);
-        }
+            Ok(*hashed + secret * RISTRETTO_BASEPOINT_TABLE)
+        };
+        let points = inputs.iter().zip(secrets.iter()).enumerate().map(blind).collect::<Result<_, _>>()?;
         let elements = Elements::encode(points);
         let batch = Sha256::new_with_prefix(key.digest()).chain_update(elements.bytes.as_flattened()).finalize().into();
         Ok(Self { key: key.clone(), inputs, secrets, elements, batch })

@@ -23,22 +23,18 @@ use rand_core::CryptoRng;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use crate::{KeyShare, PublicKey};
+use crate::{CombineError, KeyShare, PublicKey};
 pub(crate) use adapter::Rng06;
 
-/// What a holder keeps between rounds 1 and 2. Wiped on drop; redacting `Debug`.
+/// What a holder keeps between rounds 1 and 2. Wiped on drop; redacting `Debug`. Kept encrypted, it outlives a restart:
+/// [`round2`] makes the same packages from it again.
 pub struct Secret1 {
-    id: u16,
-    holders: u16,
-    threshold: u16,
     package: Vec<u8>,
     secret: frost::round1::SecretPackage,
 }
 
-/// What a holder keeps between rounds 2 and 3. Wiped on drop; redacting `Debug`.
+/// What a holder keeps between rounds 2 and 3. Wiped on drop; redacting `Debug`. Kept encrypted, it outlives a restart.
 pub struct Secret2 {
-    id: u16,
-    threshold: u16,
     transcript: [u8; 32],
     secret: frost::round2::SecretPackage,
 }
@@ -99,6 +95,21 @@ pub enum DkgError {
     /// Round 3 was given other round 1 packages than round 2.
     #[error("the packages of round 1 changed between rounds")]
     TranscriptChanged,
+    /// A dealer of [`reshare`](crate::reshare) deals something else than its weighted share.
+    #[error("holder {holder} deals another secret than its share")]
+    OtherSecret {
+        /// Who sent it.
+        holder: u16,
+    },
+    /// Our own share is not the one the key lists: it is of an earlier generation, restored from a backup perhaps.
+    #[error("our own share is not of the key's current generation")]
+    StaleShare,
+    /// The dealers of a [`reshare`](crate::reshare) are no quorum of the key.
+    #[error("the dealers are not acceptable")]
+    Dealers(#[from] CombineError),
+    /// The bytes of a state kept between rounds are damaged.
+    #[error("the kept state of the ceremony is damaged")]
+    State,
     /// The library refused for a reason that names nobody.
     #[error("the key generation was refused")]
     Refused(#[source] frost_ristretto255::Error),
@@ -118,7 +129,7 @@ pub fn round1(id: u16, holders: u16, threshold: u16, rng: &mut impl CryptoRng) -
     let identifier = identifier(id)?;
     let (secret, package) = part1(identifier, holders, threshold, Rng06(rng)).map_err(DkgError::Refused)?;
     let package = package.serialize().map_err(DkgError::Refused)?;
-    Ok((Secret1 { id, holders, threshold, package: package.clone(), secret }, package))
+    Ok((Secret1 { package: package.clone(), secret }, package))
 }
 
 /// Checks the round 1 packages of all holders (our own among them) and makes one secret package for each other holder.
@@ -126,8 +137,9 @@ pub fn round1(id: u16, holders: u16, threshold: u16, rng: &mut impl CryptoRng) -
 /// # Errors
 /// [`DkgError`], naming the holder whose package is malformed, of another threshold or unproven.
 pub fn round2(secret: Secret1, packages: &BTreeMap<u16, Vec<u8>>) -> Result<(Secret2, Addressed), DkgError> {
-    let Secret1 { id, holders, threshold, package, secret } = secret;
-    let (expected, found) = (usize::from(holders), packages.len());
+    let (id, threshold) = (secret.id(), *secret.secret.min_signers());
+    let Secret1 { package, secret } = secret;
+    let (expected, found) = (usize::from(*secret.max_signers()), packages.len());
     if expected != found {
         return Err(DkgError::Count { expected, found });
     }
@@ -141,7 +153,7 @@ pub fn round2(secret: Secret1, packages: &BTreeMap<u16, Vec<u8>>) -> Result<(Sec
         Ok((holder(&recipient), Zeroizing::new(package.serialize().map_err(DkgError::Refused)?)))
     };
     let addressed = addressed.iter().map(encode).collect::<Result<_, DkgError>>()?;
-    Ok((Secret2 { id, threshold, transcript, secret }, addressed))
+    Ok((Secret2 { transcript, secret }, addressed))
 }
 
 /// Ends the ceremony: `round1` as in [`round2`], and the secret packages the other holders addressed to us, by sender.
@@ -152,8 +164,9 @@ pub fn round3(secret: &Secret2, round1: &BTreeMap<u16, Vec<u8>>, round2: &Addres
     if round1_digest(round1) != secret.transcript {
         return Err(DkgError::TranscriptChanged);
     }
-    let others = others(secret.id, secret.threshold, round1)?;
-    if !round1.keys().filter(|&&id| id != secret.id).eq(round2.keys()) {
+    let (id, threshold) = (secret.id(), *secret.secret.min_signers());
+    let others = others(id, threshold, round1)?;
+    if !round1.keys().filter(|&&holder| holder != id).eq(round2.keys()) {
         return Err(DkgError::Count { expected: others.len(), found: round2.len() });
     }
     let decode = |(&sender, bytes): (&u16, &Zeroizing<Vec<u8>>)| {
@@ -169,11 +182,11 @@ pub fn round3(secret: &Secret2, round1: &BTreeMap<u16, Vec<u8>>, round2: &Addres
         Ok((holder(identifier), canonical(&bytes)?))
     });
     let shares: BTreeMap<u16, [u8; 32]> = shares.collect::<Result<_, DkgError>>()?;
-    let public = PublicKey::new(secret.threshold, canonical(&group)?, &shares).map_err(|_| DkgError::Unusable)?;
+    let public = PublicKey::new(threshold, canonical(&group)?, &shares).map_err(|_| DkgError::Unusable)?;
 
     let own = Zeroizing::new(key.signing_share().serialize());
     let own = Zeroizing::new(canonical(&own)?);
-    let share = KeyShare::new(secret.id, secret.threshold, &own).map_err(|_| DkgError::Unusable)?;
+    let share = KeyShare::new(id, threshold, &own).map_err(|_| DkgError::Unusable)?;
     Ok(Born { share, public })
 }
 
@@ -191,15 +204,69 @@ pub fn round1_digest(packages: &BTreeMap<u16, Vec<u8>>) -> [u8; 32] {
     hash.finalize().into()
 }
 
+impl Secret1 {
+    fn id(&self) -> u16 {
+        holder(self.secret.identifier())
+    }
+
+    /// For encrypted storage: `length u64be | package | the library's secret package`.
+    ///
+    /// # Errors
+    /// [`DkgError::Refused`].
+    pub fn to_bytes(&self) -> Result<Zeroizing<Vec<u8>>, DkgError> {
+        let secret = Zeroizing::new(self.secret.serialize().map_err(DkgError::Refused)?);
+        let length = (self.package.len() as u64).to_be_bytes();
+        Ok(Zeroizing::new([length.as_slice(), &self.package, &secret].concat()))
+    }
+
+    /// What [`to_bytes`](Self::to_bytes) wrote.
+    ///
+    /// # Errors
+    /// [`DkgError::State`].
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, DkgError> {
+        let (package, secret) = split_prefixed(bytes).ok_or(DkgError::State)?;
+        let secret = frost::round1::SecretPackage::deserialize(secret).map_err(|_| DkgError::State)?;
+        let state = Self { package: package.to_vec(), secret };
+        // The library ignores trailing bytes.
+        if state.to_bytes()?.as_slice() == bytes { Ok(state) } else { Err(DkgError::State) }
+    }
+}
+
+impl Secret2 {
+    fn id(&self) -> u16 {
+        holder(self.secret.identifier())
+    }
+
+    /// For encrypted storage: `transcript 32 | the library's secret package`.
+    ///
+    /// # Errors
+    /// [`DkgError::Refused`].
+    pub fn to_bytes(&self) -> Result<Zeroizing<Vec<u8>>, DkgError> {
+        let secret = Zeroizing::new(self.secret.serialize().map_err(DkgError::Refused)?);
+        Ok(Zeroizing::new([self.transcript.as_slice(), &secret].concat()))
+    }
+
+    /// What [`to_bytes`](Self::to_bytes) wrote.
+    ///
+    /// # Errors
+    /// [`DkgError::State`].
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, DkgError> {
+        let (transcript, secret) = bytes.split_first_chunk().ok_or(DkgError::State)?;
+        let secret = frost::round2::SecretPackage::deserialize(secret).map_err(|_| DkgError::State)?;
+        let state = Self { transcript: *transcript, secret };
+        if state.to_bytes()?.as_slice() == bytes { Ok(state) } else { Err(DkgError::State) }
+    }
+}
+
 impl fmt::Debug for Secret1 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Secret1").field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("Secret1").field("id", &self.id()).finish_non_exhaustive()
     }
 }
 
 impl fmt::Debug for Secret2 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Secret2").field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("Secret2").field("id", &self.id()).finish_non_exhaustive()
     }
 }
 
@@ -224,20 +291,26 @@ fn others(
     packages.iter().filter(|&(&holder, _)| holder != own).map(decode).collect()
 }
 
-fn identifier(id: u16) -> Result<Identifier, DkgError> {
+pub(crate) fn identifier(id: u16) -> Result<Identifier, DkgError> {
     Identifier::try_from(id).map_err(|_| DkgError::Parameters)
 }
 
 /// The id behind an [`identifier`]: its scalar, little-endian.
-fn holder(identifier: &Identifier) -> u16 {
+pub(crate) fn holder(identifier: &Identifier) -> u16 {
     match identifier.serialize().as_slice() {
         [low, high, ..] => u16::from_le_bytes([*low, *high]),
         _ => 0,
     }
 }
 
-fn canonical(bytes: &[u8]) -> Result<[u8; 32], DkgError> {
+pub(crate) fn canonical(bytes: &[u8]) -> Result<[u8; 32], DkgError> {
     bytes.try_into().map_err(|_| DkgError::Unusable)
+}
+
+/// What follows a `u64be` length and is so long, and the rest.
+pub(crate) fn split_prefixed(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = bytes.split_first_chunk()?;
+    rest.split_at_checked(usize::try_from(u64::from_be_bytes(*length)).ok()?)
 }
 
 fn blame(error: frost_ristretto255::Error) -> DkgError {

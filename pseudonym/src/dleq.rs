@@ -8,7 +8,7 @@ use sha2::{Digest, Sha512};
 use subtle::ConstantTimeEq;
 
 use crate::group::{Elements, decode_scalar};
-use crate::oprf::{Domain, Mode, Tag, hash_to_scalar};
+use crate::oprf::{Domain, Expand, Mode, Tag};
 
 /// The length prefix of a serialised element, I2OSP(32, 2).
 const ELEMENT: &[u8] = &[0, 32];
@@ -66,10 +66,10 @@ fn weights(public: &[u8; 32], blinded: &[[u8; 32]], evaluated: &[[u8; 32]]) -> V
     seed_tag.hash_into(&mut hash);
     let seed: [u8; 64] = hash.finalize().into();
 
-    let tag = Tag::new(Domain::HashToScalar, Mode::Voprf);
+    let hash = Expand::new(Domain::HashToScalar, Mode::Voprf);
     let pairs = (0_u16..).zip(blinded.iter().zip(evaluated));
     let weight = |(i, (c, d)): (u16, (&[u8; 32], &[u8; 32]))| {
-        hash_to_scalar(&[&[0, 64], &seed, &i.to_be_bytes(), ELEMENT, c, ELEMENT, d, b"Composite"], &tag)
+        hash.to_scalar(&[&[0, 64], &seed, &i.to_be_bytes(), ELEMENT, c, ELEMENT, d, b"Composite"])
     };
     pairs.map(weight).collect()
 }
@@ -82,8 +82,6 @@ fn challenge(
     right: &RistrettoPoint,
 ) -> Scalar {
     let [m, z, t2, t3] = [composite, product, left, right].map(|point| point.compress().to_bytes());
-    hash_to_scalar(
-        &[ELEMENT, public, ELEMENT, &m, ELEMENT, &z, ELEMENT, &t2, ELEMENT, &t3, b"Challenge"],
-        &Tag::new(Domain::HashToScalar, Mode::Voprf),
-    )
+    let hash = Expand::new(Domain::HashToScalar, Mode::Voprf);
+    hash.to_scalar(&[ELEMENT, public, ELEMENT, &m, ELEMENT, &z, ELEMENT, &t2, ELEMENT, &t3, b"Challenge"])
 }

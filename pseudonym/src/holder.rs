@@ -138,7 +138,7 @@ impl KeyShare {
         }
         let blinded = Elements::decode(elements).map_err(|position| EvaluateError::Element { position })?;
 
-        let key = Zeroizing::new(quorum.lambda(self.id) * **self.secret);
+        let key = self.weighted(&quorum);
         // dalek compresses a batch with one inversion, but only doubled points: multiply by half the key.
         let half = Zeroizing::new(key.div_by_2());
         let halves: Vec<RistrettoPoint> = blinded.points.iter().map(|point| point * *half).collect();
@@ -149,6 +149,11 @@ impl KeyShare {
         let nonce = hedged_nonce(&key, &public, elements, rng);
         let proof = dleq::prove(&key, &public, &blinded, &evaluated, &nonce);
         Ok(Answer { elements: evaluated, proof })
+    }
+
+    /// `λ_j(S)·k_j`. Not zero: neither factor is.
+    pub(crate) fn weighted(&self, quorum: &Quorum) -> Zeroizing<Scalar> {
+        Zeroizing::new(quorum.lambda(self.id) * **self.secret)
     }
 }
 

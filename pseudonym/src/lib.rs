@@ -2,7 +2,8 @@
 //!
 //! An identifier (a [`Pesel`], a [`document`]) is framed as an [`Input`], blinded ([`Blinded`]), evaluated by a quorum
 //! of key holders ([`KeyShare`]) who each prove their answer, and finished into an [`Output`], from which every name the
-//! federation uses is derived. The key is born split ([`dkg`]) and never exists in one place. The function is the VOPRF
+//! federation uses is derived. The key is born split ([`dkg`]), its
+//! shares are renewed ([`reshare`]), and it never exists in one place. The function is the VOPRF
 //! of RFC 9497, suite ristretto255-SHA512; a holder answering for a quorum is an ordinary RFC 9497 server under
 //! `λ_j·k_j`, so any conforming client can check it.
 //!
@@ -23,6 +24,7 @@
 //! [`Blinded::verify_answer`] makes: there is no unverified path.
 
 pub mod dkg;
+pub mod reshare;
 
 mod client;
 mod dleq;

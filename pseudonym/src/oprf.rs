@@ -51,15 +51,46 @@ impl Tag {
     }
 }
 
-/// `HashToGroup` (RFC 9497 §4.1): the one-way map of RFC 9496 §4.3.4 over 64 uniform bytes.
-pub(crate) fn hash_to_group(mode: Mode, input: &[u8]) -> RistrettoPoint {
-    let uniform = expand_message(&[input], &Tag::new(Domain::HashToGroup, mode));
-    RistrettoPoint::from_uniform_bytes(&uniform)
+/// `expand_message_xmd` with SHA-512 and 64 bytes out (RFC 9380 §5.3.1) under one tag, for many messages.
+pub(crate) struct Expand {
+    /// After the block of zeros with which every message begins.
+    start: Sha512,
+    tag: Tag,
 }
 
-/// `HashToScalar` (RFC 9497 §4.1): 64 uniform bytes, little-endian, modulo the order.
-pub(crate) fn hash_to_scalar(parts: &[&[u8]], tag: &Tag) -> Scalar {
-    Scalar::from_bytes_mod_order_wide(&expand_message(parts, tag))
+impl Expand {
+    pub(crate) fn new(domain: Domain, mode: Mode) -> Self {
+        Self { start: Sha512::new_with_prefix([0; 128]), tag: Tag::new(domain, mode) }
+    }
+
+    /// `HashToGroup` (RFC 9497 §4.1): the one-way map of RFC 9496 §4.3.4 over 64 uniform bytes.
+    pub(crate) fn to_group(&self, input: &[u8]) -> RistrettoPoint {
+        RistrettoPoint::from_uniform_bytes(&self.expand(&[input]))
+    }
+
+    /// `HashToScalar` (RFC 9497 §4.1): 64 uniform bytes, little-endian, modulo the order.
+    pub(crate) fn to_scalar(&self, parts: &[&[u8]]) -> Scalar {
+        Scalar::from_bytes_mod_order_wide(&self.expand(parts))
+    }
+
+    /// One output block, so `b_1` alone.
+    fn expand(&self, parts: &[&[u8]]) -> Zeroizing<[u8; 64]> {
+        let mut hash = self.start.clone();
+        for part in parts {
+            hash.update(part);
+        }
+        hash.update([0, 64, 0]);
+        self.tag.hash_into(&mut hash);
+        hash.update([self.tag.length]);
+        let first: Zeroizing<[u8; 64]> = Zeroizing::new(hash.finalize().into());
+
+        let mut hash = Sha512::new();
+        hash.update(*first);
+        hash.update([1]);
+        self.tag.hash_into(&mut hash);
+        hash.update([self.tag.length]);
+        Zeroizing::new(hash.finalize().into())
+    }
 }
 
 /// `Finalize` after unblinding (RFC 9497 §3.3.1), with `element` the 32 bytes of `k·H2G(input)`.
@@ -70,26 +101,6 @@ pub(crate) fn finalize(input: &[u8], element: &[u8; 32]) -> [u8; 64] {
     let length = u16::try_from(input.len()).expect("input longer than 65535 bytes");
     let hash = Sha512::new().chain_update(length.to_be_bytes()).chain_update(input);
     hash.chain_update([0, 32]).chain_update(element).chain_update(b"Finalize").finalize().into()
-}
-
-/// `expand_message_xmd` with SHA-512 and 64 bytes out (RFC 9380 §5.3.1): one output block, so `b_1` alone.
-fn expand_message(parts: &[&[u8]], tag: &Tag) -> Zeroizing<[u8; 64]> {
-    let mut hash = Sha512::new();
-    hash.update([0; 128]);
-    for part in parts {
-        hash.update(part);
-    }
-    hash.update([0, 64, 0]);
-    tag.hash_into(&mut hash);
-    hash.update([tag.length]);
-    let first: Zeroizing<[u8; 64]> = Zeroizing::new(hash.finalize().into());
-
-    let mut hash = Sha512::new();
-    hash.update(*first);
-    hash.update([1]);
-    tag.hash_into(&mut hash);
-    hash.update([tag.length]);
-    Zeroizing::new(hash.finalize().into())
 }
 
 #[cfg(test)]

@@ -9,9 +9,9 @@ use curve25519_dalek::scalar::Scalar;
 use curve25519_dalek::traits::VartimeMultiscalarMul;
 use sha2::{Digest, Sha256};
 
-use crate::CombineError;
 use crate::group::decode_point;
 use crate::quorum::{Quorum, QuorumError};
+use crate::{CombineError, KeyShare};
 
 /// Group key PK, threshold t and each holder's public share `PK_j`. Cheap to clone: it shares a 30 kB table of PK.
 #[derive(Clone)]
@@ -112,6 +112,14 @@ impl PublicKey {
     /// [`CombineError::Quorum`] for a malformed quorum, [`CombineError::KeyMismatch`] if the sum differs.
     pub fn check_quorum(&self, quorum: &[u16]) -> Result<(), CombineError> {
         self.consistent_quorum(quorum).map(drop)
+    }
+
+    /// Whether `share` is the one this key lists for its holder. One restored from an old backup is of an earlier
+    /// generation of shares, and is not.
+    #[must_use]
+    pub fn lists(&self, share: &KeyShare) -> bool {
+        let listed = self.0.shares.get(&share.id());
+        share.threshold() == self.threshold() && listed.is_some_and(|listed| listed.bytes == share.public_share())
     }
 
     pub(crate) fn consistent_quorum(&self, ids: &[u16]) -> Result<Quorum, CombineError> {

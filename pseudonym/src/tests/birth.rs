@@ -39,7 +39,7 @@ fn exchange(
     (kept, inboxes)
 }
 
-fn born(ids: &[u16], threshold: u16, rng: &mut TestRng) -> (PublicKey, BTreeMap<u16, KeyShare>) {
+pub(super) fn born(ids: &[u16], threshold: u16, rng: &mut TestRng) -> (PublicKey, BTreeMap<u16, KeyShare>) {
     let (secrets, published) = publish(ids, threshold, rng);
     let (secrets, inboxes) = exchange(secrets, &published);
     let born: Vec<Born> =
@@ -173,6 +173,42 @@ fn two_faces_of_one_holder_show_in_the_digest() {
     // Packages that would read the same without their lengths.
     let digest = |a: &[u8], b: &[u8]| round1_digest(&BTreeMap::from([(1, a.to_vec()), (2, b.to_vec())]));
     assert_ne!(digest(b"a\0\x02b", b"c"), digest(b"a", b"b\0\x02c"));
+}
+
+/// A holder that restarts between rounds goes on from what it kept, with the same packages as before.
+#[test]
+fn a_ceremony_outlives_restarts() {
+    let mut rng = TestRng::new(6);
+    let (secrets, published) = publish(&[1, 2, 3], 2, &mut rng);
+    let restart = |secret: &Secret1| Secret1::from_bytes(&secret.to_bytes().unwrap()).unwrap();
+    let again = secrets.iter().map(|(&id, secret)| (id, restart(secret))).collect();
+    let (secrets, inboxes) = exchange(secrets, &published);
+    assert_eq!(exchange(again, &published).1, inboxes);
+
+    let born = |secret: &Secret2, id| round3(secret, &published, &inboxes[id]).unwrap();
+    for (id, secret) in &secrets {
+        let restarted = Secret2::from_bytes(&secret.to_bytes().unwrap()).unwrap();
+        let (straight, restarted) = (born(secret, id), born(&restarted, id));
+        assert_eq!(straight.public, restarted.public);
+        assert_eq!(straight.share.to_bytes(), restarted.share.to_bytes());
+    }
+}
+
+#[test]
+fn a_damaged_state_is_refused() {
+    let mut rng = TestRng::new(7);
+    let (mut secrets, published) = publish(&[1, 2], 2, &mut rng);
+    let first = secrets[&1].to_bytes().unwrap();
+    let second = round2(secrets.remove(&1).unwrap(), &published).unwrap().0.to_bytes().unwrap();
+    for cut in 0..first.len() {
+        assert_eq!(Secret1::from_bytes(&first[..cut]).unwrap_err(), DkgError::State);
+    }
+    for cut in 0..second.len() {
+        assert_eq!(Secret2::from_bytes(&second[..cut]).unwrap_err(), DkgError::State);
+    }
+    assert_eq!(Secret1::from_bytes(&[&first, [0].as_slice()].concat()).unwrap_err(), DkgError::State);
+    assert_eq!(Secret2::from_bytes(&[&second, [0].as_slice()].concat()).unwrap_err(), DkgError::State);
+    assert_eq!(Secret1::from_bytes(&[0xff; 8]).unwrap_err(), DkgError::State);
 }
 
 #[test]

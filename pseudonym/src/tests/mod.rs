@@ -2,6 +2,7 @@
 
 mod birth;
 mod hostile;
+mod renewal;
 mod rfc9497;
 mod threshold;
 mod voprf_crate;
@@ -14,6 +15,7 @@ use curve25519_dalek::scalar::Scalar;
 use rand_core::{CryptoRng, TryCryptoRng, TryRng};
 use sha2::{Digest, Sha512};
 
+use crate::oprf::{Domain, Expand, Mode};
 use crate::quorum::Quorum;
 use crate::{Answer, Blinded, Input, KeyShare, Kind, PublicKey, frame};
 
@@ -124,7 +126,7 @@ pub(crate) fn run(
 /// The same outputs computed by somebody who has the key: RFC 9497 `Evaluate`, without blinding.
 pub(crate) fn plain(key: &Scalar, count: usize) -> Vec<[u8; 64]> {
     let evaluate = |input: &Input| {
-        let element = crate::oprf::hash_to_group(crate::oprf::Mode::Voprf, input.as_bytes()) * key;
+        let element = Expand::new(Domain::HashToGroup, Mode::Voprf).to_group(input.as_bytes()) * key;
         crate::oprf::finalize(input.as_bytes(), element.compress().as_bytes())
     };
     inputs(count).iter().map(evaluate).collect()

@@ -7,7 +7,7 @@ use curve25519_dalek::scalar::Scalar;
 
 use super::{TestRng, deal_polynomial};
 use crate::group::{Elements, decode_scalar};
-use crate::oprf::{Domain, Mode, Tag, finalize, hash_to_group, hash_to_scalar};
+use crate::oprf::{Domain, Expand, Mode, finalize};
 use crate::{Answer, Blinded, CombineError, Input, dleq};
 
 const SEED: &str = "a3a3a3a3a3a3a3a3a3a3a3a3a3a3a3a3a3a3a3a3a3a3a3a3a3a3a3a3a3a3a3a3";
@@ -116,13 +116,13 @@ fn scalar(text: &str) -> Scalar {
 /// `DeriveKeyPair` (RFC 9497 §3.2.1) for the vectors' `KeyInfo` "test key".
 fn derived_key(mode: Mode) -> Scalar {
     let info = b"test key";
-    hash_to_scalar(&[&bytes(SEED), &[0, 8], info, &[0]], &Tag::new(Domain::DeriveKeyPair, mode))
+    Expand::new(Domain::DeriveKeyPair, mode).to_scalar(&[&bytes(SEED), &[0, 8], info, &[0]])
 }
 
 /// Blind, evaluate, unblind and finalise as the RFC does, multiplicatively.
 fn check_item(mode: Mode, key: Scalar, item: &Item) {
     let (input, blind) = (bytes(item.input), scalar(item.blind));
-    let blinded = hash_to_group(mode, &input) * blind;
+    let blinded = Expand::new(Domain::HashToGroup, mode).to_group(&input) * blind;
     assert_eq!(blinded.compress().to_bytes(), hex(item.blinded));
     let evaluated = blinded * key;
     assert_eq!(evaluated.compress().to_bytes(), hex(item.evaluated));

@@ -9,7 +9,7 @@ use voprf::{
 
 use super::{TestRng, deal, deal_polynomial, inputs, plain, quorums, run, server_secret};
 use crate::dkg::Rng06;
-use crate::oprf::{Mode, finalize, hash_to_group};
+use crate::oprf::{Domain, Expand, Mode, finalize};
 use crate::{Answer, Blinded, CombineError};
 
 type Server = VoprfServer<Ristretto255>;
@@ -33,7 +33,7 @@ fn base_mode_outputs_agree() {
     let key = Scalar::random(&mut rng);
     let server = OprfServer::<Ristretto255>::new_with_key(key.as_bytes()).unwrap();
     for input in inputs(5) {
-        let ours = hash_to_group(Mode::Oprf, input.as_bytes()) * key;
+        let ours = Expand::new(Domain::HashToGroup, Mode::Oprf).to_group(input.as_bytes()) * key;
         let ours = finalize(input.as_bytes(), ours.compress().as_bytes());
         assert_eq!(ours, <[u8; 64]>::from(server.evaluate(input.as_bytes()).unwrap()));
 
