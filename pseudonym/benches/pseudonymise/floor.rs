@@ -8,6 +8,7 @@ use curve25519_dalek::constants::RISTRETTO_BASEPOINT_TABLE;
 use curve25519_dalek::ristretto::{CompressedRistretto, RistrettoBasepointTable, RistrettoPoint};
 use curve25519_dalek::scalar::Scalar;
 use curve25519_dalek::traits::VartimeMultiscalarMul;
+use pseudonym::KeyShare;
 use rand_core::Rng;
 use ring::{aead, hkdf};
 use sha2::{Digest, Sha512};
@@ -45,10 +46,10 @@ struct Holder {
 }
 
 impl Floor {
-    /// `threshold` holders whose keys add up to the whole one.
-    pub(crate) fn new(threshold: usize, pesels: &[String]) -> Self {
+    /// For the holders that `shares` belong to, as many as the threshold is.
+    pub(crate) fn new(shares: &[&KeyShare], pesels: &[String]) -> Self {
         let inputs: Vec<_> = pesels.iter().map(|pesel| framed(pesel)).collect();
-        let keys: Vec<Scalar> = (0..threshold).map(|_| Scalar::random(&mut rng())).collect();
+        let keys: Vec<Scalar> = shares.iter().map(|share| weighted(share, shares)).collect();
         let secret: Scalar = keys.iter().sum();
         let table = RistrettoBasepointTable::create(&(&secret * RISTRETTO_BASEPOINT_TABLE));
         let blinds: Vec<Scalar> = pesels.iter().map(|_| Scalar::random(&mut rng())).collect();
@@ -73,12 +74,17 @@ impl Floor {
                 assert!(holder.verify(&self.blinded, &proof), "a proof that holds");
             }),
             each(&outputs, names),
-            each(&outputs, |output| seal(output)),
+            each(&outputs, seal),
         ]
     }
 
+    /// The registry's addresses.
+    pub(crate) fn indexes(&self) -> Vec<[u8; 32]> {
+        self.outputs().iter().map(|output| names(output)[0]).collect()
+    }
+
     /// The outputs by the whole key, which is RFC 9497's `Evaluate`.
-    pub(crate) fn outputs(&self) -> Vec<[u8; 64]> {
+    fn outputs(&self) -> Vec<[u8; 64]> {
         let output = |input: &Vec<u8>| {
             let element = (hash_to_group(input) * self.secret).compress().to_bytes();
             let length = u16::try_from(input.len()).expect("a short input").to_be_bytes();
@@ -113,8 +119,8 @@ impl Holder {
         let weights = weights(&self.public, blinded, &self.evaluated);
         let composite = RistrettoPoint::vartime_multiscalar_mul(&weights, &self.blinded);
         let nonce = Scalar::random(&mut rng());
-        let commitments = [&nonce * RISTRETTO_BASEPOINT_TABLE, composite * nonce];
-        let challenge = challenge(&self.public, [composite, composite * self.key], commitments);
+        let (one, two) = (&nonce * RISTRETTO_BASEPOINT_TABLE, composite * nonce);
+        let challenge = challenge(&[self.public, composite, composite * self.key, one, two]);
         [challenge, nonce - challenge * self.key]
     }
 
@@ -123,12 +129,19 @@ impl Holder {
         let weights = weights(&self.public, blinded, &self.evaluated);
         let composite = RistrettoPoint::vartime_multiscalar_mul(&weights, &self.blinded);
         let product = RistrettoPoint::vartime_multiscalar_mul(&weights, &self.points);
-        let commitments = [
-            RistrettoPoint::vartime_double_scalar_mul_basepoint(claimed, &self.public, response),
-            RistrettoPoint::vartime_multiscalar_mul([response, claimed], [composite, product]),
-        ];
-        challenge(&self.public, [composite, product], commitments) == *claimed
+        let one = RistrettoPoint::vartime_double_scalar_mul_basepoint(claimed, &self.public, response);
+        let two = RistrettoPoint::vartime_multiscalar_mul([response, claimed], [composite, product]);
+        challenge(&[self.public, composite, product, one, two]) == *claimed
     }
+}
+
+/// `λ_j(S)·k_j`.
+fn weighted(share: &KeyShare, quorum: &[&KeyShare]) -> Scalar {
+    let own = Scalar::from(share.id());
+    let others = quorum.iter().map(|other| Scalar::from(other.id())).filter(|other| *other != own);
+    let lambda: Scalar = others.map(|other| other * (other - own).invert()).product();
+    let secret = share.to_bytes()[4..].try_into().expect("32 bytes");
+    lambda * Scalar::from_canonical_bytes(secret).expect("a scalar")
 }
 
 /// `x` of `crypto.md` §4 for epoch 1.
@@ -163,11 +176,14 @@ fn weights(public: &RistrettoPoint, blinded: &[[u8; 32]], evaluated: &[[u8; 32]]
     (0..).zip(blinded.iter().zip(evaluated)).map(weight).collect()
 }
 
-fn challenge(public: &RistrettoPoint, composites: [RistrettoPoint; 2], commitments: [RistrettoPoint; 2]) -> Scalar {
-    let [a, b, c, d, e] = [*public, composites[0], composites[1], commitments[0], commitments[1]]
-        .map(|point| point.compress().to_bytes());
-    let n: &[u8] = &[0, 32];
-    hash_to_scalar(&[n, &a, n, &b, n, &c, n, &d, n, &e, b"Challenge"])
+/// Over the public key, the two composites and the two commitments.
+fn challenge(points: &[RistrettoPoint; 5]) -> Scalar {
+    let mut transcript = Vec::new();
+    for point in points {
+        transcript.extend([0, 32]);
+        transcript.extend(point.compress().to_bytes());
+    }
+    hash_to_scalar(&[&transcript, b"Challenge"])
 }
 
 fn names(output: &[u8; 64]) -> [[u8; 32]; 3] {
@@ -203,7 +219,9 @@ fn decode(elements: &[[u8; 32]]) -> Vec<RistrettoPoint> {
 
 fn sha512(parts: &[&[u8]]) -> [u8; 64] {
     let mut hash = Sha512::new();
-    parts.iter().for_each(|part| hash.update(part));
+    for part in parts {
+        hash.update(part);
+    }
     hash.finalize().into()
 }
 

@@ -69,9 +69,9 @@ fn renew(
 
 #[test]
 fn the_key_and_its_pseudonyms_stay() {
-    let cases: [(u16, &[u16], &[u16], &[u16]); 6] = [
+    let cases = [
         // Refresh: everybody stays, and t of them are up.
-        (2, &[1, 2, 3], &[1, 3], &[1, 2, 3]),
+        (2, &[1, 2, 3][..], &[1, 3][..], &[1, 2, 3][..]),
         // Holder 3 is replaced by 4, without its help.
         (2, &[1, 2, 3], &[1, 2], &[1, 2, 4]),
         // One is added, one left out.
