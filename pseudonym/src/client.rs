@@ -185,8 +185,11 @@ impl Blinded {
             }
             answer.add_to(&mut sums, &quorum);
         }
-        let unblinded = sums.iter().zip(self.secrets.iter()).zip(&self.inputs);
-        Ok(unblinded.map(|((sum, secret), input)| self.output(sum, secret, input)).collect())
+        // N = Σ E_j − r·PK = k·H2G(x). Step by step over the batch: the table of PK fills the first-level cache.
+        for (sum, secret) in sums.iter_mut().zip(self.secrets.iter()) {
+            *sum -= *Zeroizing::new(self.key.multiply(secret));
+        }
+        Ok(sums.iter().zip(&self.inputs).map(|(element, input)| output(element, input)).collect())
     }
 
     /// [`verify_answer`](Self::verify_answer) for each answer, then [`finish`](Self::finish).
@@ -200,14 +203,6 @@ impl Blinded {
     ) -> Result<Vec<Output>, CombineError> {
         let verify = |(&holder, answer)| self.verify_answer(quorum, holder, answer);
         self.finish(quorum, &answers.iter().map(verify).collect::<Result<Vec<_>, _>>()?)
-    }
-
-    /// `P = SHA-512(x, N)` with `N = Σ E_j − r·PK = k·H2G(x)`.
-    fn output(&self, sum: &RistrettoPoint, secret: &Scalar, input: &Input) -> Output {
-        let mask = Zeroizing::new(self.key.multiply(secret));
-        let element = Zeroizing::new(sum - *mask);
-        let element = Zeroizing::new(element.compress().to_bytes());
-        Output::new(Zeroizing::new(oprf::finalize(input.as_bytes(), &element)))
     }
 }
 
@@ -238,4 +233,10 @@ impl Verified {
             sums.iter_mut().zip(&self.elements).for_each(|(sum, element)| *sum += element * factor);
         }
     }
+}
+
+/// `P = SHA-512(x, N)`.
+fn output(element: &RistrettoPoint, input: &Input) -> Output {
+    let element = Zeroizing::new(element.compress().to_bytes());
+    Output::new(Zeroizing::new(oprf::finalize(input.as_bytes(), &element)))
 }

@@ -9,7 +9,8 @@
 //! 2. [`Dealing::addressed`]: each dealer sends every new holder a **confidential** package.
 //! 3. [`join`]: each new holder gets its share and the public key, and signs [`PublicKey::digest`] for the others.
 //!
-//! Nothing old is given up before all new holders confirm. Once the old shares and every [`Dealing`] are erased, fewer
+//! Any error ends the ceremony; begin again with other dealers than the one named. Nothing old is given up before all new
+//! holders confirm. Once the old shares and every [`Dealing`] are erased, fewer
 //! than t old shares are worth nothing, not even beside fewer than t new ones. t stays: another t is another key.
 
 use std::collections::BTreeMap;

@@ -46,14 +46,14 @@ fn born() -> (PublicKey, Vec<KeyShare>) {
 }
 
 /// The row key of `design.md` §4: what the registry's disk has of a resident and a member.
-fn row_key(index: &[u8; 32], member: &str) -> [u8; 32] {
-    let pepper = hmac::Key::new(hmac::HMAC_SHA256, PEPPER);
+fn row_key(pepper: &[u8], index: &[u8; 32], member: &str) -> [u8; 32] {
+    let pepper = hmac::Key::new(hmac::HMAC_SHA256, pepper);
     let message = [b"row".as_slice(), &EPOCH.to_be_bytes(), index, member.as_bytes()].concat();
     hmac::sign(&pepper, &message).as_ref().try_into().unwrap()
 }
 
 /// The rows of `pesels`, of one to three members each, enrolled through the crate.
-fn rows(pesels: &[&String], public: &PublicKey, shares: &[KeyShare]) -> BTreeSet<[u8; 32]> {
+fn rows(pesels: &[String], public: &PublicKey, shares: &[KeyShare]) -> BTreeSet<[u8; 32]> {
     let inputs = pesels.iter().map(|pesel| frame(REALM, Kind::Pesel, EPOCH, pesel).unwrap()).collect();
     let blinded = Blinded::new(public, inputs, &mut rng()).unwrap();
     let answer = |share: &KeyShare| (share.id(), share.evaluate(&[1, 3], blinded.elements(), &mut rng()).unwrap());
@@ -61,7 +61,7 @@ fn rows(pesels: &[&String], public: &PublicKey, shares: &[KeyShare]) -> BTreeSet
     let outputs = blinded.verify_and_finish(&[1, 3], &answers).unwrap();
     let of = |(n, output): (usize, &pseudonym::Output)| {
         let index = output.index();
-        MEMBERS[..=n % MEMBERS.len()].iter().map(move |member| row_key(&index, member))
+        MEMBERS[..=n % MEMBERS.len()].iter().map(move |member| row_key(PEPPER, &index, member))
     };
     outputs.iter().enumerate().flat_map(of).collect()
 }
@@ -70,17 +70,19 @@ fn rows(pesels: &[&String], public: &PublicKey, shares: &[KeyShare]) -> BTreeSet
 fn a_month_of_pesel_numbers_names_nobody_without_t_shares() {
     let (public, shares) = born();
     let month = born_in(1980, 2);
-    let residents: Vec<&String> = month.iter().step_by(7_919).collect();
+    let residents: Vec<String> = month.iter().step_by(7_919).cloned().collect();
     let rows = rows(&residents, &public, &shares);
-    let known = |index: &[u8; 32]| MEMBERS.iter().any(|member| rows.contains(&row_key(index, member)));
-    let recover = |key: &Scalar| recover(REALM, EPOCH, key, &month, known);
+    let known =
+        |pepper: &[u8], index: &[u8; 32]| MEMBERS.iter().any(|member| rows.contains(&row_key(pepper, index, member)));
+    let recover = |key: &Scalar, pesels, pepper| recover(REALM, EPOCH, key, pesels, |index| known(pepper, index));
 
-    assert!(recover(&key_of(&[])).is_empty());
+    assert!(recover(&key_of(&[]), &month, PEPPER).is_empty());
     // t − 1 holders collude with the registry.
-    assert!(recover(&key_of(&shares[1..2])).is_empty());
+    assert!(recover(&key_of(&shares[1..2]), &month, PEPPER).is_empty());
     // t holders: the program works, everybody is named, and nobody else.
-    let named = recover(&key_of(&shares[1..]));
-    assert_eq!(named.iter().collect::<Vec<_>>(), residents);
+    assert_eq!(recover(&key_of(&shares[1..]), &month, PEPPER), residents);
+    // But not on a stolen disk alone, not even if it is known whom to look for: the pepper is kept elsewhere.
+    assert!(recover(&key_of(&shares[1..]), &residents, b"a guess").is_empty());
 }
 
 #[test]
