@@ -11,5 +11,5 @@ mod storage_key;
 
 pub use files::{create_private, write_atomically};
 pub use ring_file::{KeyRing, RingError};
-pub use sealer::{MacKey, OpenError, Sealer, random};
+pub use sealer::{MacKey, OpenError, Sealer, fill_random, random};
 pub use storage_key::{KeySource, StorageKey, StorageKeyError};

@@ -16,8 +16,16 @@ pub struct OpenError;
 /// An I/O error if the system has no randomness to give.
 pub fn random<const N: usize>() -> std::io::Result<[u8; N]> {
     let mut out = [0; N];
-    SystemRandom::new().fill(&mut out).map_err(|_| std::io::Error::other("the operating system gave no randomness"))?;
+    fill_random(&mut out)?;
     Ok(out)
+}
+
+/// Fills `out` with random bytes of the operating system, in one call of it.
+///
+/// # Errors
+/// As [`random`].
+pub fn fill_random(out: &mut [u8]) -> std::io::Result<()> {
+    SystemRandom::new().fill(out).map_err(|_| std::io::Error::other("the operating system gave no randomness"))
 }
 
 /// ChaCha20-Poly1305 (RFC 8439) with random 12-byte nonces: `nonce 12 | ciphertext | tag 16`.

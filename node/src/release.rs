@@ -4,7 +4,7 @@
 use crate::events::position;
 use crate::records::Records;
 use audit::Receipt;
-use keyring::random;
+use keyring::fill_random;
 use policies::{Permit, Tier};
 use protocol::encoding::Bytes;
 use protocol::jws::{self, JwsError};
@@ -29,9 +29,11 @@ pub(crate) fn minimise(permit: &Permit, records: &Records) -> std::io::Result<Re
         obligations: permit.obligations().clone(),
     };
     if permit.tier() == Tier::Share {
-        for field in permit.fields() {
+        let mut salts = vec![[0; 16]; permit.fields().len()];
+        fill_random(salts.as_flattened_mut())?;
+        for (field, salt) in permit.fields().iter().zip(&salts) {
             if let Some(value) = records.column(field) {
-                released.disclosures.push(Disclosure::new(&random()?, field, &value));
+                released.disclosures.push(Disclosure::new(salt, field, &value));
                 released.fields.insert(field.clone());
             }
         }
