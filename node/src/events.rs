@@ -45,74 +45,75 @@ pub(crate) enum Happened {
     WithdrawalReceived,
 }
 
-/// One log entry; what does not apply stays out.
+/// One log entry; what does not apply stays out. Fields stand in the order of their names, here and in what they hold,
+/// so that what is written is canonical already (RFC 8785).
 #[expect(clippy::struct_field_names, reason = "`event` is the field's name in the log")]
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Event {
-    pub(crate) event: Happened,
-    pub(crate) time: Timestamp,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) file: Option<FileId>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) asker: Option<MemberId>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) holder: Option<MemberId>,
-    /// Pseudonymous id of the user, resolvable by its institution alone.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) user: Option<Bytes>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) role: Option<Role>,
-    /// `pesel`, `document` or `local_number`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) search_key: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) query: Option<QueryType>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) purpose: Option<Purpose>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) basis: Option<String>,
-    /// The caller's own words; only in the asker's log.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) reason_text: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) case: Option<Bytes>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) agreement: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) library: Option<Bytes>,
+    pub(crate) asker: Option<MemberId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) basis: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) case: Option<Bytes>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) consent: Option<ConsentId>,
+    /// Numbers of a bulk operation.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) counts: BTreeMap<&'static str, u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) decision: Option<&'static str>,
+    /// Free of identifiers: a step's name, a fingerprint, a holder's fault.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) detail: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) epoch: Option<Epoch>,
+    pub(crate) event: Happened,
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub(crate) fields_requested: BTreeSet<FieldId>,
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub(crate) fields_returned: BTreeSet<FieldId>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) decision: Option<&'static str>,
+    pub(crate) file: Option<FileId>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) reason: Option<Reason>,
+    pub(crate) holder: Option<MemberId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) library: Option<Bytes>,
     /// A ticket of more than its ordinary age was accepted because the registry is away.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(crate) old_ticket: bool,
-    /// SHA-256 of the request's compact JWS: joins both sides' entries.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) request: Option<Bytes>,
-    /// The request's single-use id with its issue time, for the replay guard after a restart.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) replay: Option<Replay>,
+    /// Outcome per holder and query, at the asker.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) outcomes: Vec<OutcomeLine>,
     /// The other side's entry.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) peer_log: Option<LogPosition>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) epoch: Option<Epoch>,
-    /// Outcome per holder and query, at the asker.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(crate) outcomes: Vec<OutcomeLine>,
-    /// Numbers of a bulk operation.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub(crate) counts: BTreeMap<&'static str, u64>,
-    /// Free of identifiers: a step's name, a fingerprint, a holder's fault.
+    pub(crate) purpose: Option<Purpose>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) detail: Option<String>,
+    pub(crate) query: Option<QueryType>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) reason: Option<Reason>,
+    /// The caller's own words; only in the asker's log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) reason_text: Option<String>,
+    /// The request's single-use id with its issue time, for the replay guard after a restart.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) replay: Option<Replay>,
+    /// SHA-256 of the request's compact JWS: joins both sides' entries.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) request: Option<Bytes>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) role: Option<Role>,
+    /// `pesel`, `document` or `local_number`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) search_key: Option<&'static str>,
+    pub(crate) time: Timestamp,
+    /// Pseudonymous id of the user, resolvable by its institution alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) user: Option<Bytes>,
 }
 
 /// What a restart needs to refuse a replay.
@@ -125,51 +126,51 @@ pub(crate) struct Replay {
 /// One holder's outcome in the asker's log.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct OutcomeLine {
-    pub(crate) holder: Option<MemberId>,
-    pub(crate) query: QueryType,
-    pub(crate) outcome: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) reason: Option<String>,
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub(crate) fields: BTreeSet<FieldId>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) request: Option<Bytes>,
+    pub(crate) holder: Option<MemberId>,
+    pub(crate) outcome: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) peer_log: Option<LogPosition>,
+    pub(crate) query: QueryType,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) request: Option<Bytes>,
 }
 
 impl Event {
     /// An entry that says only what happened and when.
     pub(crate) fn new(event: Happened, time: Timestamp) -> Self {
         Event {
-            event,
-            time,
-            file: None,
-            asker: None,
-            holder: None,
-            user: None,
-            role: None,
-            search_key: None,
-            query: None,
-            purpose: None,
-            basis: None,
-            reason_text: None,
-            case: None,
             agreement: None,
-            library: None,
+            asker: None,
+            basis: None,
+            case: None,
             consent: None,
+            counts: BTreeMap::new(),
+            decision: None,
+            detail: None,
+            epoch: None,
+            event,
             fields_requested: BTreeSet::new(),
             fields_returned: BTreeSet::new(),
-            decision: None,
-            reason: None,
+            file: None,
+            holder: None,
+            library: None,
             old_ticket: false,
-            request: None,
-            replay: None,
-            peer_log: None,
-            epoch: None,
             outcomes: Vec::new(),
-            counts: BTreeMap::new(),
-            detail: None,
+            peer_log: None,
+            purpose: None,
+            query: None,
+            reason: None,
+            reason_text: None,
+            replay: None,
+            request: None,
+            role: None,
+            search_key: None,
+            time,
+            user: None,
         }
     }
 
@@ -192,4 +193,60 @@ pub(crate) fn position(receipt: &audit::Receipt) -> LogPosition {
 /// A fingerprint for people.
 pub(crate) fn fingerprint(hash: &[u8; 32]) -> String {
     b64(hash)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use protocol::Told;
+
+    /// Everything at once.
+    fn full() -> Event {
+        let log = LogPosition { entry: Bytes(vec![1; 32]), index: 7, origin: "pup".into() };
+        let line = OutcomeLine {
+            fields: ["pup.status".parse().unwrap()].into(),
+            holder: Some("pup".parse().unwrap()),
+            outcome: "answered",
+            peer_log: Some(log.clone()),
+            query: "q02".parse().unwrap(),
+            reason: Some(Told::NotAvailable.code().into()),
+            request: Some(Bytes(vec![2; 32])),
+        };
+        Event {
+            agreement: Some("a".into()),
+            asker: Some("mops".parse().unwrap()),
+            basis: Some("none".into()),
+            case: Some(Bytes(vec![3; 32])),
+            consent: Some(ConsentId([4; 16])),
+            decision: Some("permit"),
+            detail: Some("quoted \"ą\"\n".into()),
+            epoch: Some(Epoch(1)),
+            fields_requested: ["pup.status".parse().unwrap()].into(),
+            fields_returned: ["pup.status".parse().unwrap()].into(),
+            file: Some(FileId([5; 16])),
+            holder: Some("pup".parse().unwrap()),
+            library: Some(Bytes(vec![6; 32])),
+            old_ticket: true,
+            outcomes: vec![line],
+            peer_log: Some(log),
+            purpose: Some("p".parse().unwrap()),
+            query: Some("q02".parse().unwrap()),
+            reason: Some(Reason::NotServed),
+            reason_text: Some("r".into()),
+            replay: Some(Replay { jti: Bytes(vec![7; 16]), until: Timestamp(9) }),
+            request: Some(Bytes(vec![8; 32])),
+            role: Some("caseworker".parse().unwrap()),
+            search_key: Some("pesel"),
+            user: Some(Bytes(vec![9; 32])),
+            ..Event::new(Happened::QueryOutcome, Timestamp(1)).counting([("z", 1), ("a", 2)])
+        }
+    }
+
+    #[test]
+    fn an_event_is_written_in_the_order_of_its_names() {
+        let written = serde_json::to_string(&full()).unwrap();
+        // A `Value` keeps its keys in order.
+        let ordered: serde_json::Value = serde_json::from_str(&written).unwrap();
+        assert_eq!(written, ordered.to_string());
+    }
 }

@@ -99,16 +99,16 @@ pub struct Confirmation {
     pub x5t_s256: Bytes,
 }
 
-/// Where a member's own log records its side.
+/// Where a member's own log records its side. Fields in the order of their names: it stands in the other's log too.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LogPosition {
-    /// The log's origin.
-    pub origin: String,
-    /// Index of the entry.
-    pub index: u64,
     /// The entry's hash.
     pub entry: Bytes,
+    /// Index of the entry.
+    pub index: u64,
+    /// The log's origin.
+    pub origin: String,
 }
 
 /// The signed part of an answer.
