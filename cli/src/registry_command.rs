@@ -22,15 +22,15 @@ pub(crate) async fn run(command: RegistryCommand, output: &Output) -> Result<(),
         RegistryCommand::Init { registry, csr, keys } => init(&Config::load(&registry.config)?, &csr, &keys, output),
         RegistryCommand::Run { registry, until_stdin_closes } => {
             let config = Config::load(&registry.config)?;
-            let listener = bind("listen", config.listen).await?;
-            let registry = Arc::new(Registry::open(config, Clock::system(), passphrase)?);
+            let listener = bind("peers.listen", config.peers.listen).await?;
+            let registry = Arc::new(Registry::open(config, Clock::system(), passphrase).await?);
             let listening = Listening { peers: listener.local_addr()?, local: None };
             output.print(&serde_json::to_string(&listening).map_err(|e| Failure::new("internal", e))?);
             Ok(registry.serve(listener, until_stopped(until_stdin_closes)).await?)
         }
         RegistryCommand::CheckConfig { registry } => {
             let config = Config::load(&registry.config)?;
-            drop(Registry::open(config, Clock::system(), passphrase)?);
+            drop(Registry::open(config, Clock::system(), passphrase).await?);
             output
                 .result(&json!({ "ok": true }), || "The configuration, keys and certificate are in order.".to_owned());
             Ok(())
@@ -55,10 +55,10 @@ fn init(config: &Config, csr: &Path, keys: &Path, output: &Output) -> Result<(),
     let ring = registry::init(config, passphrase)?;
     let now = Clock::system().now();
     let (key, request) = transport::new_key_and_csr(&config.spiffe()).map_err(|e| Failure::new("certificate", e))?;
-    if let Some(parent) = config.tls.key.parent() {
+    if let Some(parent) = config.peers.key.parent() {
         std::fs::create_dir_all(parent)?;
     }
-    keyring::create_private(&config.tls.key, key.as_bytes())?;
+    keyring::create_private(&config.peers.key, key.as_bytes())?;
     std::fs::write(csr, request)?;
     let public = registry::member_keys(&ring, now, now + KEY_SECONDS);
     std::fs::write(keys, serde_json::to_vec_pretty(&public).map_err(|e| Failure::new("internal", e))?)?;

@@ -87,13 +87,13 @@ impl Reply {
 impl Federation {
     /// A registry with its first manifest published; every member has an agreement with every other but css with zlm.
     pub(crate) async fn new() -> Self {
-        let federation = Self::unpublished();
+        let federation = Self::unpublished().await;
         federation.registry().publish(federation.manifest.clone()).await.unwrap();
         federation
     }
 
     /// The same before the manifest is published.
-    pub(crate) fn unpublished() -> Self {
+    pub(crate) async fn unpublished() -> Self {
         transport::install().unwrap();
         let dir = tempfile::tempdir().unwrap();
         let clock = Clock::manual(NOW);
@@ -109,7 +109,7 @@ impl Federation {
         let own_keys = registry::member_keys(&ring, NOW + -DAY, NOW + 400 * DAY);
         let manifest = signed(&first_manifest(&own_keys));
         config.manifest_fingerprint = Some(manifest.hash());
-        let registry = Some(open(&config, &clock));
+        let registry = Some(open(&config, &clock).await);
         Federation { dir, clock, authority, config, registry, manifest, jti: AtomicU64::new(0) }
     }
 
@@ -118,9 +118,9 @@ impl Federation {
     }
 
     /// Ends the registry and opens it again from what it left.
-    pub(crate) fn restart(&mut self) {
+    pub(crate) async fn restart(&mut self) {
         self.registry = None;
-        self.registry = Some(open(&self.config, &self.clock));
+        self.registry = Some(open(&self.config, &self.clock).await);
     }
 
     /// Ends the registry.
@@ -150,7 +150,7 @@ impl Federation {
     /// A put of entries on these indexes, a year long.
     pub(crate) fn put_request(&self, iss: &str, indexes: &[u8], audience: &[&str]) -> EntriesRequest {
         let entry =
-            |n: &u8| PutEntry { index: index(*n), sealed: sealed(iss, *n), expires: self.clock.now() + 365 * DAY };
+            |n: &u8| PutEntry { index: index(*n), sealed: sealed(iss, *n), expires: self.clock.now() + 365 * DAY, provisional: None };
         EntriesRequest {
             iss: member(iss),
             iat: self.clock.now(),
@@ -224,15 +224,15 @@ impl Federation {
 }
 
 const CONFIG: &str = r#"
-listen = "127.0.0.1:0"
 realm = "lodz.example"
-data_dir = "data"
+data = "data"
 storage_key = { credential = "storage.key" }
 pepper = { credential = "pepper.key" }
-index_cache_mib = 8
+index = { embedded = { cache_mib = 8 } }
 
-[tls]
-cert = "registry.pem"
+[peers]
+listen = "127.0.0.1:0"
+certificate = "registry.pem"
 key = "registry.key"
 root = "root.pem"
 crl = "crl.pem"
@@ -243,8 +243,8 @@ pub(crate) fn no_passphrase() -> std::io::Result<Zeroizing<String>> {
     unreachable!("both secrets are credential files")
 }
 
-pub(crate) fn open(config: &Config, clock: &Clock) -> Arc<Registry> {
-    Arc::new(Registry::open(config.clone(), clock.clone(), no_passphrase).unwrap())
+pub(crate) async fn open(config: &Config, clock: &Clock) -> Arc<Registry> {
+    Arc::new(Registry::open(config.clone(), clock.clone(), no_passphrase).await.unwrap())
 }
 
 /// Writes `NAME.pem` and `NAME.key`.
@@ -306,14 +306,14 @@ fn first_manifest(own_keys: &[MemberKey]) -> Manifest {
     manifest
 }
 
-fn institution(name: &str) -> Member {
+pub(crate) fn institution(name: &str) -> Member {
     Member {
         id: member(name),
         name: name.to_uppercase(),
         kind: name.parse().unwrap(),
         endpoints: vec![],
         roles: [Duty::KeyHolder].into(),
-        operator: "IT".into(),
+        operator: format!("IT of {name}"),
         keys: vec![MemberKey {
             usage: KeyUse::Message,
             key: message_key(name).public(),

@@ -10,7 +10,7 @@ async fn offer(federation: &Federation, manifest: &SignedManifest) -> crate::fed
 
 #[tokio::test]
 async fn the_first_must_be_the_one_pinned() {
-    let mut federation = Federation::unpublished();
+    let mut federation = Federation::unpublished().await;
     federation.send("POST", "/v1/locate", &federation.locate_request("mops", &[1])).await.refused("manifest_missing");
     federation.call("mops", "GET", "/v1/manifest", vec![]).await.refused("manifest_missing");
     federation.call("mops", "GET", "/health/ready", vec![]).await.refused("manifest_missing");
@@ -18,15 +18,15 @@ async fn the_first_must_be_the_one_pinned() {
     offer(&federation, &other).await.refused("manifest_wrong_fingerprint");
     assert_eq!(offer(&federation, &federation.manifest).await.json::<ManifestRef>(), federation.reference());
     assert_eq!(federation.call("mops", "GET", "/health/ready", vec![]).await.status, 200);
-    federation.restart();
+    federation.restart().await;
     assert_eq!(federation.locate("mops", &[1]).await.found.len(), 1);
 }
 
 #[tokio::test]
 async fn without_a_pin_none_is_accepted() {
-    let mut federation = Federation::unpublished();
+    let mut federation = Federation::unpublished().await;
     federation.config.manifest_fingerprint = None;
-    federation.restart();
+    federation.restart().await;
     offer(&federation, &federation.manifest).await.refused("manifest_not_pinned");
 }
 
@@ -54,7 +54,7 @@ async fn successors_are_accepted_recorded_and_kept() {
     let entries = federation.log().len();
     assert_eq!(offer(&federation, &federation.manifest).await.json::<ManifestRef>().version, 2);
     assert_eq!(federation.log().len(), entries, "the same one again is no news");
-    federation.restart();
+    federation.restart().await;
     assert_eq!(federation.locate("css", &[1]).await.found.len(), 1);
 }
 
@@ -113,7 +113,7 @@ async fn a_clock_behind_manifest_or_log_closes() {
     assert_eq!(locate(&federation).await.status, 200);
     federation.clock.set(NOW + DAY + -31);
     locate(&federation).await.refused("clock_wrong");
-    federation.restart();
+    federation.restart().await;
     locate(&federation).await.refused("clock_wrong");
     federation.call("mops", "GET", "/health/ready", vec![]).await.refused("clock_wrong");
     federation.clock.set(NOW + DAY + -30);

@@ -80,10 +80,10 @@ async fn an_older_revocation_list_does_not_come_back() {
     let path = federation.dir.path().join("crl.pem");
     let old = std::fs::read(&path).unwrap();
     std::fs::write(&path, federation.authority.crl(NOW).unwrap()).unwrap();
-    federation.restart();
+    federation.restart().await;
     assert_eq!(federation.call("mops", "GET", "/health/ready", vec![]).await.status, 200);
     std::fs::write(&path, old).unwrap();
-    federation.restart();
+    federation.restart().await;
     federation.call("mops", "GET", "/v1/crl", vec![]).await.refused("crl_missing");
     federation.call("mops", "GET", "/health/ready", vec![]).await.refused("crl_missing");
 }
@@ -93,7 +93,7 @@ async fn an_older_revocation_list_does_not_come_back() {
 async fn a_log_that_cannot_be_written_closes_and_heals() {
     let federation = Federation::new().await;
     federation.put("mops", &[1], &["pup"]).await;
-    let (log, away) = (federation.config.log_dir.clone(), federation.dir.path().join("away"));
+    let (log, away) = (federation.config.log.clone(), federation.dir.path().join("away"));
     std::fs::rename(&log, &away).unwrap();
     let refused = async || {
         let locate = federation.send("POST", "/v1/locate", &federation.locate_request("mops", &[1])).await;
