@@ -8,7 +8,7 @@ use registry::{Config, OpenError, ROW_BYTES, Registry};
 use std::path::Path;
 
 /// Files under `dir` in which `needle` stands: as it is, in hexadecimal or, from 16 bytes on, in base64.
-fn shows(dir: &Path, needle: &[u8]) -> Vec<String> {
+pub(crate) fn shows(dir: &Path, needle: &[u8]) -> Vec<String> {
     let mut needles = vec![needle.to_vec(), HEXLOWER.encode(needle).into(), HEXUPPER.encode(needle).into()];
     if needle.len() >= 16 {
         // base64 of bytes inside others depends on where they begin; the middle of each of the three shifts does not.

@@ -1,7 +1,7 @@
 //! A registry with four members around it, in one directory and on one clock set by hand.
 
 use axum::body::Body;
-use axum::http::Request;
+use axum::http::{HeaderMap, Request};
 use certs::Authority;
 use http_body_util::BodyExt as _;
 use protocol::jws::{self, Envelope};
@@ -10,6 +10,7 @@ use protocol::manifest::{
     Quotas, SignedManifest,
 };
 use protocol::registry::{EntriesRequest, LocateAnswer, LocateRequest, PutEntry, SEALED_BYTES};
+use protocol::review::{ReviewAnswer, ReviewItem, ReviewRequest};
 use protocol::{Bytes, Epoch, Index, MemberId, Problem, SigningKey, SpiffeId, Timestamp};
 use registry::{Config, Registry};
 use serde::de::DeserializeOwned;
@@ -26,7 +27,7 @@ use zeroize::Zeroizing;
 pub(crate) const NOW: Timestamp = Timestamp(1_800_000_000);
 pub(crate) const DAY: i64 = 86_400;
 pub(crate) const MEMBERS: [&str; 4] = ["css", "mops", "pup", "zlm"];
-const OFFICERS: [u8; 3] = [101, 102, 103];
+pub(crate) const OFFICERS: [u8; 3] = [101, 102, 103];
 
 pub(crate) fn member(name: &str) -> MemberId {
     name.parse().unwrap()
@@ -123,6 +124,11 @@ impl Federation {
         self.registry = Some(open(&self.config, &self.clock).await);
     }
 
+    /// Talks to another process of the registry from now on; returns the one before.
+    pub(crate) fn swap(&mut self, other: Arc<Registry>) -> Arc<Registry> {
+        self.registry.replace(other).unwrap()
+    }
+
     /// Ends the registry.
     pub(crate) fn stop(&mut self) {
         self.registry = None;
@@ -181,6 +187,21 @@ impl Federation {
         }
     }
 
+    /// A review queue from its beginning, once what was written has settled.
+    pub(crate) async fn review(&self, reader: &str) -> Vec<ReviewItem> {
+        self.send("POST", "/v1/review", &self.review_request(reader)).await.json::<ReviewAnswer>().items
+    }
+
+    pub(crate) fn review_request(&self, iss: &str) -> ReviewRequest {
+        ReviewRequest {
+            iss: member(iss),
+            iat: self.clock.now(),
+            jti: self.jti(),
+            manifest: self.reference(),
+            after: None,
+        }
+    }
+
     fn jti(&self) -> Bytes {
         Bytes(u128::from(self.jti.fetch_add(1, Ordering::SeqCst)).to_be_bytes().to_vec())
     }
@@ -205,6 +226,11 @@ impl Federation {
 
     /// Sends `body` over the connection of `peer`.
     pub(crate) async fn call(&self, peer: &str, method: &str, path: &str, body: Vec<u8>) -> Reply {
+        self.exchange(peer, method, path, body).await.1
+    }
+
+    /// The same, with the answer's headers.
+    pub(crate) async fn exchange(&self, peer: &str, method: &str, path: &str, body: Vec<u8>) -> (HeaderMap, Reply) {
         let peer = PeerIdentity {
             spiffe: SpiffeId::new(self.config.realm.clone(), member(peer)),
             cert_sha256: [0; 32],
@@ -213,8 +239,8 @@ impl Federation {
         };
         let request = Request::builder().method(method).uri(path).extension(peer).body(Body::from(body)).unwrap();
         let response = self.registry().clone().router().oneshot(request).await.unwrap();
-        let status = response.status().as_u16();
-        Reply { status, body: response.into_body().collect().await.unwrap().to_bytes().to_vec() }
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        (headers, Reply { status, body: response.into_body().collect().await.unwrap().to_bytes().to_vec() })
     }
 
     /// The payloads of the registry's log.

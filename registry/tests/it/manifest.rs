@@ -1,7 +1,7 @@
 //! Which manifest is in force, and what is closed without one.
 
 use crate::federation::{DAY, Federation, MEMBERS, NOW, agreement, message_key, signed};
-use protocol::manifest::{ManifestRef, SignedManifest};
+use protocol::manifest::{ManifestRef, OfficerKey, SignedManifest};
 use protocol::{Bytes, SigningKey};
 
 async fn offer(federation: &Federation, manifest: &SignedManifest) -> crate::federation::Reply {
@@ -133,4 +133,33 @@ async fn a_member_that_left_is_unknown_and_unseen() {
     federation.registry().publish(federation.manifest.clone()).await.unwrap();
     assert_eq!(federation.locate("mops", &[1]).await.found[0].entries.len(), 0);
     federation.send("POST", "/v1/locate", &federation.locate_request("zlm", &[1])).await.refused("peer_unknown");
+}
+
+/// Officers change by and by: each step under the thresholds of both. Nobody jumps to officers whom the old ones did not
+/// sign for, and no operator gets hold of as many shares as open the key.
+#[tokio::test]
+async fn officers_rotate_and_operators_stay_apart() {
+    let mut federation = Federation::new().await;
+    let officer = |seed: u8, name: &str| OfficerKey {
+        member: name.parse().unwrap(),
+        key: SigningKey::from_seed(&[seed; 32]).unwrap().public(),
+    };
+    let by = |manifest: &protocol::Manifest, seeds: &[u8]| {
+        let mut signed = SignedManifest::draft(manifest).unwrap();
+        seeds.iter().for_each(|seed| signed.sign(&SigningKey::from_seed(&[*seed; 32]).unwrap()));
+        signed
+    };
+    let mut next = federation.successor(|_| ()).read().unwrap();
+    next.officers.keys = vec![officer(102, "mops"), officer(103, "pup"), officer(104, "zlm")];
+    // 101 leaves, 104 comes: two of the old and two of the new have to sign.
+    offer(&federation, &by(&next, &[101, 104])).await.refused("manifest_unsigned");
+    offer(&federation, &by(&next, &[101, 102])).await.refused("manifest_unsigned");
+    let accepted = by(&next, &[101, 102, 104]);
+    assert_eq!(offer(&federation, &accepted).await.status, 200);
+    federation.manifest = accepted;
+    // The one who left no longer counts.
+    let mut later = federation.successor(|_| ()).read().unwrap();
+    offer(&federation, &by(&later, &[101, 102])).await.refused("manifest_unsigned");
+    later.members.iter_mut().find(|m| m.id.as_str() == "pup").unwrap().operator = "it of MOPS".into();
+    offer(&federation, &by(&later, &[102, 103])).await.refused("manifest_operators");
 }

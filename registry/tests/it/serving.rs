@@ -51,6 +51,7 @@ async fn serves_members_refuses_the_revoked_and_ends() {
     let refused = call(&newcomer, "POST", "/v1/locate", token).await.unwrap_err();
     assert_eq!(refused.code(), "peer_unknown");
 
+    let first_number = std::fs::read_to_string(federation.config.crl_number()).unwrap();
     // A new revocation list is taken from its file while serving, served, and obeyed on open connections.
     let crl = federation
         .authority
@@ -66,6 +67,10 @@ async fn serves_members_refuses_the_revoked_and_ends() {
     }
     let refused = call(&newcomer, "GET", "/v1/manifest", String::new()).await.unwrap_err();
     assert_eq!(refused.code(), "peer_revoked");
+    // Once anybody was given it, no restart brings back an older one: its number is on the disk.
+    let kept = std::fs::read_to_string(federation.config.crl_number()).unwrap();
+    let old: u64 = first_number.parse().unwrap();
+    assert!(kept.parse::<u64>().unwrap() > old, "{kept} after {old}");
 
     shutdown.cancel();
     tokio::time::timeout(Duration::from_secs(20), serving).await.unwrap().unwrap().unwrap();
