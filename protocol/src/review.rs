@@ -189,9 +189,9 @@ mod tests {
     #[test]
     fn honeypots_need_as_many_officers_as_a_manifest() {
         let keys: Vec<_> = [1, 2, 3].map(|seed| SigningKey::from_seed(&[seed; 32]).unwrap()).into();
-        let officer = |(key, name): (&SigningKey, &str)| OfficerKey { member: name.parse().unwrap(), key: key.public() };
-        let officers =
-            Officers { threshold: 2, keys: keys.iter().zip(["mops", "pup", "css"]).map(officer).collect() };
+        let officer =
+            |(key, name): (&SigningKey, &str)| OfficerKey { member: name.parse().unwrap(), key: key.public() };
+        let officers = Officers { threshold: 2, keys: keys.iter().zip(["mops", "pup", "css"]).map(officer).collect() };
         let honeypots = Honeypots {
             realm: "lodz.example".parse().unwrap(),
             issued: Timestamp(1),

@@ -5,6 +5,10 @@
 //! registry's router: signature, own entry, every member of the audience, nobody's place, log entry on the disk, answer.
 //! Rounds of the two take turns, so that whatever else the machine does falls on both; the ratio is of their medians.
 
+#![expect(clippy::print_stdout, reason = "a benchmark prints")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a benchmark that cannot go on stops")]
+#![expect(clippy::cast_precision_loss, reason = "rates are rough")]
+
 #[path = "../tests/it/federation.rs"]
 #[expect(dead_code, reason = "shared with the tests, which need more of it")]
 mod federation;
@@ -34,7 +38,10 @@ fn main() {
     runtime.block_on(async {
         println!("locating in {entries} rows, {batches} batches of {BATCH} indexes a round, {ROUNDS} rounds");
         println!("one index is {} rows: own, {} members, nobody's", PARTNERS.len() + 2, PARTNERS.len());
-        println!("{:<12} {:>10} {:>14} {:>14} {:>8} {:>12} {:>12}", "engine", "in flight", "locate/s", "bare/s", "ratio", "p50 ms", "p99 ms");
+        println!(
+            "{:<12} {:>10} {:>14} {:>14} {:>8} {:>12} {:>12}",
+            "engine", "in flight", "locate/s", "bare/s", "ratio", "p50 ms", "p99 ms"
+        );
         for engine in [Engine::Embedded, Engine::Postgres] {
             run(engine, entries, batches).await;
         }
@@ -42,9 +49,8 @@ fn main() {
 }
 
 async fn run(engine: Engine, entries: usize, batches: usize) {
-    let cluster = (engine == Engine::Postgres).then(|| {
-        Cluster::start(&["shared_buffers=1GB", "max_wal_size=8GB", "maintenance_work_mem=256MB"]).unwrap()
-    });
+    let cluster = (engine == Engine::Postgres)
+        .then(|| Cluster::start(&["shared_buffers=1GB", "max_wal_size=8GB", "maintenance_work_mem=256MB"]).unwrap());
     let mut federation = Federation::unpublished().await;
     federation.config.engine = engine;
     federation.config.cache_bytes = 1 << 30;
@@ -81,14 +87,13 @@ async fn run(engine: Engine, entries: usize, batches: usize) {
             let began = Instant::now();
             times.extend(locate(&federation, &work, flights).await);
             located.push(began.elapsed());
-            bare.push(match &cluster {
-                Some(cluster) => read_postgres(&cluster.settings("postgres"), keys, flights).await,
-                None => {
-                    federation.stop();
-                    let took = read_redb(&federation, keys, flights);
-                    federation.restart().await;
-                    took
-                }
+            bare.push(if let Some(cluster) = &cluster {
+                read_postgres(&cluster.settings("postgres"), keys, flights).await
+            } else {
+                federation.stop();
+                let took = read_redb(&federation, keys, flights);
+                federation.restart().await;
+                took
             });
         }
         times.sort_unstable();
@@ -97,13 +102,13 @@ async fn run(engine: Engine, entries: usize, batches: usize) {
             (batches * BATCH) as f64 / times[times.len() / 2].as_secs_f64()
         };
         let (located, bare) = (speed(&mut located), speed(&mut bare));
-        let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize].as_secs_f64() * 1e3;
+        let at = |percent: usize| times[(times.len() - 1) * percent / 100].as_secs_f64() * 1e3;
         let name = format!("{engine:?}").to_lowercase();
         println!(
             "{name:<12} {flights:>10} {located:>14.0} {bare:>14.0} {:>8.2} {:>12.1} {:>12.1}",
             located / bare,
-            at(0.5),
-            at(0.99)
+            at(50),
+            at(99)
         );
     }
 }
@@ -175,7 +180,9 @@ async fn locate(federation: &Federation, work: &[LocateRequest], flights: usize)
 fn read_redb(federation: &Federation, mut work: Vec<Vec<RowKey>>, flights: usize) -> Duration {
     let db = Database::builder().set_cache_size(federation.config.cache_bytes).open(federation.config.index()).unwrap();
     // As the engine reads them: in the order of keys, which is faster.
-    work.iter_mut().for_each(|keys| keys.sort_unstable());
+    for keys in &mut work {
+        keys.sort_unstable();
+    }
     let began = Instant::now();
     std::thread::scope(|scope| {
         for lane in 0..flights {
@@ -204,14 +211,16 @@ async fn read_postgres(settings: &PostgresConfig, work: Vec<Vec<RowKey>>, flight
         lanes.push((client, statement, mine));
     }
     let began = Instant::now();
-    let lane = async |(client, statement, work): (tokio_postgres::Client, tokio_postgres::Statement, Vec<Vec<RowKey>>)| {
-        for keys in work {
-            let keys: Vec<&[u8]> = keys.iter().map(|key| key.0.as_slice()).collect();
-            let rows = client.query(&statement, &[&keys]).await.unwrap();
-            let row = |row: &tokio_postgres::Row| Box::new(<[u8; ROW_BYTES]>::try_from(row.get::<_, &[u8]>(1)).unwrap());
-            std::hint::black_box(rows.iter().map(row).collect::<Vec<_>>());
-        }
-    };
+    let lane =
+        async |(client, statement, work): (tokio_postgres::Client, tokio_postgres::Statement, Vec<Vec<RowKey>>)| {
+            for keys in work {
+                let keys: Vec<&[u8]> = keys.iter().map(|key| key.0.as_slice()).collect();
+                let rows = client.query(&statement, &[&keys]).await.unwrap();
+                let row =
+                    |row: &tokio_postgres::Row| Box::new(<[u8; ROW_BYTES]>::try_from(row.get::<_, &[u8]>(1)).unwrap());
+                std::hint::black_box(rows.iter().map(row).collect::<Vec<_>>());
+            }
+        };
     let tasks: Vec<_> = lanes.into_iter().map(|work| tokio::spawn(lane(work))).collect();
     for task in tasks {
         task.await.unwrap();

@@ -212,9 +212,7 @@ fn seal(key: &[u8; 32], content: &[u8]) -> io::Result<Row> {
     row.extend_from_slice(content);
     let (_, body) = row.split_at_mut(NONCE_LEN);
     let tag = cipher(key)
-        .and_then(|cipher| {
-            cipher.seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), Aad::from(AAD), body)
-        })
+        .and_then(|cipher| cipher.seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), Aad::from(AAD), body))
         .map_err(|_| io::Error::other("sealing failed"))?;
     row.extend_from_slice(tag.as_ref());
     let row = <Box<[u8; ROW_BYTES]>>::try_from(row.into_boxed_slice());

@@ -45,7 +45,8 @@ impl Cluster {
     /// [`ClusterError`].
     pub fn start(settings: &[&str]) -> Result<Self, ClusterError> {
         let cluster = Self::prepare(settings)?;
-        cluster.run("initdb", ["-D", "data", "-U", "registry", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync"])?;
+        cluster
+            .run("initdb", ["-D", "data", "-U", "registry", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync"])?;
         let mut cluster = cluster;
         cluster.restart()?;
         Ok(cluster)

@@ -250,7 +250,8 @@ impl Config {
                 },
             },
             engine: raw.index.engine,
-            cache_bytes: positive(raw.index.embedded.cache_mib, 256, "index.embedded.cache_mib")?.saturating_mul(1 << 20),
+            cache_bytes: positive(raw.index.embedded.cache_mib, 256, "index.embedded.cache_mib")?
+                .saturating_mul(1 << 20),
             postgres,
             limits: Limits {
                 max_connections: positive(limits.max_connections, 1024, "limits.max_connections")?,
@@ -396,8 +397,10 @@ struct RawPostgres {
 impl RawPostgres {
     fn resolve(self, base: &Path) -> Result<PostgresConfig, ConfigError> {
         let wrong = |key, expected| ConfigError::Value { key, expected };
-        let parsed: tokio_postgres::Config =
-            self.url.parse().map_err(|_| wrong("index.postgres.url", "postgresql://USER@HOST/DATABASE or key=value pairs"))?;
+        let parsed: tokio_postgres::Config = self
+            .url
+            .parse()
+            .map_err(|_| wrong("index.postgres.url", "postgresql://USER@HOST/DATABASE or key=value pairs"))?;
         if parsed.get_password().is_some() {
             return Err(wrong("index.postgres.url", "without a password: name a file in index.postgres.password"));
         }

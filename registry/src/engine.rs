@@ -12,9 +12,7 @@ use std::sync::Arc;
 pub(crate) async fn open(config: &Config, engine: Engine) -> Result<Arc<dyn IndexStore>, OpenError> {
     let failed = |source| OpenError::Index { engine: name(config, engine), source };
     Ok(match (engine, &config.postgres) {
-        (Engine::Embedded, _) => {
-            Arc::new(Embedded::open(&config.index(), config.cache_bytes).map_err(failed)?)
-        }
+        (Engine::Embedded, _) => Arc::new(Embedded::open(&config.index(), config.cache_bytes).map_err(failed)?),
         (Engine::Postgres, Some(settings)) => Arc::new(Postgres::open(settings).await.map_err(failed)?),
         (Engine::Postgres, None) => return Err(failed(StoreError("index.postgres is not configured".to_owned()))),
     })

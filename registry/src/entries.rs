@@ -125,7 +125,8 @@ impl Registry {
         let Admitted { claims, held, now, digest } = &asked;
         let (now, epoch) = (*now, claims.epoch);
         let (own_rows, planted) = rows.split_at_mut(own.len());
-        let mut batch = Batch { request: Some(self.request_id(&claims.iss, &claims.jti.0, claims.iat)), ..Batch::default() };
+        let mut batch =
+            Batch { request: Some(self.request_id(&claims.iss, &claims.jti.0, claims.iat)), ..Batch::default() };
         let mut fresh = Vec::new();
         let mut posted = 0;
         let mut deleted = 0;
@@ -165,7 +166,8 @@ impl Registry {
             };
             deleted += 1;
             let expires = now + REVIEW_DAYS * DAY_SECONDS;
-            let content = Content { expires, since: now, state, audience: &BTreeSet::new(), sealed: &[0; SEALED_BYTES] };
+            let content =
+                Content { expires, since: now, state, audience: &BTreeSet::new(), sealed: &[0; SEALED_BYTES] };
             batch.put.push((*key, self.blind.seal(key, &content)?));
         }
         let indexes = || claims.put.iter().map(|entry| &entry.index).chain(&claims.delete);

@@ -90,12 +90,8 @@ mod tests {
 
     #[test]
     fn a_member_gets_its_rate_and_no_other_pays_for_it() {
-        let shares = Shares {
-            requests: 2,
-            indexes_per_second: 100,
-            misses_per_day: 0,
-            provisional_per_user_per_day: 0,
-        };
+        let shares =
+            Shares { requests: 2, indexes_per_second: 100, misses_per_day: 0, provisional_per_user_per_day: 0 };
         let fair = Fair::new(shares);
         let (mops, pup): (MemberId, MemberId) = ("mops".parse().unwrap(), "pup".parse().unwrap());
         fair.take(&mops, 1000, 5_000).unwrap();

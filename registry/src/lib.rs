@@ -51,7 +51,7 @@ pub use conformance::conformance;
 pub use embedded::Embedded;
 pub use errors::Refusal;
 pub use init::{init, member_keys};
-pub use migrate::{Migrated, MigrateError, Progress, migrate};
+pub use migrate::{MigrateError, Migrated, Progress, migrate};
 pub use postgres::Postgres;
 pub use recovery::restored;
 pub use server::{OpenError, Registry};

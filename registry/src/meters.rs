@@ -113,7 +113,11 @@ impl Registry {
     }
 
     /// What every member has been counted for today and in this period.
-    pub(crate) async fn tallies_now(&self, manifest: &Manifest, now: Timestamp) -> Result<Vec<(MemberId, Tally)>, Refusal> {
+    pub(crate) async fn tallies_now(
+        &self,
+        manifest: &Manifest,
+        now: Timestamp,
+    ) -> Result<Vec<(MemberId, Tally)>, Refusal> {
         self.tallies(manifest, now, now.0.div_euclid(PERIOD_SECONDS)).await
     }
 

@@ -143,9 +143,7 @@ async fn in_transaction(client: &mut Client, change: &Change<'_>) -> Result<Done
             remember(&transaction, &ledger.requests).await?;
             Done::Totals(count(&transaction, SET_METER, &ledger.meters).await?)
         }
-        Change::Sweep(rows, now, notes_before) => {
-            Done::Written(sweep(&transaction, rows, *now, *notes_before).await?)
-        }
+        Change::Sweep(rows, now, notes_before) => Done::Written(sweep(&transaction, rows, *now, *notes_before).await?),
     };
     transaction.commit().await?;
     Ok(done)
@@ -295,10 +293,10 @@ impl IndexStore for Postgres {
 
     fn notes(&self, after: NoteKey, through: NoteKey, limit: usize) -> Answer<'_, Vec<(NoteKey, Row)>> {
         answer(async move {
-            let (from, to) = ((after.queue.as_slice(), after.id.as_slice()), (through.queue.as_slice(), through.id.as_slice()));
+            let (from, to) =
+                ((after.queue.as_slice(), after.id.as_slice()), (through.queue.as_slice(), through.id.as_slice()));
             let limit = limit_of(limit);
-            let values: [&(dyn ToSql + Sync); 7] =
-                [&from.0, &after.at.0, &from.1, &to.0, &through.at.0, &to.1, &limit];
+            let values: [&(dyn ToSql + Sync); 7] = [&from.0, &after.at.0, &from.1, &to.0, &through.at.0, &to.1, &limit];
             let records = self.query(NOTES, &values).await?;
             let key = |record: &Record| {
                 let at = record.try_get(1).map_err(|e| unusable(&e))?;

@@ -34,8 +34,7 @@ pub(crate) async fn read(
 ) -> Result<Json<ReviewAnswer>, Refusal> {
     let body = whole(body)?;
     let admitting = registry.clone();
-    let Admitted { claims, now, digest, .. } =
-        compute(move || admitting.admit::<ReviewRequest>(&peer, &body)).await?;
+    let Admitted { claims, now, digest, .. } = compute(move || admitting.admit::<ReviewRequest>(&peer, &body)).await?;
     let queue = registry.blind.queue(Some(&claims.iss));
     let after = match &claims.after {
         Some(position) => place(queue, &position.0).ok_or(Refusal::Malformed("after"))?,
@@ -68,7 +67,13 @@ pub(crate) struct About<'a> {
 
 impl Blind {
     /// `news` for the queue of `reader` about one of its residents. The same news at the same moment is one note.
-    pub(crate) fn tell(&self, reader: &MemberId, at: Timestamp, about: About<'_>, news: &News) -> io::Result<(NoteKey, Row)> {
+    pub(crate) fn tell(
+        &self,
+        reader: &MemberId,
+        at: Timestamp,
+        about: About<'_>,
+        news: &News,
+    ) -> io::Result<(NoteKey, Row)> {
         let handle = review_handle(reader, about.index);
         self.note(reader, at, about.epoch, handle, news)
     }
@@ -166,11 +171,7 @@ fn decode(at: Timestamp, content: &[u8]) -> Option<ReviewItem> {
         2 => News::NeverConverted,
         3 => News::Honeypot { member: member()? },
         4 => News::MissBudgetSpent { member: member()? },
-        5 => News::SeldomMet {
-            member: member()?,
-            posted: u64::from_be_bytes(*posted),
-            met: u64::from_be_bytes(*met),
-        },
+        5 => News::SeldomMet { member: member()?, posted: u64::from_be_bytes(*posted), met: u64::from_be_bytes(*met) },
         _ => return None,
     };
     Some(ReviewItem { at, epoch: Epoch(u32::from_be_bytes(*epoch)), handle: Base64(handle.to_vec()), news })

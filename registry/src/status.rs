@@ -81,8 +81,12 @@ impl Registry {
         let (numerator, denominator) = quorum_splitting(manifest);
         let member = |(id, tally): (MemberId, Tally)| {
             let member = manifest.member(&id).filter(|member| !member.roles.contains(&Duty::Registry))?;
-            let first_enrolment =
-                member.quotas.first_enrolment.as_ref().filter(|raised| now <= raised.until).map_or(0, |r| r.evaluations);
+            let first_enrolment = member
+                .quotas
+                .first_enrolment
+                .as_ref()
+                .filter(|raised| now <= raised.until)
+                .map_or(0, |r| r.evaluations);
             let identifiers_per_year =
                 yearly(&member.quotas, first_enrolment).saturating_mul(numerator) / denominator.max(1);
             Some(MemberStatus {

@@ -3,8 +3,7 @@ use super::*;
 /// The example of [`Config`]'s documentation.
 fn example() -> String {
     let source = include_str!("../config.rs");
-    let lines =
-        source.lines().skip_while(|line| *line != "/// ```toml").skip(1).take_while(|line| *line != "/// ```");
+    let lines = source.lines().skip_while(|line| *line != "/// ```toml").skip(1).take_while(|line| *line != "/// ```");
     lines.map(|line| line.trim_start_matches("///").trim_start().to_owned() + "\n").collect()
 }
 

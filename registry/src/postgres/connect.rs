@@ -79,7 +79,9 @@ pub(super) async fn prepare(client: &Client, require_standby: bool) -> Result<Ve
     let (fsync, full_page_writes, commit, standbys) =
         (read(fsync)?, read(full_page_writes)?, read(commit)?, read(standbys)?);
     if fsync.as_deref() == Some("off") {
-        return Err(StoreError("the database runs with fsync = off: a power cut loses acknowledged entries".to_owned()));
+        return Err(StoreError(
+            "the database runs with fsync = off: a power cut loses acknowledged entries".to_owned(),
+        ));
     }
     if !matches!(commit.as_deref(), Some("on" | "remote_apply") | None) {
         client.batch_execute("SET synchronous_commit = on").await.map_err(|e| unusable(&e))?;
@@ -94,7 +96,8 @@ pub(super) async fn prepare(client: &Client, require_standby: bool) -> Result<Ve
             return Err(StoreError(missing.to_owned()));
         }
         Some("") => warnings.push(
-            "synchronous_standby_names is empty: if the primary is lost, acknowledged entries are lost with it".to_owned(),
+            "synchronous_standby_names is empty: if the primary is lost, acknowledged entries are lost with it"
+                .to_owned(),
         ),
         None => warnings.push("the database does not tell how many copies acknowledge a commit".to_owned()),
         Some(_) => {}

@@ -30,8 +30,10 @@ async fn processes_share_one_database() {
     let cluster = Cluster::start(&[]).unwrap();
     let settings = database(&cluster, "shared");
     let opening: Vec<_> = (0..4).map(|_| (settings.clone(), ())).collect();
-    let tasks: Vec<_> =
-        opening.into_iter().map(|(settings, ())| tokio::spawn(async move { Postgres::open(&settings).await })).collect();
+    let tasks: Vec<_> = opening
+        .into_iter()
+        .map(|(settings, ())| tokio::spawn(async move { Postgres::open(&settings).await }))
+        .collect();
     let mut stores = Vec::new();
     for task in tasks {
         stores.push(Arc::new(task.await.unwrap().unwrap()));
@@ -49,14 +51,23 @@ async fn processes_share_one_database() {
         }
         Ok::<_, StoreError>(())
     };
-    let tasks: Vec<_> = stores.iter().zip(0..).map(|(store, shift)| tokio::spawn(write(store.clone(), shift))).collect();
+    let tasks: Vec<_> =
+        stores.iter().zip(0..).map(|(store, shift)| tokio::spawn(write(store.clone(), shift))).collect();
     for task in tasks {
         task.await.unwrap().unwrap();
     }
     for store in &stores {
         assert_eq!(store.count().await.unwrap(), 4 * 20 + 10);
     }
-    let again: Vec<_> = stores.iter().map(|store| tokio::spawn({ let store = store.clone(); async move { store.write(put(5, 9)).await } })).collect();
+    let again: Vec<_> = stores
+        .iter()
+        .map(|store| {
+            tokio::spawn({
+                let store = store.clone();
+                async move { store.write(put(5, 9)).await }
+            })
+        })
+        .collect();
     let mut stored = 0;
     for task in again {
         stored += usize::from(task.await.unwrap().unwrap() != Written::Replayed);

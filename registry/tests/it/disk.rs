@@ -106,9 +106,8 @@ async fn another_storage_key_or_pepper_opens_nothing_and_changes_nothing() {
     federation.put("mops", &[1], &["pup"]).await;
     federation.put("pup", &[1], &["mops"]).await;
     federation.stop();
-    let reopen = async |config: &Config| {
-        Registry::open(config.clone(), federation.clock.clone(), no_passphrase).await.map(drop)
-    };
+    let reopen =
+        async |config: &Config| Registry::open(config.clone(), federation.clock.clone(), no_passphrase).await.map(drop);
     for (file, refusal) in [("storage.key", "Keys"), ("pepper.key", "WrongPepper")] {
         let path = federation.dir.path().join(file);
         let right = std::fs::read(&path).unwrap();
@@ -138,7 +137,10 @@ async fn a_passphrase_opens_what_it_made_and_no_other_does() {
     let open = async |typed: &'static str| {
         Registry::open(config.clone(), federation.clock.clone(), || Ok(typed.to_owned().into())).await
     };
-    assert!(matches!(open("koń bateria zszywka").await.map(drop), Err(OpenError::Secrets(_))), "nothing is made by opening");
+    assert!(
+        matches!(open("koń bateria zszywka").await.map(drop), Err(OpenError::Secrets(_))),
+        "nothing is made by opening"
+    );
     assert!(!config.data.exists());
     registry::init(&config, || Ok("koń bateria zszywka".to_owned().into())).unwrap();
     assert!(matches!(open("koń bateria zszywki").await.map(drop), Err(OpenError::Keys(_))));

@@ -41,7 +41,8 @@ async fn requests_that_never_end_fill_their_members_places_only() {
     for _ in &hanging {
         waited.recv().await.unwrap();
     }
-    let locate = async |asker: &str| federation.send("POST", "/v1/locate", &federation.locate_request(asker, &[1])).await;
+    let locate =
+        async |asker: &str| federation.send("POST", "/v1/locate", &federation.locate_request(asker, &[1])).await;
     let refused = locate("mops").await;
     refused.refused("busy");
     assert_eq!(refused.problem().retry_after, Some(1));

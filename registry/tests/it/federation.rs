@@ -155,8 +155,12 @@ impl Federation {
 
     /// A put of entries on these indexes, a year long.
     pub(crate) fn put_request(&self, iss: &str, indexes: &[u8], audience: &[&str]) -> EntriesRequest {
-        let entry =
-            |n: &u8| PutEntry { index: index(*n), sealed: sealed(iss, *n), expires: self.clock.now() + 365 * DAY, provisional: None };
+        let entry = |n: &u8| PutEntry {
+            index: index(*n),
+            sealed: sealed(iss, *n),
+            expires: self.clock.now() + 365 * DAY,
+            provisional: None,
+        };
         EntriesRequest {
             iss: member(iss),
             iat: self.clock.now(),

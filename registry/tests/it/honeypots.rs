@@ -90,7 +90,9 @@ async fn what_the_officers_signed_works_once_and_not_for_long() {
         remove: vec![],
     };
     let mut signed = SignedHoneypots::draft(&honeypots).unwrap();
-    OFFICERS.iter().for_each(|seed| signed.sign(&SigningKey::from_seed(&[*seed; 32]).unwrap()));
+    for seed in OFFICERS {
+        signed.sign(&SigningKey::from_seed(&[seed; 32]).unwrap());
+    }
     federation.clock.advance(8 * DAY);
     let late = federation.call("zlm", "PUT", "/v1/honeypots", serde_json::to_vec(&signed).unwrap()).await;
     late.refused("request_stale");
@@ -117,7 +119,10 @@ async fn guessing_uses_up_a_budget_and_is_reported() {
     assert_eq!(locate("mops", &[1]).await.status, 200);
     federation.clock.advance(SETTLED);
     let told = federation.review("css").await;
-    assert_eq!(told.iter().map(|item| &item.news).collect::<Vec<_>>(), [&News::MissBudgetSpent { member: member("pup") }]);
+    assert_eq!(
+        told.iter().map(|item| &item.news).collect::<Vec<_>>(),
+        [&News::MissBudgetSpent { member: member("pup") }]
+    );
     assert_eq!(federation.review("pup").await, []);
     // The meter is on the disk; a new day begins anew.
     federation.restart().await;

@@ -146,7 +146,9 @@ async fn officers_rotate_and_operators_stay_apart() {
     };
     let by = |manifest: &protocol::Manifest, seeds: &[u8]| {
         let mut signed = SignedManifest::draft(manifest).unwrap();
-        seeds.iter().for_each(|seed| signed.sign(&SigningKey::from_seed(&[*seed; 32]).unwrap()));
+        for seed in seeds {
+            signed.sign(&SigningKey::from_seed(&[*seed; 32]).unwrap());
+        }
         signed
     };
     let mut next = federation.successor(|_| ()).read().unwrap();

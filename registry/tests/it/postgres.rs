@@ -110,7 +110,10 @@ async fn an_index_moves_to_the_database_and_back() {
     assert_eq!(cluster.sql("SELECT count(*) FROM pg_tables WHERE tablename = 'entries'").unwrap(), "0");
     let steps = Mutex::new(vec![]);
     let moved = migrate(&federation.config, there, false, |step| steps.lock().unwrap().push(step)).await.unwrap();
-    assert_eq!((moved.rows, moved.notes, moved.meters, moved.verified), (planned.rows, planned.notes, planned.meters, true));
+    assert_eq!(
+        (moved.rows, moved.notes, moved.meters, moved.verified),
+        (planned.rows, planned.notes, planned.meters, true)
+    );
     assert!(steps.lock().unwrap().last().is_some_and(|step| step.verifying && step.rows == step.of));
 
     // A second time it would overwrite what lives there.

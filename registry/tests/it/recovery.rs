@@ -104,8 +104,7 @@ async fn older_manifests_are_served_with_what_followed_them() {
     let mut which = first.fingerprint();
     let mut walked: Vec<SignedManifest> = vec![];
     loop {
-        let (headers, reply) =
-            federation.exchange("newcomer", "GET", &format!("/v1/manifest/{which}"), vec![]).await;
+        let (headers, reply) = federation.exchange("newcomer", "GET", &format!("/v1/manifest/{which}"), vec![]).await;
         let manifest: SignedManifest = reply.json();
         match walked.last() {
             None => manifest.accept_first(&first.hash()).map(drop).unwrap(),

@@ -5,6 +5,7 @@ use protocol::manifest::RaisedQuota;
 use protocol::registry::{EntriesRequest, PROVISIONAL_DAYS, Provisional, ProvisionalReason};
 use protocol::review::{News, ReviewAnswer, ReviewItem, review_handle};
 use protocol::{Bytes, Epoch};
+use redb::{ReadableDatabase as _, ReadableTable as _};
 
 /// After this what was written can be read.
 const SETTLED: i64 = 120;
@@ -113,8 +114,7 @@ async fn a_queue_is_read_in_pages_by_its_owner_and_survives_a_restart() {
     }
     assert_eq!(read.len(), 600);
     assert!(read.is_sorted_by_key(|item| item.at));
-    let sealed_seen: std::collections::BTreeSet<_> =
-        read.iter().map(|item| format!("{:?}", item.news)).collect();
+    let sealed_seen: std::collections::BTreeSet<_> = read.iter().map(|item| format!("{:?}", item.news)).collect();
     assert_eq!(sealed_seen.len(), 600, "each once");
     let log = federation.log();
     assert_eq!((&log.last().unwrap()["event"], &log.last().unwrap()["member"]), (&"review".into(), &"mops".into()));
@@ -149,7 +149,10 @@ async fn a_provisional_entry_works_once_and_lapses() {
 
     assert_eq!(put(provisional(&federation, 1, 1)).await.status, 200);
     assert_eq!(federation.locate("mops", &[1]).await.found[0].entries, [sealed("pup", 1)]);
-    assert_eq!(federation.log().iter().rev().find(|e| e["event"] == "entries").unwrap()["provisional"][0], "application");
+    assert_eq!(
+        federation.log().iter().rev().find(|e| e["event"] == "entries").unwrap()["provisional"][0],
+        "application"
+    );
     put(provisional(&federation, 1, 1)).await.refused("provisional_renewed");
     // Not by removing it first, either; nor by waiting until it lapsed, or was swept.
     federation.send("DELETE", "/v1/entries", &federation.delete_request("mops", &[1])).await;
@@ -216,7 +219,6 @@ async fn notes_show_neither_index_nor_member_to_whoever_has_the_disk() {
     federation.put("pup", &[1], &MEMBERS).await;
     federation.stop();
     let db = redb::Database::open(federation.config.index()).unwrap();
-    use redb::{ReadableDatabase as _, ReadableTable as _};
     let notes = redb::TableDefinition::<&[u8; 56], &[u8; registry::ROW_BYTES]>::new("notes");
     let table = db.begin_read().unwrap().open_table(notes).unwrap();
     let mut all = vec![];
