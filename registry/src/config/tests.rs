@@ -60,3 +60,19 @@ fn without_an_index_section_the_index_is_embedded() {
     let refused = Config::parse(&(text + "[index]\nengine = \"postgres\"\n"), Path::new("/r")).unwrap_err();
     assert!(refused.to_string().contains("index.postgres.url"));
 }
+
+#[test]
+fn the_sample_that_is_shipped_is_valid() {
+    let text = include_str!("../../../deploy/registry.toml");
+    let config = Config::parse(text, Path::new("/etc/ogniwo")).unwrap();
+    assert_eq!(config.engine, Engine::Embedded);
+    // What is commented out there is valid too.
+    let database: String = text
+        .lines()
+        .map(|line| {
+            line.strip_prefix("# ").filter(|line| line.contains(" = ") || line.starts_with('[')).unwrap_or(line)
+        })
+        .flat_map(|line| [line, "\n"])
+        .collect();
+    assert!(Config::parse(&database, Path::new("/etc/ogniwo")).unwrap().postgres.unwrap().require_standby);
+}
