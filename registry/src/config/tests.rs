@@ -67,12 +67,11 @@ fn the_sample_that_is_shipped_is_valid() {
     let config = Config::parse(text, Path::new("/etc/ogniwo")).unwrap();
     assert_eq!(config.engine, Engine::Embedded);
     // What is commented out there is valid too.
-    let database: String = text
-        .lines()
-        .map(|line| {
-            line.strip_prefix("# ").filter(|line| line.contains(" = ") || line.starts_with('[')).unwrap_or(line)
-        })
-        .flat_map(|line| [line, "\n"])
-        .collect();
+    let setting = |line: &&str| {
+        let key = line.split(" = ").next().unwrap_or_default();
+        line.starts_with('[') || (line.contains(" = ") && key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'))
+    };
+    let uncommented = |line: &'static str| line.strip_prefix("# ").filter(setting).unwrap_or(line);
+    let database: String = text.lines().map(uncommented).flat_map(|line| [line, "\n"]).collect();
     assert!(Config::parse(&database, Path::new("/etc/ogniwo")).unwrap().postgres.unwrap().require_standby);
 }
