@@ -75,6 +75,32 @@ async fn processes_share_one_database() {
     assert_eq!(stored, 1, "of one request at four processes, one is done");
 }
 
+/// The server ends one of two transactions that wait for each other; if it is ours, it is done again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_ended_for_anothers_sake_is_done_again() {
+    // Ours has waited longer when the circle closes, so that ours is looked at first, and ended.
+    let cluster = Cluster::start(&["deadlock_timeout=2s"]).unwrap();
+    let store = Arc::new(Postgres::open(&cluster.settings("postgres")).await.unwrap());
+    for n in [1, 2] {
+        store.write(put(n, 1)).await.unwrap();
+    }
+    let (ours, theirs) = (put(1, 2).put[0].0, put(2, 2).put[0].0);
+    let other = store.client().await.unwrap();
+    other.batch_execute("BEGIN; SET LOCAL deadlock_timeout = '1min'").await.unwrap();
+    let lock = "UPDATE entries SET row = row WHERE key = $1";
+    other.execute(lock, &[&theirs.0.as_slice()]).await.unwrap();
+    let writing = tokio::spawn({
+        let store = store.clone();
+        async move { store.write(Batch { delete: vec![theirs], ..put(1, 2) }).await }
+    });
+    let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted";
+    while other.query_one(waiting, &[]).await.unwrap().get::<_, i64>(0) == 0 {}
+    other.execute(lock, &[&ours.0.as_slice()]).await.unwrap();
+    other.batch_execute("COMMIT").await.unwrap();
+    assert_eq!(writing.await.unwrap().unwrap(), Written::Stored { deleted: 1 });
+    assert_eq!(store.get(vec![ours, theirs]).await.unwrap(), [Some(Row(Box::new([2; ROW_BYTES]))), None]);
+}
+
 /// The server's processes are killed while it is written to; what was acknowledged is there when it is back.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_server_loses_nothing_acknowledged() {
