@@ -290,6 +290,39 @@ pub enum RegistryCommand {
         #[command(flatten)]
         registry: RegistryConfig,
     },
+    /// Ask the running registry how it is, and what each member could try.
+    Status {
+        /// Which registry.
+        #[command(flatten)]
+        registry: RegistryConfig,
+        /// Its address, where it is not the one it listens on.
+        #[arg(long, value_name = "URL")]
+        at: Option<String>,
+    },
+    /// Move the index from one engine to the other while the registry is stopped; goes on where it stopped.
+    Migrate {
+        /// Which registry.
+        #[command(flatten)]
+        registry: RegistryConfig,
+        /// The engine that has the index.
+        #[arg(long)]
+        from: IndexEngine,
+        /// The engine that is to have it.
+        #[arg(long)]
+        to: IndexEngine,
+        /// Open both and count; write nothing.
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Say that the registry's data came from a backup: it starts closed until members confirm what it knows.
+    Restored {
+        /// Which registry.
+        #[command(flatten)]
+        registry: RegistryConfig,
+    },
+    /// Indexes that stand for nobody: draw up, sign, plant.
+    #[command(subcommand)]
+    Honeypots(HoneypotCommand),
     /// The manifest: draw up, sign, show, publish.
     #[command(subcommand)]
     Manifest(ManifestCommand),
@@ -297,6 +330,47 @@ pub enum RegistryCommand {
     Officer {
         /// Where to write it (mode 0600); its public half is printed.
         path: PathBuf,
+    },
+}
+
+/// Where an index is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum IndexEngine {
+    /// The file in the data directory.
+    Embedded,
+    /// The database of `[index.postgres]`.
+    Postgres,
+}
+
+/// Honeypot commands.
+#[derive(Debug, Subcommand)]
+pub enum HoneypotCommand {
+    /// Make an unsigned document of a JSON description: realm, issued, epoch, indexes to plant and to remove.
+    Draft {
+        /// The description.
+        description: PathBuf,
+        /// Where to write it.
+        #[arg(long, value_name = "FILE", default_value = "honeypots.json")]
+        out: PathBuf,
+    },
+    /// Add an officer's signature.
+    Sign {
+        /// The document.
+        honeypots: PathBuf,
+        /// The officer's key.
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+    },
+    /// Bring a signed document to the registry; any member may.
+    Plant {
+        /// The document.
+        honeypots: PathBuf,
+        /// The registry's address.
+        #[arg(long, value_name = "URL")]
+        registry: String,
+        /// A directory with cert.pem, key.pem, root.pem and crl.pem of a member.
+        #[arg(long, value_name = "DIR")]
+        tls: PathBuf,
     },
 }
 

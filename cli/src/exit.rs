@@ -85,6 +85,21 @@ impl From<registry::OpenError> for Failure {
     }
 }
 
+impl From<registry::MigrateError> for Failure {
+    fn from(error: registry::MigrateError) -> Self {
+        use registry::MigrateError;
+        let code = match error {
+            MigrateError::Open(error) => return error.into(),
+            MigrateError::Same | MigrateError::NoSource(_) => "value",
+            MigrateError::NotEmpty(_) | MigrateError::OtherMigration(_) => "exists",
+            MigrateError::Store(_) => "store_failed",
+            MigrateError::Progress { .. } => "file",
+            MigrateError::Unverified { .. } => "verification_failed",
+        };
+        Failure::new(code, chain(&error))
+    }
+}
+
 impl From<keyring::StorageKeyError> for Failure {
     fn from(error: keyring::StorageKeyError) -> Self {
         Failure::new("storage_key", chain(&error))

@@ -298,29 +298,45 @@ pub async fn put_manifest(
     manifest: &SignedManifest,
     clock: &Clock,
 ) -> Result<(), Failure> {
+    put(tls, realm, (url, "/v1/manifest"), manifest, clock).await.map_err(|failure| match failure.code.as_str() {
+        "registry_refused" => Failure::new("manifest_refused", failure.message),
+        _ => failure,
+    })
+}
+
+/// Brings a document the officers signed to `path` of the registry at `url` with the certificate in `tls`.
+///
+/// # Errors
+/// `registry_refused` if it refuses, `registry_unavailable` if it is out of reach.
+pub(crate) async fn put(
+    tls: &Path,
+    realm: &protocol::Realm,
+    (url, path): (&str, &str),
+    document: &impl serde::Serialize,
+    clock: &Clock,
+) -> Result<(), Failure> {
     let certificate = |e: &dyn std::error::Error| Failure::new("certificate", crate::exit::chain(e));
     let identity = IdentityStore::load(&tls.join("cert.pem"), &tls.join("key.pem")).map_err(|e| certificate(&e))?;
     let root = std::fs::read_to_string(tls.join("root.pem"))?;
     let crl = std::fs::read_to_string(tls.join("crl.pem"))?;
     let trust = Trust::load(&root, Some(&crl), realm.clone(), clock.clone()).map_err(|e| certificate(&e))?;
     let client = Client::new(Arc::new(identity), Arc::new(trust), clock.clone());
-    let body = serde_json::to_vec(manifest).map_err(|e| Failure::new("internal", e))?;
-    let request = http::Request::put("/v1/manifest")
+    let body = serde_json::to_vec(document).map_err(|e| Failure::new("internal", e))?;
+    let request = http::Request::put(path)
         .header(http::header::CONTENT_TYPE, "application/json")
         .body(bytes::Bytes::from(body))
         .map_err(|e| Failure::new("internal", e))?;
     let to = protocol::SpiffeId::new(realm.clone(), registry_id()?);
-    match client.call(&to, url, request, DEADLINE).await {
-        Ok(_) => Ok(()),
-        Err(transport::CallError::Problem(problem)) => {
+    client.call(&to, url, request, DEADLINE).await.map(drop).map_err(|error| refused(url, error))
+}
+
+/// What became of a call to the registry at `url`.
+pub(crate) fn refused(url: &str, error: transport::CallError) -> Failure {
+    match error {
+        transport::CallError::Problem(problem) => {
             let words = problem.detail.unwrap_or(problem.title);
-            Err(Failure::new(
-                "manifest_refused",
-                format!("the registry refuses the manifest: {words} ({})", problem.code),
-            ))
+            Failure::new("registry_refused", format!("the registry refuses: {words} ({})", problem.code))
         }
-        Err(error) => {
-            Err(Failure::new("registry_unavailable", format!("the registry at {url}: {}", crate::exit::chain(&error))))
-        }
+        error => Failure::new("registry_unavailable", format!("the registry at {url}: {}", crate::exit::chain(&error))),
     }
 }

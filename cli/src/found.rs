@@ -405,14 +405,20 @@ fn no_passphrase() -> std::io::Result<zeroize::Zeroizing<String>> {
 fn registry_toml(realm: &Realm) -> String {
     format!(
         r#"realm = "{realm}"
-listen = "127.0.0.1:0"
-data_dir = "data"
-storage_key = {{ credential = "credentials/storage.key" }}
-pepper = {{ credential = "credentials/pepper.key" }}
-index_cache_mib = 64
+data = "data"
 
-[tls]
-cert = "tls/cert.pem"
+[storage_key]
+credential = "credentials/storage.key"
+
+[pepper]
+credential = "credentials/pepper.key"
+
+[index.embedded]
+cache_mib = 64
+
+[peers]
+listen = "127.0.0.1:0"
+certificate = "tls/cert.pem"
 key = "tls/key.pem"
 root = "tls/root.pem"
 crl = "tls/crl.pem"

@@ -73,10 +73,10 @@ impl Inside {
 
     async fn start_registry(&mut self) -> Result<(), Failure> {
         let config = registry::Config::load(&self.config)?;
-        let listener = TcpListener::bind(config.listen).await?;
+        let listener = TcpListener::bind(config.peers.listen).await?;
         self.listening = Listening { peers: listener.local_addr()?, local: None };
         let clock = self.surroundings.clock.clone();
-        let registry = Arc::new(blocking(move || Registry::open(config, clock, no_passphrase)).await??);
+        let registry = Arc::new(Registry::open(config, clock, no_passphrase).await?);
         self.registry = Some(registry.clone());
         let stop = self.stop.clone();
         self.task = Some(tokio::spawn(async move { Ok(registry.serve(listener, stop).await?) }));

@@ -1,20 +1,26 @@
 //! `ogniwo registry`.
 
-use crate::args::{ManifestCommand, RegistryCommand};
-use crate::exit::{Failure, read_text};
-use crate::federation::put_manifest;
+use crate::args::{HoneypotCommand, IndexEngine, ManifestCommand, RegistryCommand};
+use crate::exit::{Failure, chain, read_text};
+use crate::federation::{put, put_manifest, refused};
 use crate::found::{create_officer, open_officer};
 use crate::node_command::{bind, until_stopped};
 use crate::output::Output;
 use crate::process::Listening;
 use crate::prompt::passphrase;
+use protocol::review::{Honeypots, SignedHoneypots};
 use protocol::{Manifest, SignedManifest};
-use registry::{Config, Registry};
+use registry::{Config, Engine, Migrated, Registry, Status};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::json;
 use std::path::Path;
 use std::sync::Arc;
-use transport::Clock;
+use std::time::Duration;
+use transport::{Client, Clock, IdentityStore, Trust};
 
+/// Counting the rows of a large index takes time.
+const ASKING: Duration = Duration::from_secs(30);
 const KEY_SECONDS: i64 = 2 * 365 * 24 * 60 * 60;
 
 pub(crate) async fn run(command: RegistryCommand, output: &Output) -> Result<(), Failure> {
@@ -22,19 +28,32 @@ pub(crate) async fn run(command: RegistryCommand, output: &Output) -> Result<(),
         RegistryCommand::Init { registry, csr, keys } => init(&Config::load(&registry.config)?, &csr, &keys, output),
         RegistryCommand::Run { registry, until_stdin_closes } => {
             let config = Config::load(&registry.config)?;
-            let listener = bind("listen", config.listen).await?;
-            let registry = Arc::new(Registry::open(config, Clock::system(), passphrase)?);
+            let listener = bind("peers.listen", config.peers.listen).await?;
+            let registry = Arc::new(Registry::open(config, Clock::system(), passphrase).await?);
             let listening = Listening { peers: listener.local_addr()?, local: None };
             output.print(&serde_json::to_string(&listening).map_err(|e| Failure::new("internal", e))?);
             Ok(registry.serve(listener, until_stopped(until_stdin_closes)).await?)
         }
         RegistryCommand::CheckConfig { registry } => {
             let config = Config::load(&registry.config)?;
-            drop(Registry::open(config, Clock::system(), passphrase)?);
+            drop(Registry::open(config, Clock::system(), passphrase).await?);
             output
                 .result(&json!({ "ok": true }), || "The configuration, keys and certificate are in order.".to_owned());
             Ok(())
         }
+        RegistryCommand::Status { registry, at } => status(&Config::load(&registry.config)?, at, output).await,
+        RegistryCommand::Migrate { registry, from, to, dry_run } => {
+            migrate(&Config::load(&registry.config)?, (from.into(), to.into()), dry_run, output).await
+        }
+        RegistryCommand::Restored { registry } => {
+            let config = Config::load(&registry.config)?;
+            registry::restored(&config, Clock::system().now())?;
+            output.result(&json!({ "restored": true }), || {
+                "The registry will start closed and open when enough members have confirmed its manifest.".to_owned()
+            });
+            Ok(())
+        }
+        RegistryCommand::Honeypots(command) => honeypots(command, output).await,
         RegistryCommand::Manifest(command) => manifest(command, output).await,
         RegistryCommand::Officer { path } => {
             let key = create_officer(&path)?;
@@ -55,10 +74,10 @@ fn init(config: &Config, csr: &Path, keys: &Path, output: &Output) -> Result<(),
     let ring = registry::init(config, passphrase)?;
     let now = Clock::system().now();
     let (key, request) = transport::new_key_and_csr(&config.spiffe()).map_err(|e| Failure::new("certificate", e))?;
-    if let Some(parent) = config.tls.key.parent() {
+    if let Some(parent) = config.peers.key.parent() {
         std::fs::create_dir_all(parent)?;
     }
-    keyring::create_private(&config.tls.key, key.as_bytes())?;
+    keyring::create_private(&config.peers.key, key.as_bytes())?;
     std::fs::write(csr, request)?;
     let public = registry::member_keys(&ring, now, now + KEY_SECONDS);
     std::fs::write(keys, serde_json::to_vec_pretty(&public).map_err(|e| Failure::new("internal", e))?)?;
@@ -68,12 +87,125 @@ fn init(config: &Config, csr: &Path, keys: &Path, output: &Output) -> Result<(),
     Ok(())
 }
 
+async fn status(config: &Config, at: Option<String>, output: &Output) -> Result<(), Failure> {
+    let certificate = |e: &dyn std::error::Error| Failure::new("certificate", chain(e));
+    let peers = &config.peers;
+    let identity = IdentityStore::load(&peers.certificate, &peers.key).map_err(|e| certificate(&e))?;
+    let (root, crl) = (std::fs::read_to_string(&peers.root)?, std::fs::read_to_string(&peers.crl)?);
+    let clock = Clock::system();
+    let trust = Trust::load(&root, Some(&crl), config.realm.clone(), clock.clone()).map_err(|e| certificate(&e))?;
+    let client = Client::new(Arc::new(identity), Arc::new(trust), clock);
+    let mut listening = peers.listen;
+    if listening.ip().is_unspecified() {
+        listening.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+    }
+    let url = at.unwrap_or_else(|| format!("https://{listening}"));
+    let request =
+        http::Request::get("/v1/status").body(bytes::Bytes::new()).map_err(|e| Failure::new("internal", e))?;
+    let answer = client.call(&config.spiffe(), &url, request, ASKING).await.map_err(|error| refused(&url, error))?;
+    let status: Status = serde_json::from_slice(answer.body()).map_err(|e| Failure::new("internal", e))?;
+    output.result(&status, || in_words(&status));
+    Ok(())
+}
+
+fn in_words(status: &Status) -> String {
+    let mut text = format!(
+        "{} rows ({}), manifest {}, {} log entries{}\n",
+        status.rows,
+        status.engine,
+        status.manifest,
+        status.log,
+        status.closed.as_ref().map_or_else(String::new, |code| format!("\nclosed: {code}"))
+    );
+    for warning in &status.warnings {
+        text.push_str(&format!("warning: {warning}\n"));
+    }
+    text.push_str(&format!(
+        "{:<32} {:>12} {:>12} {:>8} {:>8} {:>8}  {}\n",
+        "member", "a day", "enrolling", "misses", "posted", "met", "could try in a year"
+    ));
+    for member in &status.members {
+        text.push_str(&format!(
+            "{:<32} {:>12} {:>12} {:>8} {:>8} {:>8}  {} identifiers, {:.3} % of PESEL numbers\n",
+            member.id,
+            member.evaluations_per_day,
+            member.first_enrolment,
+            member.misses_today,
+            member.posted,
+            member.met,
+            member.identifiers_per_year,
+            member.pesel_percent_per_year
+        ));
+    }
+    text
+}
+
+async fn migrate(config: &Config, engines: (Engine, Engine), dry_run: bool, output: &Output) -> Result<(), Failure> {
+    let (copying, verifying) = (output.progress("copying", false), output.progress("verifying", false));
+    let progress = |step: registry::Progress| {
+        let shown = node::Progress { done: step.rows, total: step.of };
+        if step.verifying { verifying(shown) } else { copying(shown) }
+    };
+    let migrated = registry::migrate(config, engines, dry_run, progress).await?;
+    output.result(&json!({ "dry_run": dry_run, "migrated": migrated }), || {
+        let Migrated { rows, resumed_at, notes, meters, .. } = migrated;
+        if dry_run {
+            return format!(
+                "{rows} rows, {notes} notes and {meters} meters would be migrated, from row {resumed_at} on."
+            );
+        }
+        format!(
+            "{rows} rows, {notes} notes and {meters} meters migrated; every row was read back and compared.\n\
+             Set index.engine in the configuration, start the registry, and remove the old index when it serves."
+        )
+    });
+    Ok(())
+}
+
+impl From<IndexEngine> for Engine {
+    fn from(engine: IndexEngine) -> Self {
+        match engine {
+            IndexEngine::Embedded => Engine::Embedded,
+            IndexEngine::Postgres => Engine::Postgres,
+        }
+    }
+}
+
+async fn honeypots(command: HoneypotCommand, output: &Output) -> Result<(), Failure> {
+    match command {
+        HoneypotCommand::Draft { description, out } => {
+            let honeypots: Honeypots = parse(&description, "value")?;
+            write(&out, &SignedHoneypots::draft(&honeypots)?)?;
+            output.result(&json!({ "honeypots": out }), || {
+                format!("Draft: {}\nNow the officers sign it.", out.display())
+            });
+        }
+        HoneypotCommand::Sign { honeypots, key } => {
+            let mut signed: SignedHoneypots = parse(&honeypots, "value")?;
+            signed.sign(&open_officer(&key)?);
+            write(&honeypots, &signed)?;
+            output.result(&json!({ "signatures": signed.signatures.len() }), || {
+                format!("Signed; {} signatures now.", signed.signatures.len())
+            });
+        }
+        HoneypotCommand::Plant { honeypots, registry, tls } => {
+            let signed: SignedHoneypots = parse(&honeypots, "value")?;
+            // Whose federation's it is the registry checks; here it only names whom to call.
+            let content: Honeypots =
+                serde_json::from_slice(&signed.honeypots.0).map_err(|e| Failure::new("value", e))?;
+            put(&tls, &content.realm, (&registry, "/v1/honeypots"), &signed, &Clock::system()).await?;
+            output.result(&json!({ "planted": content.plant.len(), "removed": content.remove.len() }), || {
+                format!("Planted {}, removed {}.", content.plant.len(), content.remove.len())
+            });
+        }
+    }
+    Ok(())
+}
+
 async fn manifest(command: ManifestCommand, output: &Output) -> Result<(), Failure> {
     match command {
         ManifestCommand::Draft { description, out } => {
-            let text = read_text(&description)?;
-            let manifest: Manifest = serde_json::from_str(&text)
-                .map_err(|e| Failure::new("value", format!("{}: {e}", description.display())))?;
+            let manifest: Manifest = parse(&description, "value")?;
             manifest.check()?;
             write(&out, &SignedManifest::draft(&manifest)?)?;
             output
@@ -145,11 +277,15 @@ fn show(signed: &SignedManifest, output: &Output) -> Result<(), Failure> {
 }
 
 fn read(path: &Path) -> Result<SignedManifest, Failure> {
-    let text = read_text(path)?;
-    serde_json::from_str(&text).map_err(|e| Failure::new("manifest_refused", format!("{}: {e}", path.display())))
+    parse(path, "manifest_refused")
 }
 
-fn write(path: &Path, manifest: &SignedManifest) -> Result<(), Failure> {
-    let text = serde_json::to_vec_pretty(manifest).map_err(|e| Failure::new("internal", e))?;
+fn parse<T: DeserializeOwned>(path: &Path, code: &str) -> Result<T, Failure> {
+    let text = read_text(path)?;
+    serde_json::from_str(&text).map_err(|e| Failure::new(code, format!("{}: {e}", path.display())))
+}
+
+fn write(path: &Path, document: &impl Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_vec_pretty(document).map_err(|e| Failure::new("internal", e))?;
     Ok(keyring::write_atomically(path, &text)?)
 }

@@ -142,7 +142,7 @@ pub(crate) fn seal_entry(
     };
     let plain = entry.encode(node.config.realm.as_str(), |message| node.keys.entry.sign(message)).ok()?;
     let sealed = seal.seal(&plain, &mut rand_core::UnwrapErr(getrandom::SysRng));
-    Some(PutEntry { index, sealed: B64(sealed.to_vec()), expires })
+    Some(PutEntry { index, sealed: B64(sealed.to_vec()), expires, provisional: None })
 }
 
 /// The purpose under which clients are enrolled and shared clients counted.

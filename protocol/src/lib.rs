@@ -15,6 +15,7 @@ pub mod problem;
 pub mod query;
 pub mod reason;
 pub mod registry;
+pub mod review;
 pub mod time;
 
 pub use encoding::Bytes;

@@ -12,6 +12,10 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Header in which the registry tells its time with a manifest, in seconds since 1970.
 pub const TIME_HEADER: &str = "ogniwo-time";
 
+/// Header with which the registry answers `GET /v1/manifest/{which}`: the version accepted after the one served, if there is
+/// one. Whoever pinned an old manifest walks forward by it.
+pub const NEXT_HEADER: &str = "ogniwo-next";
+
 /// The federation's signed description.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -177,6 +181,20 @@ pub struct KeyHolder {
     pub public_share: Bytes,
 }
 
+impl Officers {
+    /// Whether enough officers signed `message`.
+    ///
+    /// # Errors
+    /// [`ManifestError::Unsigned`].
+    pub fn signed(&self, message: &[u8], signatures: &BTreeMap<KeyId, Bytes>) -> Result<(), ManifestError> {
+        let signed = |officer: &&OfficerKey| {
+            signatures.get(&officer.key.id()).is_some_and(|signature| officer.key.verifies(message, &signature.0))
+        };
+        let (found, needed) = (self.keys.iter().filter(signed).count(), usize::from(self.threshold));
+        if found >= needed { Ok(()) } else { Err(ManifestError::Unsigned { found, needed }) }
+    }
+}
+
 impl KeyEpoch {
     /// The bytes each holder signs with its message key.
     #[must_use]
@@ -302,7 +320,7 @@ impl Manifest {
     /// holders.
     ///
     /// # Errors
-    /// [`ManifestError::Inconsistent`] or [`ManifestError::EpochUnsigned`].
+    /// [`ManifestError::Inconsistent`], [`ManifestError::TooFewOperators`] or [`ManifestError::EpochUnsigned`].
     pub fn check(&self) -> Result<(), ManifestError> {
         let unique = |count: usize, set: usize| if count == set { Ok(()) } else { Err(ManifestError::Inconsistent) };
         unique(self.members.len(), self.members.iter().map(|m| &m.id).collect::<BTreeSet<_>>().len())?;
@@ -325,6 +343,9 @@ impl Manifest {
         if members.len() != all || ids.len() != all || ids.contains(&0) || usize::from(epoch.threshold) > all {
             return Err(ManifestError::Inconsistent);
         }
+        if self.operators_of_threshold(epoch) < usize::from(epoch.threshold) {
+            return Err(ManifestError::TooFewOperators(epoch.epoch));
+        }
         let signed = epoch.holders.iter().all(|holder| {
             epoch.signatures.get(&holder.member).is_some_and(|signature| {
                 self.keys_of(&holder.member, KeyUse::Message, epoch.not_before)
@@ -332,6 +353,33 @@ impl Manifest {
             })
         });
         if signed { Ok(()) } else { Err(ManifestError::EpochUnsigned(epoch.epoch)) }
+    }
+}
+
+impl Manifest {
+    /// How many operators together control as many shares of `epoch` as its threshold: whoever holds root and backups of a
+    /// holder's machine holds its share. Names are compared without case and outer spaces; a holder that is no member, or
+    /// names nobody, is taken to be everybody's.
+    fn operators_of_threshold(&self, epoch: &KeyEpoch) -> usize {
+        let mut shares: BTreeMap<String, usize> = BTreeMap::new();
+        for holder in &epoch.holders {
+            let operator = self.member(&holder.member).map(|m| m.operator.trim().to_lowercase());
+            match operator.filter(|name| !name.is_empty()) {
+                Some(operator) => *shares.entry(operator).or_default() += 1,
+                None => return 0,
+            }
+        }
+        let mut counts: Vec<_> = shares.into_values().collect();
+        counts.sort_unstable_by(|a, b| b.cmp(a));
+        let mut left = usize::from(epoch.threshold);
+        counts
+            .into_iter()
+            .take_while(|shares| {
+                let needed = left > 0;
+                left = left.saturating_sub(*shares);
+                needed
+            })
+            .count()
     }
 }
 
@@ -381,6 +429,9 @@ pub enum ManifestError {
     /// A pseudonym key lacks a holder's signature.
     #[error("key epoch {} is not signed by all its holders", .0.0)]
     EpochUnsigned(Epoch),
+    /// The key's shares lie with too few operators.
+    #[error("fewer operators than the threshold control enough shares of key epoch {} to use it", .0.0)]
+    TooFewOperators(Epoch),
     /// Not the one pinned.
     #[error("the manifest's fingerprint is not the one pinned")]
     WrongFingerprint,
@@ -480,14 +531,7 @@ impl SignedManifest {
     }
 
     fn signed_by(&self, officers: &Officers) -> Result<(), ManifestError> {
-        let message = self.message();
-        let found = officers
-            .keys
-            .iter()
-            .filter(|o| self.signatures.get(&o.key.id()).is_some_and(|s| o.key.verifies(&message, &s.0)))
-            .count();
-        let needed = usize::from(officers.threshold);
-        if found >= needed { Ok(()) } else { Err(ManifestError::Unsigned { found, needed }) }
+        officers.signed(&self.message(), &self.signatures)
     }
 
     fn message(&self) -> Vec<u8> {
@@ -574,7 +618,7 @@ mod tests {
                 kind: name.parse().unwrap(),
                 endpoints: vec![],
                 roles: BTreeSet::from([Duty::KeyHolder]),
-                operator: "IT".into(),
+                operator: format!("IT of {name}"),
                 keys: vec![MemberKey {
                     usage: KeyUse::Message,
                     key: key.public(),
@@ -604,5 +648,12 @@ mod tests {
         epoch.signatures.insert("pup".parse().unwrap(), Bytes(keys[1].sign(&statement).to_vec()));
         manifest.epochs = vec![epoch];
         assert!(signed(&manifest, &[1, 2]).accept_held().is_ok());
+        // Two shares of two, and one hand at both machines.
+        for (operator, refused) in [(" it OF mops ", true), ("", true), ("somebody else", false)] {
+            manifest.members[1].operator = operator.into();
+            let verdict = signed(&manifest, &[1, 2]).accept_held().map(drop);
+            let expected = if refused { Err(ManifestError::TooFewOperators(Epoch(1))) } else { Ok(()) };
+            assert_eq!(verdict, expected, "{operator:?}");
+        }
     }
 }

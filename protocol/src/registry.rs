@@ -13,6 +13,11 @@ pub const SEALED_BYTES: usize = 284;
 pub const MAX_BATCH: usize = 1000;
 /// Most members an entry can be visible to.
 pub const MAX_AUDIENCE: usize = 16;
+/// A provisional entry lapses at most this many days after it is put.
+pub const PROVISIONAL_DAYS: i64 = 14;
+/// Header with which the registry answers `GET /v1/manifest`: base64url of 16 bytes that change when its index was restored
+/// from a backup. A member that meets a new value publishes its entries again.
+pub const INDEX_HEADER: &str = "ogniwo-index";
 /// A fresh ticket lives this long.
 pub const TICKET_SECONDS: i64 = 15 * 60;
 /// While the registry is away a ticket of this age still serves, and is logged as such.
@@ -50,6 +55,32 @@ pub struct PutEntry {
     pub sealed: Bytes,
     /// When it lapses.
     pub expires: Timestamp,
+    /// Set while the resident's case is not opened yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provisional: Option<Provisional>,
+}
+
+/// Why there is an entry before there is a case. Such an entry lapses within [`PROVISIONAL_DAYS`], cannot be renewed, only
+/// replaced by an ordinary one, and is reported to its writer's reviewers if it never is.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Provisional {
+    /// What makes the resident a client soon.
+    pub reason: ProvisionalReason,
+    /// The member's pseudonym of the user who says so: 16 to 32 bytes. Each has a small quota a day.
+    pub user: Bytes,
+}
+
+/// What makes a resident a client soon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProvisionalReason {
+    /// The resident has applied or reported in person.
+    Application,
+    /// Another body refers the resident.
+    Referral,
+    /// Life or health is in danger.
+    Emergency,
 }
 
 impl Envelope for EntriesRequest {

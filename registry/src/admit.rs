@@ -1,6 +1,7 @@
 //! The gate: from a body on a member's connection to claims that may be acted on.
 
 use crate::errors::Refusal;
+use crate::events::{Entry, Event};
 use crate::manifest::Held;
 use crate::server::Registry;
 use axum::body::Bytes;
@@ -9,6 +10,7 @@ use protocol::encoding::b64;
 use protocol::jws::{self, Envelope};
 use protocol::manifest::{KeyUse, ManifestRef};
 use protocol::registry::{EntriesRequest, LocateRequest};
+use protocol::review::{MAX_REVIEW_ITEMS, ReviewRequest};
 use protocol::{Bytes as Base64, Epoch, Index, Timestamp};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -39,24 +41,35 @@ pub(crate) struct Common<'a> {
     iat: Timestamp,
     jti: &'a Base64,
     manifest: &'a ManifestRef,
-    epoch: Epoch,
+    /// Which key its indexes are of, if it has any.
+    epoch: Option<Epoch>,
+    /// How many indexes.
+    indexes: usize,
 }
 
 impl Request for EntriesRequest {
     fn common(&self) -> Common<'_> {
-        Common { iat: self.iat, jti: &self.jti, manifest: &self.manifest, epoch: self.epoch }
+        let (epoch, indexes) = (Some(self.epoch), self.put.len().saturating_add(self.delete.len()));
+        Common { iat: self.iat, jti: &self.jti, manifest: &self.manifest, epoch, indexes }
     }
 }
 
 impl Request for LocateRequest {
     fn common(&self) -> Common<'_> {
-        Common { iat: self.iat, jti: &self.jti, manifest: &self.manifest, epoch: self.epoch }
+        let (epoch, indexes) = (Some(self.epoch), self.indexes.len());
+        Common { iat: self.iat, jti: &self.jti, manifest: &self.manifest, epoch, indexes }
+    }
+}
+
+impl Request for ReviewRequest {
+    fn common(&self) -> Common<'_> {
+        Common { iat: self.iat, jti: &self.jti, manifest: &self.manifest, epoch: None, indexes: MAX_REVIEW_ITEMS }
     }
 }
 
 impl Registry {
     /// Admits a signed request: the registry is open, the peer a member, the signature that member's, the request
-    /// fresh, written under the manifest held here, for an epoch in it.
+    /// fresh, written under the manifest held here, for an epoch in it, and not more than the member's share. Blocks.
     pub(crate) fn admit<T: Request>(&self, peer: &PeerIdentity, body: &Bytes) -> Result<Admitted<T>, Refusal> {
         let now = self.clock.now();
         let held = self.open_house(now)?;
@@ -78,7 +91,15 @@ impl Registry {
             return Err(Refusal::Malformed("jti"));
         }
         held.agrees(common.manifest)?;
-        held.manifest.epoch(common.epoch).ok_or(Refusal::EpochUnknown)?;
+        if let Some(confirmed_by) = self.recovery.confirm(&held.manifest, member, common.iat, now)? {
+            let entry = Entry { time: now, event: Event::Reopened { confirmed_by } };
+            let _recorded = self.journal.log().append_blocking(&entry)?;
+            tracing::warn!("the registry is open again after it was restored from a backup");
+        }
+        if let Some(epoch) = common.epoch {
+            held.manifest.epoch(epoch).ok_or(Refusal::EpochUnknown)?;
+        }
+        self.fair.take(member, common.indexes, self.clock.now_ms())?;
         Ok(Admitted { claims, held, now, digest: b64(&jws::digest(token)) })
     }
 

@@ -1,6 +1,7 @@
 //! The configuration file, from text to checked values.
 //!
-//! Unknown keys are errors, units stand in names, relative paths are relative to the file's own directory.
+//! Unknown keys are errors, units stand in names, relative paths are relative to the file's own directory. Keys that a
+//! node's configuration has too are named as there.
 
 use keyring::KeySource;
 use protocol::encoding::unb64;
@@ -14,68 +15,108 @@ use transport::Limits;
 /// A checked configuration. Holds paths of secrets, no secrets.
 ///
 /// ```toml
-/// listen = "0.0.0.0:7443"
 /// realm = "lodz.example"
 /// # The registry's id in the manifest and in its certificate. Default "registry".
-/// id = "registry"
-/// # Key ring, index, manifest and log. Made by `ogniwo registry init`.
-/// data_dir = "data"
-/// # Default data_dir/log.
-/// log_dir = "/var/log/ogniwo-registry"
-/// # 64 hexadecimal digits, mode 0600; or: storage_key = "passphrase"
-/// storage_key = { credential = "credentials/storage.key" }
-/// # 64 hexadecimal digits, mode 0600, on another machine's backup than the index.
-/// pepper = { credential = "credentials/pepper.key" }
+/// member = "registry"
+/// # Where several processes serve one database: this one's name, which its log's origin ends with.
+/// instance = "a"
+/// # Key ring, embedded index, manifests. Made by `ogniwo registry init`.
+/// data = "data"
+/// # The registry's own audit log. Default data/log.
+/// log = "/var/log/ogniwo-registry"
 /// # SHA-256 of the first manifest, compared with the officers out of band: 43 characters of base64url.
 /// manifest_fingerprint = "47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU"
-/// # Memory for pages of the index. Default 256.
-/// index_cache_mib = 256
 ///
-/// [tls]
-/// cert = "tls/registry.pem"
+/// # A file of 64 hexadecimal digits, mode 0600, outside `data`; or: passphrase = true
+/// [storage_key]
+/// credential = "credentials/storage.key"
+///
+/// # As the storage key, and on another machine's backup than the index.
+/// [pepper]
+/// credential = "credentials/pepper.key"
+///
+/// # Members, over mutual TLS.
+/// [peers]
+/// listen = "0.0.0.0:7443"
+/// certificate = "tls/registry.pem"
 /// key = "tls/registry.key"
 /// root = "tls/root.pem"
 /// crl = "tls/crl.pem"
 /// # How often these files are looked at again. Default 10.
 /// reload_seconds = 10
 ///
+/// # Where entries are kept: "embedded" (default) or "postgres".
+/// [index]
+/// engine = "postgres"
+///
+/// [index.embedded]
+/// # Memory for pages of the index. Default 256.
+/// cache_mib = 256
+///
+/// [index.postgres]
+/// # Without a password. Several hosts with target_session_attrs=read-write follow a failover.
+/// url = "postgresql://registry@db1.lodz.example,db2.lodz.example/registry?target_session_attrs=read-write"
+/// # A file with the password, mode 0600.
+/// password = "credentials/database.password"
+/// # The certificates the database's must come from. Only a Unix socket goes without.
+/// root = "tls/database-root.pem"
+/// # Connections at most. Default 16.
+/// connections = 16
+/// # Refuse a database that acknowledges without a standby. Default false: it is only warned of.
+/// require_standby = true
+///
 /// # All optional; these are the defaults.
 /// [limits]
 /// max_connections = 1024
 /// max_requests = 256
+/// max_requests_per_member = 32
 /// max_body_bytes = 1048576
+/// # Entries and indexes a member may send on average; it may save up for ten seconds.
+/// indexes_per_second = 20000
+/// # Indexes a member may locate in a day without serving the resident.
+/// misses_per_day = 1000
+/// # Provisional entries a user of a member may make in a day.
+/// provisional_per_user_per_day = 5
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
-    /// Where the mutual-TLS listener binds; port 0 lets the system choose.
-    pub listen: SocketAddr,
     /// The federation.
     pub realm: Realm,
     /// The registry's id.
-    pub id: MemberId,
-    /// Key ring, index and manifest.
-    pub data_dir: PathBuf,
+    pub member: MemberId,
+    /// This process's name among several over one database.
+    pub instance: Option<MemberId>,
+    /// Key ring, embedded index and manifests.
+    pub data: PathBuf,
     /// The registry's own audit log.
-    pub log_dir: PathBuf,
+    pub log: PathBuf,
+    /// SHA-256 of the first manifest accepted; without one none is.
+    pub manifest_fingerprint: Option<[u8; 32]>,
     /// Where the storage key comes from.
     pub storage_key: KeySource,
     /// Where the pepper comes from.
     pub pepper: KeySource,
-    /// SHA-256 of the first manifest accepted; without one none is.
-    pub manifest_fingerprint: Option<[u8; 32]>,
-    /// Memory for pages of the index, in bytes.
-    pub index_cache_bytes: usize,
-    /// Certificates and revocation list.
-    pub tls: TlsFiles,
+    /// The listener for members.
+    pub peers: PeerConfig,
+    /// Where entries are kept.
+    pub engine: Engine,
+    /// Memory for pages of the embedded index, in bytes.
+    pub cache_bytes: usize,
+    /// The database, if one is configured.
+    pub postgres: Option<PostgresConfig>,
     /// What one listener gives.
     pub limits: Limits,
+    /// What one member gets.
+    pub shares: Shares,
 }
 
-/// Where certificates are found.
+/// Mutual TLS towards members.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TlsFiles {
+pub struct PeerConfig {
+    /// Address; port 0 lets the system choose.
+    pub listen: SocketAddr,
     /// The registry's chain, PEM.
-    pub cert: PathBuf,
+    pub certificate: PathBuf,
     /// Its private key, PEM.
     pub key: PathBuf,
     /// The realm's root certificates, PEM.
@@ -84,6 +125,45 @@ pub struct TlsFiles {
     pub crl: PathBuf,
     /// How often these files are read again.
     pub reload: Duration,
+}
+
+/// Which engine keeps the entries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Engine {
+    /// A file of this machine.
+    #[default]
+    Embedded,
+    /// A PostgreSQL database.
+    Postgres,
+}
+
+/// How the database is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PostgresConfig {
+    /// `postgresql://…` or `key=value …`, without a password.
+    pub url: String,
+    /// A file with the password.
+    pub password: Option<PathBuf>,
+    /// Root certificates of the database's, PEM. Needed over TCP.
+    pub root: Option<PathBuf>,
+    /// Connections at most.
+    pub connections: usize,
+    /// Whether a database without a synchronous standby is refused.
+    pub require_standby: bool,
+}
+
+/// What one member gets, so that none takes all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shares {
+    /// Requests running at once.
+    pub requests: usize,
+    /// Entries and indexes a second, on average.
+    pub indexes_per_second: usize,
+    /// Indexes located in a day without an own entry.
+    pub misses_per_day: u64,
+    /// Provisional entries of one user in a day.
+    pub provisional_per_user_per_day: u64,
 }
 
 /// Why a configuration is refused. Says which key and what it expects.
@@ -133,111 +213,142 @@ impl Config {
             Some(0) => Err(wrong(key, "at least 1")),
             other => Ok(other.unwrap_or(default)),
         };
-        let data_dir = base.join(raw.data_dir);
+        let data = base.join(raw.data);
         let fingerprint = |text: String| {
             unb64(&text)
                 .ok_or(wrong("manifest_fingerprint", "43 characters of base64url, as the officers compared them"))
         };
+        let postgres = raw.index.postgres.map(|raw| raw.resolve(base)).transpose()?;
+        if raw.index.engine == Engine::Postgres && postgres.is_none() {
+            return Err(wrong("index.postgres.url", "set, since index.engine is \"postgres\""));
+        }
         let limits = raw.limits.unwrap_or_default();
         Ok(Config {
-            listen: raw.listen,
             realm: raw.realm,
-            id: match raw.id {
-                Some(id) => id,
-                None => "registry".parse().map_err(|_| wrong("id", "a member id"))?,
+            member: match raw.member {
+                Some(member) => member,
+                None => "registry".parse().map_err(|_| wrong("member", "an id"))?,
             },
-            log_dir: raw.log_dir.map_or_else(|| data_dir.join("log"), |dir| base.join(dir)),
-            storage_key: match raw.storage_key {
-                RawStorageKey::Credential(path) => KeySource::credential(base, &path),
-                RawStorageKey::Passphrase => KeySource::Passphrase { salt: data_dir.join("storage.salt") },
+            instance: raw.instance,
+            log: raw.log.map_or_else(|| data.join("log"), |log| base.join(log)),
+            manifest_fingerprint: raw.manifest_fingerprint.map(fingerprint).transpose()?,
+            storage_key: match (raw.storage_key.credential, raw.storage_key.passphrase) {
+                (Some(path), None | Some(false)) => KeySource::credential(base, &path),
+                (None, Some(true)) => KeySource::Passphrase { salt: data.join("storage.salt") },
+                _ => return Err(wrong("storage_key", "either a credential file or passphrase = true")),
             },
             pepper: KeySource::credential(base, &raw.pepper.credential),
-            manifest_fingerprint: raw.manifest_fingerprint.map(fingerprint).transpose()?,
-            index_cache_bytes: positive(raw.index_cache_mib, 256, "index_cache_mib")?.saturating_mul(1 << 20),
-            tls: TlsFiles {
-                cert: base.join(raw.tls.cert),
-                key: base.join(raw.tls.key),
-                root: base.join(raw.tls.root),
-                crl: base.join(raw.tls.crl),
-                reload: match raw.tls.reload_seconds {
-                    Some(0) => return Err(wrong("tls.reload_seconds", "at least 1")),
+            peers: PeerConfig {
+                listen: raw.peers.listen,
+                certificate: base.join(raw.peers.certificate),
+                key: base.join(raw.peers.key),
+                root: base.join(raw.peers.root),
+                crl: base.join(raw.peers.crl),
+                reload: match raw.peers.reload_seconds {
+                    Some(0) => return Err(wrong("peers.reload_seconds", "at least 1")),
                     seconds => Duration::from_secs(seconds.unwrap_or(10)),
                 },
             },
+            engine: raw.index.engine,
+            cache_bytes: positive(raw.index.embedded.cache_mib, 256, "index.embedded.cache_mib")?
+                .saturating_mul(1 << 20),
+            postgres,
             limits: Limits {
                 max_connections: positive(limits.max_connections, 1024, "limits.max_connections")?,
                 max_requests: positive(limits.max_requests, 256, "limits.max_requests")?,
                 max_body: positive(limits.max_body_bytes, 1 << 20, "limits.max_body_bytes")?,
                 ..Limits::default()
             },
-            data_dir,
+            shares: Shares {
+                requests: positive(limits.max_requests_per_member, 32, "limits.max_requests_per_member")?,
+                indexes_per_second: positive(limits.indexes_per_second, 20_000, "limits.indexes_per_second")?,
+                misses_per_day: limits.misses_per_day.unwrap_or(1000),
+                provisional_per_user_per_day: limits.provisional_per_user_per_day.unwrap_or(5),
+            },
+            data,
         })
     }
 
     /// The sealed ring of signing keys.
     #[must_use]
     pub fn key_ring(&self) -> PathBuf {
-        self.data_dir.join("keys.sealed")
+        self.data.join("keys.sealed")
     }
 
     /// The embedded index.
     #[must_use]
     pub fn index(&self) -> PathBuf {
-        self.data_dir.join("index.redb")
+        self.data.join("index.redb")
     }
 
-    /// The sealed manifest.
+    /// The sealed manifests, one file a version.
     #[must_use]
-    pub fn manifest(&self) -> PathBuf {
-        self.data_dir.join("manifest.sealed")
+    pub fn manifests(&self) -> PathBuf {
+        self.data.join("manifests")
+    }
+
+    /// Says that the data directory came from a backup, and since when.
+    #[must_use]
+    pub fn restored(&self) -> PathBuf {
+        self.data.join("restored")
+    }
+
+    /// How far a migration to another engine has come.
+    #[must_use]
+    pub fn migration(&self) -> PathBuf {
+        self.data.join("migration.json")
     }
 
     /// By which a wrong pepper is noticed.
     #[must_use]
     pub fn pepper_check(&self) -> PathBuf {
-        self.data_dir.join("pepper.check")
+        self.data.join("pepper.check")
     }
 
     /// The highest number of a revocation list seen.
     #[must_use]
     pub fn crl_number(&self) -> PathBuf {
-        self.data_dir.join("crl.highest")
+        self.data.join("crl.highest")
     }
 
-    /// The name of the registry's log, `REALM/ID`.
+    /// The name of the registry's log, `REALM/ID` or `REALM/ID/INSTANCE`.
     #[must_use]
     pub fn origin(&self) -> String {
-        format!("{}/{}", self.realm, self.id)
+        match &self.instance {
+            Some(instance) => format!("{}/{}/{instance}", self.realm, self.member),
+            None => format!("{}/{}", self.realm, self.member),
+        }
     }
 
     /// Who the registry's certificate must name.
     #[must_use]
     pub fn spiffe(&self) -> SpiffeId {
-        SpiffeId::new(self.realm.clone(), self.id.clone())
+        SpiffeId::new(self.realm.clone(), self.member.clone())
     }
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Raw {
-    listen: SocketAddr,
     realm: Realm,
-    id: Option<MemberId>,
-    data_dir: PathBuf,
-    log_dir: Option<PathBuf>,
+    member: Option<MemberId>,
+    instance: Option<MemberId>,
+    data: PathBuf,
+    log: Option<PathBuf>,
+    manifest_fingerprint: Option<String>,
     storage_key: RawStorageKey,
     pepper: RawPepper,
-    manifest_fingerprint: Option<String>,
-    index_cache_mib: Option<usize>,
-    tls: RawTls,
+    peers: RawPeers,
+    #[serde(default)]
+    index: RawIndex,
     limits: Option<RawLimits>,
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum RawStorageKey {
-    Credential(PathBuf),
-    Passphrase,
+#[serde(deny_unknown_fields)]
+struct RawStorageKey {
+    credential: Option<PathBuf>,
+    passphrase: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -248,8 +359,9 @@ struct RawPepper {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RawTls {
-    cert: PathBuf,
+struct RawPeers {
+    listen: SocketAddr,
+    certificate: PathBuf,
     key: PathBuf,
     root: PathBuf,
     crl: PathBuf,
@@ -258,58 +370,72 @@ struct RawTls {
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(clippy::struct_field_names, reason = "the keys of the file")]
+struct RawIndex {
+    #[serde(default)]
+    engine: Engine,
+    #[serde(default)]
+    embedded: RawEmbedded,
+    postgres: Option<RawPostgres>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawEmbedded {
+    cache_mib: Option<usize>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawPostgres {
+    url: String,
+    password: Option<PathBuf>,
+    root: Option<PathBuf>,
+    connections: Option<usize>,
+    require_standby: Option<bool>,
+}
+
+impl RawPostgres {
+    fn resolve(self, base: &Path) -> Result<PostgresConfig, ConfigError> {
+        let wrong = |key, expected| ConfigError::Value { key, expected };
+        let parsed: tokio_postgres::Config = self
+            .url
+            .parse()
+            .map_err(|_| wrong("index.postgres.url", "postgresql://USER@HOST/DATABASE or key=value pairs"))?;
+        if parsed.get_password().is_some() {
+            return Err(wrong("index.postgres.url", "without a password: name a file in index.postgres.password"));
+        }
+        let tcp = parsed.get_hosts().iter().any(|host| matches!(host, tokio_postgres::config::Host::Tcp(_)));
+        match (tcp, &self.root) {
+            (true, None) => {
+                return Err(wrong("index.postgres.root", "set, since the database is reached over the network"));
+            }
+            (false, Some(_)) => return Err(wrong("index.postgres.root", "absent: a Unix socket has no TLS")),
+            _ => {}
+        }
+        Ok(PostgresConfig {
+            url: self.url,
+            password: self.password.map(|path| base.join(path)),
+            root: self.root.map(|path| base.join(path)),
+            connections: match self.connections {
+                Some(0) => return Err(wrong("index.postgres.connections", "at least 1")),
+                connections => connections.unwrap_or(16),
+            },
+            require_standby: self.require_standby.unwrap_or(false),
+        })
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct RawLimits {
     max_connections: Option<usize>,
     max_requests: Option<usize>,
+    max_requests_per_member: Option<usize>,
     max_body_bytes: Option<usize>,
+    indexes_per_second: Option<usize>,
+    misses_per_day: Option<u64>,
+    provisional_per_user_per_day: Option<u64>,
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The example of [`Config`]'s documentation.
-    fn example() -> String {
-        let source = include_str!("config.rs");
-        let lines =
-            source.lines().skip_while(|line| *line != "/// ```toml").skip(1).take_while(|line| *line != "/// ```");
-        lines.map(|line| line.trim_start_matches("///").trim_start().to_owned() + "\n").collect()
-    }
-
-    #[test]
-    fn the_documented_example_is_valid() {
-        let config = Config::parse(&example(), Path::new("/etc/ogniwo")).unwrap();
-        assert_eq!(config.data_dir, Path::new("/etc/ogniwo/data"));
-        assert_eq!(config.log_dir, Path::new("/var/log/ogniwo-registry"));
-        assert_eq!(config.pepper, KeySource::Credential("/etc/ogniwo/credentials/pepper.key".into()));
-        assert_eq!(config.origin(), "lodz.example/registry");
-        assert_eq!(config.manifest_fingerprint, Some(protocol::encoding::sha256(&[])));
-        let documented = config.limits.clone();
-        let without = example().split("[limits]").next().unwrap().to_owned();
-        assert_eq!(Config::parse(&without, Path::new("/")).unwrap().limits, documented);
-    }
-
-    #[test]
-    fn a_wrong_key_is_named_with_what_it_expects() {
-        let refused = |from: &str, to: &str| {
-            let text = example().replace(from, to);
-            assert_ne!(text, example(), "{from}");
-            Config::parse(&text, Path::new("/")).unwrap_err().to_string()
-        };
-        assert!(refused("data_dir", "data_dri").contains("data_dri"));
-        assert!(refused("\"lodz.example\"", "\"Łódź\"").contains("1 to 64 of a-z 0-9 . -"));
-        assert!(refused("47DEQ", "47").contains("manifest_fingerprint must be 43 characters"));
-        assert!(refused("max_requests = 256", "max_requests = 0").contains("limits.max_requests must be at least 1"));
-        assert!(refused("reload_seconds = 10", "reload_seconds = 0").contains("tls.reload_seconds"));
-        assert!(refused("{ credential = \"credentials/storage.key\" }", "\"guess\"").contains("passphrase"));
-        assert!(refused("listen = \"0.0.0.0:7443\"", "listen = \"here\"").contains("listen"));
-    }
-
-    #[test]
-    fn a_passphrase_keeps_its_salt_in_the_data_directory() {
-        let text = example().replace("{ credential = \"credentials/storage.key\" }", "\"passphrase\"");
-        let config = Config::parse(&text, Path::new("/r")).unwrap();
-        assert_eq!(config.storage_key, KeySource::Passphrase { salt: "/r/data/storage.salt".into() });
-    }
-}
+mod tests;

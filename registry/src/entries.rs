@@ -1,25 +1,41 @@
 //! `PUT` and `DELETE /v1/entries`: a member changes its own entries.
 //!
-//! Verify, record, store, acknowledge, in this order. The same body goes to either method and may put and delete at
-//! once. A request that was stored once is refused if it comes again, so that an old put cannot undo a deletion.
+//! Verify, record, store, look for meetings, acknowledge, in this order. The same body goes to either method and may put
+//! and delete at once. A request that was stored once is refused if it comes again, so that an old put cannot undo a
+//! deletion. A deleted entry leaves its row behind for 90 days, as one that says nothing: whoever puts, looks and removes
+//! is seen to have done so.
+//!
+//! Meetings are looked for after the entries are stored: of two members that put at the same moment, the later one finds
+//! the other. Where the program dies in between, nothing was acknowledged, and the entries are young enough to be looked
+//! at again when the request is repeated.
 
 use crate::admit::{Admitted, FRESH_SECONDS, compute, distinct, whole};
+use crate::blind::{Content, State as Says};
 use crate::errors::Refusal;
 use crate::events::Event;
+use crate::meters::DAY_SECONDS;
+use crate::review::About;
 use crate::server::Registry;
-use crate::store::{Batch, RequestId, Row, RowKey, Written};
+use crate::store::{Batch, NoteKey, RequestId, Row, RowKey, Written};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
-use protocol::registry::{EntriesAnswer, EntriesRequest, MAX_AUDIENCE, MAX_BATCH, PutEntry, SEALED_BYTES};
+use protocol::manifest::Manifest;
+use protocol::registry::{
+    EntriesAnswer, EntriesRequest, MAX_AUDIENCE, MAX_BATCH, PROVISIONAL_DAYS, PutEntry, SEALED_BYTES,
+};
+use protocol::review::{News, REVIEW_DAYS};
 use protocol::time::MAX_SKEW_SECONDS;
-use protocol::{Index, MemberId, Timestamp};
+use protocol::{Bytes as Base64, Index, MemberId, Timestamp};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use transport::Peer;
 
 /// An entry lapses at most this many days after it is put.
 pub(crate) const LONGEST_DAYS: i64 = 400;
+/// So long after its first put an entry's meetings are looked for again, and may be told twice.
+const YOUNG_SECONDS: i64 = 3600;
 
 pub(crate) async fn change(
     State(registry): State<Arc<Registry>>,
@@ -27,64 +43,228 @@ pub(crate) async fn change(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<EntriesAnswer>, Refusal> {
     let body = whole(body)?;
+    let planning = registry.clone();
+    let plan = compute(move || planning.plan(planning.admit(&peer, &body)?)).await?;
+    let claims = &plan.asked.claims;
+    registry.charge_provisional(&claims.iss, &provisional_by_user(&claims.put), plan.asked.now).await?;
+    let rows = registry.store.get(plan.own.iter().chain(&plan.honeypots).copied().collect()).await?;
     let preparing = registry.clone();
-    let Change { time, event, batch } = compute(move || preparing.prepare(preparing.admit(&peer, &body)?)).await?;
-    let stored = batch.put.len();
-    let _recorded = registry.journal.append(time, event).await?;
-    match registry.store.write(batch).await? {
-        Written::Stored { deleted } => Ok(Json(EntriesAnswer { stored, deleted })),
-        Written::Replayed => Err(Refusal::Replayed),
+    let mut change = compute(move || preparing.prepare(plan, rows)).await?;
+    let _recorded = registry.journal.append(change.now, change.event).await?;
+    let Written::Stored { .. } = registry.store.write(std::mem::take(&mut change.batch)).await? else {
+        return Err(Refusal::Replayed);
+    };
+    if let Some(fresh) = change.fresh {
+        registry.introduce(fresh).await?;
     }
+    Ok(Json(change.answer))
 }
 
-/// A request worked out: what to record, then what to store.
+fn provisional_by_user(put: &[PutEntry]) -> HashMap<&[u8], u64> {
+    let mut users = HashMap::new();
+    for provisional in put.iter().filter_map(|entry| entry.provisional.as_ref()) {
+        *users.entry(provisional.user.0.as_slice()).or_default() += 1;
+    }
+    users
+}
+
+/// A request that may be acted on, with the rows it needs: the writer's own, for puts and then deletions, and what the
+/// officers may have planted there.
+struct Plan {
+    asked: Admitted<EntriesRequest>,
+    own: Vec<RowKey>,
+    honeypots: Vec<RowKey>,
+}
+
+/// A request worked out: what to record, what to store, what to look at then, what to answer.
 struct Change {
-    time: Timestamp,
+    now: Timestamp,
     event: Event,
     batch: Batch,
+    fresh: Option<Fresh>,
+    answer: EntriesAnswer,
+}
+
+/// Entries stored whose meetings are to be looked for: own key, own sealed value, and whether it came back.
+struct Fresh {
+    asked: Admitted<EntriesRequest>,
+    entries: Vec<(Index, RowKey, Base64, bool)>,
 }
 
 impl Registry {
-    fn prepare(&self, admitted: Admitted<EntriesRequest>) -> Result<Change, Refusal> {
-        let Admitted { claims, held, now, digest } = admitted;
+    fn plan(&self, asked: Admitted<EntriesRequest>) -> Result<Plan, Refusal> {
+        let Admitted { claims, held, now, .. } = &asked;
         if claims.put.len() + claims.delete.len() > MAX_BATCH {
             return Err(Refusal::BatchTooLarge);
         }
-        let put = || claims.put.iter().map(|entry| &entry.index);
-        distinct(put().chain(&claims.delete))?;
+        let indexes = || claims.put.iter().map(|entry| &entry.index).chain(&claims.delete);
+        distinct(indexes())?;
         let known = claims.audience.iter().all(|member| held.manifest.member(member).is_some());
         if claims.audience.len() > MAX_AUDIENCE || !known {
             return Err(Refusal::AudienceInvalid);
         }
-        let key = |index: &Index| self.blind.row_key(claims.epoch, index, &claims.iss);
-        let seal = |(place, entry): (usize, &PutEntry)| -> Result<(RowKey, Row), Refusal> {
-            let sealed: &[u8; SEALED_BYTES] =
-                entry.sealed.0.as_slice().try_into().map_err(|_| Refusal::SealedLength(place))?;
-            if entry.expires <= now || entry.expires - now > LONGEST_DAYS * 86_400 {
+        for (place, entry) in claims.put.iter().enumerate() {
+            let days = if entry.provisional.is_some() { PROVISIONAL_DAYS } else { LONGEST_DAYS };
+            if entry.expires <= *now || entry.expires - *now > days * DAY_SECONDS {
                 return Err(Refusal::ExpiryInvalid(place));
             }
-            let key = key(&entry.index);
-            Ok((key, self.blind.seal(&key, entry.expires, &claims.audience, sealed)?))
-        };
-        let batch = Batch {
-            request: self.request_id(&claims.iss, &claims.jti.0, claims.iat),
-            put: claims.put.iter().enumerate().map(seal).collect::<Result<_, _>>()?,
-            delete: claims.delete.iter().map(key).collect(),
-        };
+            if entry.sealed.0.len() != SEALED_BYTES {
+                return Err(Refusal::SealedLength(place));
+            }
+            if entry.provisional.as_ref().is_some_and(|provisional| !(16..=32).contains(&provisional.user.0.len())) {
+                return Err(Refusal::ProvisionalUser(place));
+            }
+        }
+        let own = indexes().map(|index| self.blind.row_key(claims.epoch, index, &claims.iss)).collect();
+        let honeypots = indexes().map(|index| self.blind.honeypot_key(claims.epoch, index)).collect();
+        Ok(Plan { asked, own, honeypots })
+    }
+
+    fn prepare(&self, plan: Plan, mut rows: Vec<Option<Row>>) -> Result<Change, Refusal> {
+        let Plan { asked, own, honeypots } = plan;
+        let Admitted { claims, held, now, digest } = &asked;
+        let (now, epoch) = (*now, claims.epoch);
+        let (own_rows, planted) = rows.split_at_mut(own.len());
+        let mut batch =
+            Batch { request: Some(self.request_id(&claims.iss, &claims.jti.0, claims.iat)), ..Batch::default() };
+        let mut fresh = Vec::new();
+        let mut posted = 0;
+        let mut deleted = 0;
+
+        let (put_keys, delete_keys) = own.split_at(claims.put.len());
+        let (put_rows, delete_rows) = own_rows.split_at_mut(claims.put.len());
+        for (place, (entry, (key, row))) in claims.put.iter().zip(put_keys.iter().zip(put_rows)).enumerate() {
+            let about = About { epoch, index: &entry.index };
+            let old = row.as_mut().and_then(|row| self.blind.open(key, row));
+            let live = old.filter(|old| old.live(now));
+            let provisional = old.filter(|old| matches!(old.state, Says::Provisional | Says::DeletedProvisional));
+            if entry.provisional.is_some() {
+                if live.is_some() || provisional.is_some() {
+                    return Err(Refusal::ProvisionalRenewed(place));
+                }
+                batch.note.push(self.blind.tell(&claims.iss, entry.expires, about, &News::NeverConverted)?);
+            } else if let Some(old) = provisional.filter(|old| old.live(now)) {
+                batch.unnote.push(self.blind.lapse_note(&claims.iss, old.expires, about));
+            }
+            let sealed: &[u8; SEALED_BYTES] =
+                entry.sealed.0.as_slice().try_into().map_err(|_| Refusal::SealedLength(place))?;
+            let since = live.map_or(now, |old| old.since);
+            posted += usize::from(live.is_none());
+            if now - since < YOUNG_SECONDS {
+                fresh.push((entry.index, *key, entry.sealed.clone(), old.is_some() && live.is_none()));
+            }
+            let state = if entry.provisional.is_some() { Says::Provisional } else { Says::Live };
+            let content = Content { expires: entry.expires, since, state, audience: &claims.audience, sealed };
+            batch.put.push((*key, self.blind.seal(key, &content)?));
+        }
+        for (key, row) in delete_keys.iter().zip(delete_rows) {
+            let Some(old) = row.as_mut().and_then(|row| self.blind.open(key, row)) else { continue };
+            let state = match old.state {
+                Says::Live => Says::Deleted,
+                Says::Provisional => Says::DeletedProvisional,
+                Says::Deleted | Says::DeletedProvisional | Says::Honeypot => continue,
+            };
+            deleted += 1;
+            let expires = now + REVIEW_DAYS * DAY_SECONDS;
+            let content =
+                Content { expires, since: now, state, audience: &BTreeSet::new(), sealed: &[0; SEALED_BYTES] };
+            batch.put.push((*key, self.blind.seal(key, &content)?));
+        }
+        let indexes = || claims.put.iter().map(|entry| &entry.index).chain(&claims.delete);
+        let touched = self.planted(indexes().zip(&honeypots), planted);
+        batch.note.extend(self.alarms(&held.manifest, &claims.iss, epoch, &touched, now)?);
+        if posted > 0 {
+            batch.count.push(self.posted(&claims.iss, posted, now));
+        }
         let event = Event::Entries {
-            put: put().map(|index| self.journal.mac(index)).collect(),
+            put: claims.put.iter().map(|entry| self.journal.mac(&entry.index)).collect(),
             delete: claims.delete.iter().map(|index| self.journal.mac(index)).collect(),
-            member: claims.iss,
-            epoch: claims.epoch,
-            manifest: claims.manifest,
-            request: digest,
-            audience: claims.audience,
+            provisional: claims.put.iter().filter_map(|entry| entry.provisional.as_ref().map(|p| p.reason)).collect(),
+            member: claims.iss.clone(),
+            epoch,
+            manifest: claims.manifest.clone(),
+            request: digest.clone(),
+            audience: claims.audience.clone(),
+            honeypots: touched.len(),
         };
-        Ok(Change { time: now, event, batch })
+        let answer = EntriesAnswer { stored: claims.put.len(), deleted };
+        let told = !fresh.is_empty() && !enrolling(&held.manifest, &claims.iss, now);
+        let fresh = told.then_some(Fresh { asked, entries: fresh });
+        Ok(Change { now, event, batch, fresh, answer })
+    }
+
+    /// Tells both members of every new meeting on a resident.
+    async fn introduce(self: &Arc<Self>, fresh: Fresh) -> Result<(), Refusal> {
+        let Admitted { claims, held, now, .. } = &fresh.asked;
+        let candidates: Vec<MemberId> = held
+            .manifest
+            .audience(&claims.iss, *now)
+            .into_iter()
+            .filter(|member| claims.audience.contains(member))
+            .collect();
+        let registry = self.clone();
+        let (epoch, width) = (claims.epoch, candidates.len());
+        if width == 0 {
+            return Ok(());
+        }
+        let (fresh, candidates, keys) = compute(move || {
+            let keys: Vec<_> = fresh
+                .entries
+                .iter()
+                .flat_map(|(index, ..)| candidates.iter().map(move |member| (index, member)))
+                .map(|(index, member)| registry.blind.row_key(epoch, index, member))
+                .collect();
+            Ok((fresh, candidates, keys))
+        })
+        .await?;
+        let rows = self.store.get(keys.clone()).await?;
+        let registry = self.clone();
+        let batch = compute(move || registry.meetings(&fresh, &candidates, &keys, rows)).await?;
+        if !batch.note.is_empty() {
+            self.store.write(batch).await?;
+        }
+        Ok(())
+    }
+
+    fn meetings(
+        &self,
+        fresh: &Fresh,
+        candidates: &[MemberId],
+        keys: &[RowKey],
+        mut rows: Vec<Option<Row>>,
+    ) -> Result<Batch, Refusal> {
+        let Admitted { claims, now, .. } = &fresh.asked;
+        let mut note: Vec<(NoteKey, Row)> = Vec::new();
+        let mut met = 0;
+        let width = candidates.len();
+        for ((index, _, sealed, again), (keys, rows)) in
+            fresh.entries.iter().zip(keys.chunks(width).zip(rows.chunks_mut(width)))
+        {
+            let about = About { epoch: claims.epoch, index };
+            let before = note.len();
+            for ((member, key), row) in candidates.iter().zip(keys).zip(rows) {
+                let Some(other) = row.as_mut().and_then(|row| self.blind.open(key, row)) else { continue };
+                if !other.live(*now) || !other.admits(&self.blind.tag(key, &claims.iss)) {
+                    continue;
+                }
+                let news = |by_reader, sealed| News::Met { by_reader, again: *again, sealed };
+                let (theirs, ours) = (Base64(other.sealed.to_vec()), sealed.clone());
+                note.push(self.blind.tell(&claims.iss, *now, about, &news(true, theirs))?);
+                note.push(self.blind.tell(member, *now, about, &news(false, ours))?);
+            }
+            met += usize::from(note.len() > before);
+        }
+        Ok(Batch { note, count: vec![self.met(&claims.iss, met, *now)], ..Batch::default() })
     }
 
     /// Remembered for as long as the request is fresh on the slowest clock.
     fn request_id(&self, member: &MemberId, jti: &[u8], iat: Timestamp) -> RequestId {
         self.blind.request_id(member, jti, iat + FRESH_SECONDS + MAX_SKEW_SECONDS)
     }
+}
+
+/// Whether a member's first enrolment is still going on, for which the officers raised its quota.
+fn enrolling(manifest: &Manifest, member: &MemberId, now: Timestamp) -> bool {
+    let quotas = manifest.member(member).map(|member| &member.quotas);
+    quotas.and_then(|quotas| quotas.first_enrolment.as_ref()).is_some_and(|raised| now <= raised.until)
 }

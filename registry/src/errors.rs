@@ -71,6 +71,42 @@ pub enum Refusal {
     /// Entry number `.0` lapses in the past or too far off.
     #[error("entry {0} has an expiry out of range")]
     ExpiryInvalid(usize),
+    /// Entry number `.0` names its user by something that is no pseudonym.
+    #[error("entry {0} has a user of the wrong length")]
+    ProvisionalUser(usize),
+    /// Entry number `.0` is provisional where there is an entry, or a provisional one was.
+    #[error("entry {0} would renew a provisional entry")]
+    ProvisionalRenewed(usize),
+    /// A user made too many provisional entries today.
+    #[error("the quota of provisional entries is spent")]
+    ProvisionalQuota {
+        /// Seconds.
+        retry_after: u64,
+    },
+    /// The member located too many residents today whom it does not serve.
+    #[error("the budget of misses is spent")]
+    MissBudget {
+        /// Seconds.
+        retry_after: u64,
+    },
+    /// The member sends more than its share.
+    #[error("the member sends more than its share")]
+    RateExceeded {
+        /// Seconds.
+        retry_after: u64,
+    },
+    /// As many requests of the member are running as may.
+    #[error("too many requests of the member at once")]
+    MemberBusy,
+    /// The data came from a backup, and members have not confirmed yet what the registry knows.
+    #[error("restored from a backup and not confirmed yet")]
+    Restored,
+    /// Only the registry's own certificate may ask this.
+    #[error("asked with another certificate than the registry's")]
+    NotOurselves,
+    /// No such manifest was ever held.
+    #[error("no manifest of that version or fingerprint")]
+    VersionUnknown,
     /// A manifest was offered and not accepted.
     #[error("the manifest offered was refused")]
     ManifestRefused(#[source] ManifestError),
@@ -216,9 +252,70 @@ impl Refusal {
                 422,
                 "expiry_invalid",
                 "An expiry is out of range",
-                "Entries lapse in the future, at most 400 days off.",
+                "Entries lapse in the future, at most 400 days off; provisional ones at most 14 days off.",
             )
             .field(format!("put[{entry}].expires")),
+            Refusal::ProvisionalUser(entry) => problem(
+                422,
+                "provisional_user",
+                "A provisional entry names its user in another way",
+                "The user stands as a pseudonym of 16 to 32 bytes.",
+            )
+            .field(format!("put[{entry}].provisional.user")),
+            Refusal::ProvisionalRenewed(entry) => problem(
+                409,
+                "provisional_renewed",
+                "A provisional entry is not renewed",
+                "Put an ordinary entry once the case is opened.",
+            )
+            .field(format!("put[{entry}].provisional")),
+            Refusal::ProvisionalQuota { retry_after } => problem(
+                429,
+                "provisional_quota",
+                "The user's provisional entries of today are used up",
+                "Open the case, or wait until tomorrow.",
+            )
+            .retry_after(*retry_after),
+            Refusal::MissBudget { retry_after } => problem(
+                429,
+                "miss_budget_spent",
+                "Too many residents located without an own entry",
+                "Locate residents whom the member serves and has published. The officers were told.",
+            )
+            .retry_after(*retry_after),
+            Refusal::RateExceeded { retry_after } => problem(
+                429,
+                "rate_exceeded",
+                "The member sends more than its share",
+                "Send the request again after the time told.",
+            )
+            .retry_after(*retry_after),
+            Refusal::MemberBusy => problem(
+                503,
+                "busy",
+                "Too many requests of this member at once",
+                "Wait for answers before sending more.",
+            )
+            .retry_after(1),
+            Refusal::Restored => problem(
+                503,
+                "registry_restored",
+                "The registry was restored from a backup and waits for members to confirm its manifest",
+                "Send the request again; if a newer manifest is known, publish it to the registry.",
+            )
+            .retry_after(RETRY_SECONDS),
+            Refusal::NotOurselves => problem(
+                403,
+                "own_certificate_required",
+                "Only the registry's operator may ask this",
+                "Use `ogniwo registry status` on the registry's machine.",
+            ),
+            Refusal::VersionUnknown => problem(
+                404,
+                "manifest_unknown",
+                "No manifest of that version or fingerprint",
+                "Compare the fingerprint with the officers.",
+            ),
             Refusal::ManifestRefused(error) => refused_manifest(error),
             Refusal::ManifestNotPinned => problem(
                 409,
@@ -284,6 +381,12 @@ fn refused_manifest(error: &ManifestError) -> Problem {
         ManifestError::EpochUnsigned(_) => {
             problem(422, "manifest_epoch_unsigned", TITLE, "Every key holder must sign the key epoch.")
         }
+        ManifestError::TooFewOperators(_) => problem(
+            422,
+            "manifest_operators",
+            TITLE,
+            "Fewer operators than the threshold would control the key: let others hold its shares.",
+        ),
         ManifestError::WrongFingerprint => problem(
             403,
             "manifest_wrong_fingerprint",
@@ -335,6 +438,7 @@ mod tests {
         assert!(told(Refusal::AudienceInvalid, MAX_AUDIENCE));
         assert!(told(Refusal::SealedLength(3), SEALED_BYTES));
         assert!(told(Refusal::ExpiryInvalid(3), usize::try_from(crate::entries::LONGEST_DAYS).unwrap()));
+        assert!(told(Refusal::ExpiryInvalid(3), usize::try_from(protocol::registry::PROVISIONAL_DAYS).unwrap()));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use audit::{AppendError, Log, Receipt};
 use keyring::MacKey;
 use protocol::encoding::b64;
 use protocol::manifest::ManifestRef;
+use protocol::registry::ProvisionalReason;
 use protocol::time::MAX_SKEW_SECONDS;
 use protocol::{Epoch, Index, MemberId, Purpose, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -38,6 +39,12 @@ pub(crate) enum Event {
         audience: BTreeSet<MemberId>,
         put: Vec<IndexMac>,
         delete: Vec<IndexMac>,
+        /// Why some of the entries are provisional.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        provisional: Vec<ProvisionalReason>,
+        /// How many of the indexes the officers had planted.
+        #[serde(skip_serializing_if = "none")]
+        honeypots: usize,
     },
     /// A member located residents. Recorded before the answer.
     Locate {
@@ -53,11 +60,38 @@ pub(crate) enum Event {
         /// Others' entries shown.
         found: usize,
         tickets: usize,
+        /// How many of the indexes the officers had planted.
+        #[serde(skip_serializing_if = "none")]
+        honeypots: usize,
     },
+    /// A member read its review queue.
+    Review {
+        member: MemberId,
+        manifest: ManifestRef,
+        /// SHA-256 of the request as it came, base64url.
+        request: String,
+        items: usize,
+    },
+    /// The officers planted indexes that stand for nobody, or removed some.
+    Honeypots { planted: usize, removed: usize },
+    /// A member's new entries of a period met hardly anybody's.
+    SeldomMet { member: MemberId, posted: u64, met: u64 },
+    /// The registry's data came from a backup; these members' requests confirmed the manifest, and it opened again.
+    Reopened { confirmed_by: Vec<MemberId> },
     /// A manifest came into force.
     Manifest { manifest: ManifestRef },
     /// Lapsed entries were removed.
-    Swept { rows: usize },
+    Swept {
+        rows: usize,
+        /// Of them, provisional entries that never became ordinary ones.
+        #[serde(skip_serializing_if = "none")]
+        never_converted: usize,
+    },
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn none(count: &usize) -> bool {
+    *count == 0
 }
 
 /// HMAC(log key, index), the first 16 bytes, base64url.

@@ -55,7 +55,7 @@ impl Secrets {
 /// # Errors
 /// [`OpenError::Initialised`], [`OpenError::Secrets`], or the file system's.
 pub fn init(config: &Config, passphrase: impl FnOnce() -> io::Result<Zeroizing<String>>) -> Result<KeyRing, OpenError> {
-    let dir = &config.data_dir;
+    let dir = &config.data;
     if config.key_ring().exists() {
         return Err(OpenError::Initialised(dir.clone()));
     }

@@ -11,31 +11,51 @@
 //! have one size and say nothing without the registry's two secrets, which live outside its data directory. Unknown,
 //! lapsed and forbidden are answered alike.
 //!
-//! Where to read: [`Registry`] (`server.rs`: state and routes) → `admit.rs` (the gate) → `entries.rs`, `locate.rs` →
-//! `blind.rs` (rows) → `store.rs` and `embedded.rs` (the engine).
+//! Where to read: [`Registry`] (`server.rs`: state and routes) → `admit.rs` (the gate) → `entries.rs`, `locate.rs`,
+//! `review.rs`, `honeypots.rs` → `meters.rs`, `fair.rs` (what members may use) → `blind.rs` (rows) → `store.rs` and its
+//! engines `embedded.rs`, `postgres.rs`.
 
 mod admit;
 mod blind;
+#[cfg(any(test, feature = "conformance"))]
+mod cluster;
 mod config;
 #[cfg(any(test, feature = "conformance"))]
 mod conformance;
 mod embedded;
+mod engine;
 mod entries;
 mod errors;
 mod events;
+mod fair;
+mod honeypots;
 mod init;
 mod locate;
 mod manifest;
+mod meters;
+mod migrate;
+mod postgres;
+mod recovery;
+mod review;
 mod server;
+mod status;
 mod store;
 mod sweep;
 
-pub use blind::{Blind, Entry, Tag};
-pub use config::{Config, ConfigError};
+pub use blind::{Blind, Content, Entry, State, Tag};
+#[cfg(any(test, feature = "conformance"))]
+pub use cluster::{Cluster, ClusterError};
+pub use config::{Config, ConfigError, Engine, PeerConfig, PostgresConfig, Shares};
 #[cfg(any(test, feature = "conformance"))]
 pub use conformance::conformance;
 pub use embedded::Embedded;
 pub use errors::Refusal;
 pub use init::{init, member_keys};
+pub use migrate::{MigrateError, Migrated, Progress, migrate};
+pub use postgres::Postgres;
+pub use recovery::restored;
 pub use server::{OpenError, Registry};
-pub use store::{Answer, Batch, IndexStore, ROW_BYTES, RequestId, Row, RowKey, StoreError, Written};
+pub use status::{MemberStatus, Status};
+pub use store::{
+    Answer, Batch, Count, IndexStore, Ledger, MeterId, NoteKey, ROW_BYTES, RequestId, Row, RowKey, StoreError, Written,
+};

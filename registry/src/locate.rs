@@ -1,27 +1,34 @@
 //! `POST /v1/locate`: which other members know these residents.
 //!
-//! Over each index the asker's own row is read and one row for every member it has an agreement with. An entry is shown
+//! Over each index the asker's own row is read, one row for every member it has an agreement with, and the place where the
+//! officers may have planted one of nobody's. An entry is shown
 //! when four things hold: the asker's own entry is live, the other's is live, the other's audience includes the asker,
 //! and the asker's own audience includes the other: seeing is mutual. Where one fails the answer is empty, the same
 //! whichever it was.
 //!
 //! **Time.** The reads depend on the request and the manifest alone. What follows them depends on the asker's own entry,
-//! which it knows; with a live one, every candidate costs the same, its row present or not.
+//! which it knows; with a live one, every candidate costs the same, its row present or not. Indexes without an own entry
+//! are metered; that some of them were planted is told to others beside the answer.
 
 use crate::admit::{Admitted, compute, distinct, whole};
 use crate::blind::Blind;
 use crate::errors::Refusal;
 use crate::events::Event;
 use crate::server::Registry;
-use crate::store::{ROW_BYTES, Row, RowKey};
+use crate::store::{Batch, NoteKey, ROW_BYTES, Row, RowKey};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
+use futures_util::future::try_join_all;
 use protocol::registry::{LocateAnswer, LocateRequest, Located, MAX_BATCH, TICKET_SECONDS, Ticket};
 use protocol::{Bytes as Base64, Index, MemberId, Timestamp, jws};
+use std::ops::Range;
 use std::sync::Arc;
 use transport::Peer;
+
+/// Indexes that one lane works on: while one lane's rows are read another's are opened, on whatever processor is free.
+const LANE: usize = 250;
 
 pub(crate) async fn locate(
     State(registry): State<Arc<Registry>>,
@@ -29,77 +36,138 @@ pub(crate) async fn locate(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<LocateAnswer>, Refusal> {
     let body = whole(body)?;
-    let planning = registry.clone();
-    let probe = compute(move || planning.probe(planning.admit(&peer, &body)?)).await?;
-    let time = probe.asked.now;
-    let rows = registry.store.get(probe.keys.clone()).await?;
-    let judging = registry.clone();
-    let (event, found) = compute(move || judging.judge(probe, rows)).await?;
-    let _recorded = registry.journal.append(time, event).await?;
-    Ok(Json(LocateAnswer { found }))
+    let admitting = registry.clone();
+    let asked = Arc::new(compute(move || inquiry(admitting.admit(&peer, &body)?)).await?);
+    let (now, indexes) = (asked.request.now, asked.request.claims.indexes.len());
+    let lanes = (0..indexes).step_by(LANE).map(|from| registry.lane(&asked, from..(from + LANE).min(indexes)));
+    let seen: Vec<Seen> = try_join_all(lanes).await?;
+    let recording = registry.clone();
+    let (event, alarms) = {
+        let (asked, own) = (asked.clone(), seen.iter().map(|seen| seen.own).sum());
+        let found = seen.iter().flat_map(|seen| &seen.found).map(|located| located.entries.len()).sum();
+        let touched: Vec<_> = seen.iter().flat_map(|seen| seen.touched.iter().copied()).collect();
+        compute(move || recording.describe(&asked, own, found, &touched)).await?
+    };
+    let _recorded = registry.journal.append(now, event).await?;
+    if !alarms.is_empty() {
+        let store = registry.store.clone();
+        // The caller must not see by the time taken that somebody is told; that it came upon them is in the log already.
+        tokio::spawn(async move {
+            if let Err(error) = store.write(Batch { note: alarms, ..Batch::default() }).await {
+                tracing::error!(code = "honeypot", reason = error.0, "the officers were not told: see the log");
+            }
+        });
+    }
+    let misses = indexes - seen.iter().map(|seen| seen.own).sum::<usize>();
+    registry.charge_misses(&asked.request.held.manifest, &asked.request.claims.iss, misses, now).await?;
+    Ok(Json(LocateAnswer { found: seen.into_iter().flat_map(|seen| seen.found).collect() }))
 }
 
-/// A request with the rows it needs: for each index the asker's own, then each candidate's.
-struct Probe {
-    asked: Admitted<LocateRequest>,
+/// A request that may be answered, and whom the asker could see.
+struct Inquiry {
+    request: Admitted<LocateRequest>,
     candidates: Vec<MemberId>,
-    keys: Vec<RowKey>,
+}
+
+/// What one lane saw.
+struct Seen {
+    found: Vec<Located>,
+    /// Indexes over which the asker has a live entry.
+    own: usize,
+    /// Indexes that the officers planted.
+    touched: Vec<Index>,
+}
+
+fn inquiry(request: Admitted<LocateRequest>) -> Result<Inquiry, Refusal> {
+    let (claims, manifest) = (&request.claims, &request.held.manifest);
+    if claims.indexes.len() > MAX_BATCH {
+        return Err(Refusal::BatchTooLarge);
+    }
+    distinct(claims.indexes.iter())?;
+    let mut candidates: Vec<_> = manifest.audience(&claims.iss, request.now).into_iter().collect();
+    candidates.retain(|member| manifest.member(member).is_some());
+    Ok(Inquiry { request, candidates })
 }
 
 impl Registry {
-    fn probe(&self, asked: Admitted<LocateRequest>) -> Result<Probe, Refusal> {
-        let claims = &asked.claims;
-        if claims.indexes.len() > MAX_BATCH {
-            return Err(Refusal::BatchTooLarge);
-        }
-        distinct(claims.indexes.iter())?;
-        let manifest = &asked.held.manifest;
-        let mut candidates: Vec<_> = manifest.audience(&claims.iss, asked.now).into_iter().collect();
-        candidates.retain(|member| manifest.member(member).is_some());
-        let key = |index, member| self.blind.row_key(claims.epoch, index, member);
-        let keys = claims
-            .indexes
-            .iter()
-            .flat_map(|index| std::iter::once(&claims.iss).chain(&candidates).map(move |member| (index, member)))
-            .map(|(index, member)| key(index, member))
-            .collect();
-        Ok(Probe { asked, candidates, keys })
+    async fn lane(self: &Arc<Self>, asked: &Arc<Inquiry>, indexes: Range<usize>) -> Result<Seen, Refusal> {
+        let (probing, judging) = (self.clone(), self.clone());
+        let (probed, judged) = (asked.clone(), asked.clone());
+        let part = indexes.clone();
+        let keys = compute(move || Ok(probing.probe(&probed, part))).await?;
+        let rows = self.store.get(keys.clone()).await?;
+        compute(move || judging.judge(&judged, indexes, &keys, rows)).await
     }
 
-    /// The answers, and what to record of them.
-    fn judge(&self, probe: Probe, mut rows: Vec<Option<Row>>) -> Result<(Event, Vec<Located>), Refusal> {
-        let Probe { asked: Admitted { claims, now, digest, .. }, candidates, keys } = probe;
-        let width = candidates.len() + 1;
-        let mut found = Vec::with_capacity(claims.indexes.len());
-        let mut own = 0;
-        for (index, (keys, rows)) in claims.indexes.iter().zip(keys.chunks(width).zip(rows.chunks_mut(width))) {
-            let Some(entries) = visible(&self.blind, now, &claims.iss, &candidates, keys, rows) else {
-                found.push(Located::default());
+    /// Where the rows are that some indexes need: of each the asker's own, each candidate's, nobody's.
+    fn probe(&self, asked: &Inquiry, indexes: Range<usize>) -> Vec<RowKey> {
+        let claims = &asked.request.claims;
+        let keys = |index: &Index| {
+            let members = std::iter::once(&claims.iss).chain(&asked.candidates);
+            let mut keys: Vec<_> = members.map(|member| self.blind.row_key(claims.epoch, index, member)).collect();
+            keys.push(self.blind.honeypot_key(claims.epoch, index));
+            keys
+        };
+        claims.indexes.get(indexes).unwrap_or_default().iter().flat_map(keys).collect()
+    }
+
+    fn judge(
+        &self,
+        asked: &Inquiry,
+        indexes: Range<usize>,
+        keys: &[RowKey],
+        mut rows: Vec<Option<Row>>,
+    ) -> Result<Seen, Refusal> {
+        let Inquiry { request: Admitted { claims, now, .. }, candidates } = asked;
+        let width = candidates.len() + 2;
+        let indexes = claims.indexes.get(indexes).unwrap_or_default();
+        let mut seen = Seen { found: Vec::with_capacity(indexes.len()), own: 0, touched: Vec::new() };
+        for (index, (keys, rows)) in indexes.iter().zip(keys.chunks(width).zip(rows.chunks_mut(width))) {
+            let (Some((planted_key, keys)), Some((planted, rows))) = (keys.split_last(), rows.split_last_mut()) else {
                 continue;
             };
-            own += 1;
-            let ticket = if claims.tickets { Some(self.ticket(&claims, index, now)?) } else { None };
-            found.push(Located { entries, ticket });
+            seen.touched.extend(self.planted(std::iter::once((index, planted_key)), std::slice::from_mut(planted)));
+            let Some(entries) = visible(&self.blind, *now, &claims.iss, candidates, keys, rows) else {
+                seen.found.push(Located::default());
+                continue;
+            };
+            seen.own += 1;
+            let ticket = if claims.tickets { Some(self.ticket(claims, index, *now)?) } else { None };
+            seen.found.push(Located { entries, ticket });
         }
+        Ok(seen)
+    }
+
+    /// What to record, and whom to tell of planted indexes.
+    fn describe(
+        &self,
+        asked: &Inquiry,
+        own: usize,
+        found: usize,
+        touched: &[Index],
+    ) -> Result<(Event, Vec<(NoteKey, Row)>), Refusal> {
+        let Admitted { claims, held, now, digest } = &asked.request;
+        let alarms = self.alarms(&held.manifest, &claims.iss, claims.epoch, touched, *now)?;
         let event = Event::Locate {
+            member: claims.iss.clone(),
+            epoch: claims.epoch,
+            manifest: claims.manifest.clone(),
+            request: digest.clone(),
+            purpose: claims.purpose.clone(),
             indexes: claims.indexes.iter().map(|index| self.journal.mac(index)).collect(),
             own,
-            found: found.iter().map(|located| located.entries.len()).sum(),
+            found,
             tickets: if claims.tickets { own } else { 0 },
-            member: claims.iss,
-            epoch: claims.epoch,
-            manifest: claims.manifest,
-            request: digest,
-            purpose: claims.purpose,
+            honeypots: touched.len(),
         };
-        Ok((event, found))
+        Ok((event, alarms))
     }
 
     /// Our word that the asker serves the resident behind `index` now.
     fn ticket(&self, claims: &LocateRequest, index: &Index, now: Timestamp) -> Result<String, Refusal> {
         let nonce = keyring::random::<16>()?;
         let ticket = Ticket {
-            iss: self.config.id.clone(),
+            iss: self.config.member.clone(),
             sub: claims.iss.clone(),
             bind: Base64(Ticket::binding(&nonce, index).to_vec()),
             nonce: Base64(nonce.to_vec()),
@@ -123,7 +191,7 @@ fn visible(
 ) -> Option<Vec<Base64>> {
     let (own_key, keys) = keys.split_first()?;
     let (own, rows) = rows.split_first_mut()?;
-    let own = blind.open(own_key, own.as_mut()?).filter(|entry| entry.expires > now)?;
+    let own = blind.open(own_key, own.as_mut()?).filter(|entry| entry.live(now))?;
     let mut entries = Vec::new();
     for ((member, key), row) in candidates.iter().zip(keys).zip(rows) {
         let wanted = own.admits(&blind.tag(own_key, member));
@@ -133,7 +201,7 @@ fn visible(
         if let Some(entry) = blind.open(key, row)
             && wanted
             && entry.admits(&tag)
-            && entry.expires > now
+            && entry.live(now)
         {
             entries.push(Base64(entry.sealed.to_vec()));
         }

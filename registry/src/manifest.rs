@@ -1,8 +1,9 @@
-//! The manifest the registry holds: accepted, recorded, kept, served.
+//! The manifests the registry holds: accepted, recorded, kept, served.
 //!
-//! **Kept** in one file, `manifest.sealed`, under the storage key, so that whoever can write the disk cannot slip in a
-//! manifest of their own. **An update** is written beside it and renamed over it. **A crash** leaves the old manifest or
-//! the new one; the log may already name the new one, which is then published again.
+//! **Kept** in a directory, one file a version, under the storage key, so that whoever can write the disk cannot slip in a
+//! manifest of their own. The highest version is in force; the others are for members that pinned an older one and walk
+//! forward. **An update** is written beside its name and renamed. **A crash** leaves the old manifest or the new one in
+//! force; the log may already name the new one, which is then published again.
 
 use crate::admit::{compute, whole};
 use crate::errors::Refusal;
@@ -10,16 +11,19 @@ use crate::events::Event;
 use crate::server::{OpenError, Registry};
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
-use axum::http::HeaderName;
+use axum::extract::{Path as UrlPath, State};
 use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::IntoResponse;
 use keyring::{KeyRing, Sealer, StorageKey, write_atomically};
-use protocol::manifest::{KeyUse, ManifestError, ManifestRef, SignedManifest, TIME_HEADER};
+use protocol::encoding::{b64, unb64};
+use protocol::manifest::{KeyUse, ManifestError, ManifestRef, NEXT_HEADER, SignedManifest, TIME_HEADER};
+use protocol::registry::INDEX_HEADER;
 use protocol::{Bytes as Base64, Manifest, MemberId};
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use transport::Peer;
 
@@ -58,7 +62,7 @@ impl Held {
 
 /// The manifest in force and its file.
 pub(crate) struct Manifests {
-    path: PathBuf,
+    dir: PathBuf,
     sealer: Sealer,
     held: RwLock<Option<Arc<Held>>>,
     /// Publications happen one after the other.
@@ -66,10 +70,16 @@ pub(crate) struct Manifests {
 }
 
 impl Manifests {
-    pub(crate) fn open(path: PathBuf, storage: &StorageKey) -> Result<Self, OpenError> {
-        let sealer = storage.sealer("manifest").map_err(|_| OpenError::damaged(&path))?;
-        let held = read(&path, &sealer)?.map(Arc::new);
-        Ok(Manifests { path, sealer, held: RwLock::new(held), publishing: tokio::sync::Mutex::default() })
+    pub(crate) fn open(dir: PathBuf, storage: &StorageKey) -> Result<Self, OpenError> {
+        let sealer = storage.sealer("manifest").map_err(|_| OpenError::damaged(&dir))?;
+        let mut manifests =
+            Manifests { dir, sealer, held: RwLock::default(), publishing: tokio::sync::Mutex::default() };
+        let newest = manifests.versions().map_err(|source| OpenError::Read { path: manifests.dir.clone(), source })?;
+        if let Some(version) = newest.last() {
+            let held = manifests.version(*version)?;
+            manifests.held = RwLock::new(Some(Arc::new(held)));
+        }
+        Ok(manifests)
     }
 
     pub(crate) fn held(&self) -> Option<Arc<Held>> {
@@ -77,22 +87,73 @@ impl Manifests {
     }
 
     fn keep(&self, held: Held) -> Result<(), Refusal> {
-        write_atomically(&self.path, &self.sealer.seal(AAD, &held.json)?)?;
+        match std::fs::DirBuilder::new().mode(0o700).create(&self.dir) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error.into()),
+            _ => {}
+        }
+        write_atomically(&self.file(held.reference.version), &self.sealer.seal(AAD, &held.json)?)?;
         *self.held.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(held));
         Ok(())
     }
+
+    /// The versions kept, in order.
+    fn versions(&self) -> std::io::Result<Vec<u64>> {
+        let entries = match std::fs::read_dir(&self.dir) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries?,
+        };
+        let mut versions = Vec::new();
+        for entry in entries {
+            let name = entry?.file_name();
+            versions.extend(name.to_str().and_then(|name| name.strip_suffix(".sealed")?.parse::<u64>().ok()));
+        }
+        versions.sort_unstable();
+        Ok(versions)
+    }
+
+    /// The manifest `version`, as it was accepted.
+    fn version(&self, version: u64) -> Result<Held, OpenError> {
+        let path = self.file(version);
+        let damaged = || OpenError::damaged(&path);
+        let file = std::fs::read(&path).map_err(|source| OpenError::Read { path: path.clone(), source })?;
+        let json = self.sealer.open(AAD, &file).map_err(|_| damaged())?;
+        let signed: SignedManifest = serde_json::from_slice(&json).map_err(|_| damaged())?;
+        let manifest = signed.accept_held().map_err(|_| damaged())?;
+        let held = Held::new(manifest, signed).map_err(|_| damaged())?;
+        if held.reference.version == version { Ok(held) } else { Err(damaged()) }
+    }
+
+    /// The manifest of that version or fingerprint, and the version accepted after it.
+    fn find(&self, which: &Which) -> Result<Option<(Held, Option<u64>)>, OpenError> {
+        let versions = self.versions().map_err(|source| OpenError::Read { path: self.dir.clone(), source })?;
+        for (place, version) in versions.iter().enumerate() {
+            if matches!(which, Which::Version(wanted) if wanted != version) {
+                continue;
+            }
+            let held = self.version(*version)?;
+            if matches!(which, Which::Fingerprint(wanted) if *wanted != held.reference.hash.0) {
+                continue;
+            }
+            return Ok(Some((held, versions.get(place + 1).copied())));
+        }
+        Ok(None)
+    }
+
+    fn file(&self, version: u64) -> PathBuf {
+        self.dir.join(format!("{version}.sealed"))
+    }
 }
 
-fn read(path: &Path, sealer: &Sealer) -> Result<Option<Held>, OpenError> {
-    let file = match std::fs::read(path) {
-        Ok(file) => file,
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(OpenError::Read { path: path.to_owned(), source }),
-    };
-    let json = sealer.open(AAD, &file).map_err(|_| OpenError::damaged(path))?;
-    let signed: SignedManifest = serde_json::from_slice(&json).map_err(|_| OpenError::damaged(path))?;
-    let manifest = signed.accept_held().map_err(|_| OpenError::damaged(path))?;
-    Held::new(manifest, signed).map(Some).map_err(|_| OpenError::damaged(path))
+enum Which {
+    Version(u64),
+    Fingerprint(Vec<u8>),
+}
+
+impl Which {
+    fn parse(text: &str) -> Option<Self> {
+        let fingerprint = || unb64::<32>(text).map(|hash| Which::Fingerprint(hash.to_vec()));
+        text.parse().map(Which::Version).ok().or_else(fingerprint)
+    }
 }
 
 impl Registry {
@@ -113,7 +174,7 @@ impl Registry {
         if manifest.realm != self.config.realm {
             return Err(Refusal::ManifestRefused(ManifestError::OtherRealm));
         }
-        if !names(&manifest, &self.config.id, &self.keys) {
+        if !names(&manifest, &self.config.member, &self.keys) {
             return Err(Refusal::ManifestNotOurs);
         }
         if !manifest.issued.not_ahead_of(now) {
@@ -143,9 +204,29 @@ fn names(manifest: &Manifest, id: &MemberId, keys: &KeyRing) -> bool {
 /// `GET /v1/manifest`: for every certificate of the realm, since whoever joins is not in it yet.
 pub(crate) async fn serve(State(registry): State<Arc<Registry>>, _: Peer) -> Result<impl IntoResponse, Refusal> {
     let held = registry.manifests.held().ok_or(Refusal::ManifestMissing)?;
-    // Members hold their clocks against ours.
+    // Members hold their clocks against ours, and their entries against our index.
     let time = (HeaderName::from_static(TIME_HEADER), registry.clock.now().0.to_string());
-    Ok(([(CONTENT_TYPE, "application/json".to_owned()), time], held.json.clone()))
+    let index = (HeaderName::from_static(INDEX_HEADER), b64(&registry.generation));
+    Ok(([(CONTENT_TYPE, "application/json".to_owned()), time, index], held.json.clone()))
+}
+
+/// `GET /v1/manifest/{which}`: an older one by version or fingerprint, with the version that followed it.
+pub(crate) async fn serve_older(
+    State(registry): State<Arc<Registry>>,
+    _: Peer,
+    UrlPath(which): UrlPath<String>,
+) -> Result<impl IntoResponse, Refusal> {
+    let which = Which::parse(&which).ok_or(Refusal::Malformed("which"))?;
+    let found = compute(move || {
+        registry.manifests.find(&which).map_err(|error| {
+            tracing::error!(reason = error.to_string(), "an old manifest cannot be read");
+            Refusal::Internal("an old manifest cannot be read")
+        })
+    });
+    let (held, next) = found.await?.ok_or(Refusal::VersionUnknown)?;
+    let mut headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
+    headers.extend(next.map(|next| (HeaderName::from_static(NEXT_HEADER), HeaderValue::from(next))));
+    Ok((headers, held.json))
 }
 
 /// `PUT /v1/manifest`: anybody of the realm may bring one; the officers' signatures decide.

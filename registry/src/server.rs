@@ -1,24 +1,28 @@
 //! The registry as one thing: what it is made of, how it opens, what it serves.
 
+use crate::admit::compute;
 use crate::blind::Blind;
 use crate::config::Config;
-use crate::embedded::Embedded;
+use crate::engine;
 use crate::errors::Refusal;
 use crate::events::Journal;
+use crate::fair::{self, Fair};
 use crate::init::Secrets;
 use crate::manifest::Manifests;
+use crate::recovery::Recovery;
 use crate::store::{IndexStore, StoreError};
-use crate::{entries, locate, manifest, sweep};
+use crate::{entries, honeypots, locate, manifest, review, status, sweep};
 use audit::Log;
-use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::response::IntoResponse;
 use axum::routing::{get, post, put};
+use axum::{Router, middleware};
 use keyring::{KeyRing, RingError, StorageKeyError, write_atomically};
 use protocol::SpiffeId;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use transport::{Clock, IdentityError, IdentityStore, Peer, ServerTls, Trust, TrustError};
@@ -34,12 +38,20 @@ pub struct Registry {
     pub(crate) blind: Arc<Blind>,
     /// Rows, durable.
     pub(crate) store: Arc<dyn IndexStore>,
+    /// What changes when the index was restored from a backup.
+    pub(crate) generation: [u8; 16],
+    /// What members take.
+    pub(crate) fair: Fair,
+    /// Whether this is a restored registry that has not been confirmed.
+    pub(crate) recovery: Recovery,
     /// The manifest in force, if one was published.
     pub(crate) manifests: Manifests,
     /// The registry's own audit log.
     pub(crate) journal: Journal,
     /// Whom TLS believes; holds the CRL that is served.
     trust: Arc<Trust>,
+    /// The number of the newest revocation list that a restart will still know of.
+    crl_kept: AtomicU64,
     identity: Arc<IdentityStore>,
     tls: ServerTls,
 }
@@ -79,10 +91,10 @@ pub enum OpenError {
     #[error("{} is damaged, or sealed under another storage key", .0.display())]
     Damaged(PathBuf),
     /// The index.
-    #[error("{} cannot be used", path.display())]
+    #[error("{engine} cannot be used")]
     Index {
-        /// The file.
-        path: PathBuf,
+        /// The file or the database, without its password.
+        engine: String,
         /// Why.
         source: StoreError,
     },
@@ -117,12 +129,12 @@ impl OpenError {
 }
 
 impl Registry {
-    /// Opens what [`crate::init()`] made; `passphrase` is asked only if the storage key needs one. Blocks: it reads the
-    /// log through and, after an unclean end, the index.
+    /// Opens what [`crate::init()`] made; `passphrase` is asked only if the storage key needs one. Blocks for as long as it
+    /// reads the log through and, after an unclean end, the index.
     ///
     /// # Errors
     /// [`OpenError`].
-    pub fn open(
+    pub async fn open(
         config: Config,
         clock: Clock,
         passphrase: impl FnOnce() -> io::Result<Zeroizing<String>>,
@@ -130,23 +142,31 @@ impl Registry {
         let secrets = Secrets::obtain(&config, passphrase)?;
         let keys = KeyRing::open(&config.key_ring(), &secrets.storage)?;
         secrets.check_pepper(&config.pepper_check())?;
-        let identity = Arc::new(IdentityStore::load(&config.tls.cert, &config.tls.key)?);
+        let identity = Arc::new(IdentityStore::load(&config.peers.certificate, &config.peers.key)?);
         let (expected, found) = (config.spiffe(), identity.current().spiffe().clone());
         if expected != found {
             return Err(OpenError::OtherMember { expected, found });
         }
-        let (root, crl) = (read(&config.tls.root)?, read(&config.tls.crl)?);
+        let (root, crl) = (read(&config.peers.root)?, read(&config.peers.crl)?);
         let trust = Arc::new(Trust::load(&root, Some(&crl), config.realm.clone(), clock.clone())?);
-        trust.require_crl(highest_crl_number(&config.crl_number())?);
-        let store = Embedded::open(&config.index(), config.index_cache_bytes)
-            .map_err(|source| OpenError::Index { path: config.index(), source })?;
+        let crl_kept = highest_crl_number(&config.crl_number())?;
+        trust.require_crl(crl_kept);
+        let recovery = Recovery::open(config.restored())?;
+        let blind = Arc::new(Blind::new(&secrets.storage, &secrets.pepper));
+        let store = engine::open(&config, config.engine).await?;
+        let generation = engine::generation(&config, &*store, &blind, recovery.to_renew()).await?;
+        recovery.renewed().map_err(|source| OpenError::Write { path: config.restored(), source })?;
         let journal = open_journal(&config, &secrets, &keys, clock.clone())
-            .map_err(|source| OpenError::Log { path: config.log_dir.clone(), source })?;
+            .map_err(|source| OpenError::Log { path: config.log.clone(), source })?;
         let registry = Registry {
-            manifests: Manifests::open(config.manifest(), &secrets.storage)?,
-            blind: Arc::new(Blind::new(&secrets.storage, &secrets.pepper)),
-            store: Arc::new(store),
+            manifests: Manifests::open(config.manifests(), &secrets.storage)?,
+            fair: Fair::new(config.shares.clone()),
             tls: ServerTls::mutual(trust.clone(), identity.clone())?,
+            crl_kept: AtomicU64::new(crl_kept),
+            blind,
+            store,
+            generation,
+            recovery,
             keys,
             journal,
             trust,
@@ -154,7 +174,8 @@ impl Registry {
             clock,
             config,
         };
-        registry.keep_crl_number();
+        let path = registry.config.crl_number();
+        registry.keep_crl_number().map_err(|source| OpenError::Write { path, source })?;
         Ok(registry)
     }
 
@@ -166,9 +187,10 @@ impl Registry {
     pub async fn serve(self: Arc<Self>, listener: TcpListener, shutdown: CancellationToken) -> io::Result<()> {
         // The helpers end with the listener, whatever ended it.
         let stop = shutdown.child_token();
-        let (crl, reload) = (Some(self.config.tls.crl.clone()), self.config.tls.reload);
+        let (crl, reload) = (Some(self.config.peers.crl.clone()), self.config.peers.reload);
         let watching = transport::watch(self.identity.clone(), self.trust.clone(), crl, reload, stop.clone());
         let sweeping = sweep::run(self.clone(), stop.clone());
+        let keeping = keep_crl_numbers(self.clone(), stop.clone());
         let limits = self.config.limits.clone();
         let serving = async {
             let router = self.clone().router();
@@ -176,7 +198,7 @@ impl Registry {
             stop.cancel();
             ended
         };
-        let ((), (), ended) = tokio::join!(watching, sweeping, serving);
+        let ((), (), (), ended) = tokio::join!(watching, sweeping, keeping, serving);
         ended
     }
 
@@ -186,32 +208,47 @@ impl Registry {
         Router::new()
             .route("/v1/entries", put(entries::change).delete(entries::change))
             .route("/v1/locate", post(locate::locate))
+            .route("/v1/review", post(review::read))
             .route("/v1/manifest", get(manifest::serve).put(manifest::offer))
+            .route("/v1/manifest/{which}", get(manifest::serve_older))
+            .route("/v1/honeypots", put(honeypots::plant))
+            .route("/v1/status", get(status::serve))
             .route("/v1/crl", get(crl))
             .route("/health/live", get(async || "live"))
             .route("/health/ready", get(ready))
             .layer(limit)
+            .layer(middleware::from_fn_with_state(self.clone(), fair::gate))
             .with_state(self)
     }
 
     /// Whether the registry would answer members now.
     ///
     /// # Errors
-    /// The first of what closes it: revocation list, manifest, clock, log, index.
+    /// The first of what closes it: revocation list, manifest, clock, a restored past, log, index.
     pub async fn ready(&self) -> Result<(), Refusal> {
         self.trust.crl_number().ok_or(Refusal::CrlMissing)?;
         self.open_house(self.clock.now())?;
+        if self.recovery.closed() {
+            return Err(Refusal::Restored);
+        }
         self.journal.health()?;
-        self.store.count().await?;
+        self.store.ready().await?;
         Ok(())
     }
 
-    /// Remembers the highest number of a revocation list seen, so that a restart cannot bring back an older one.
-    pub(crate) fn keep_crl_number(&self) {
-        let Some(number) = self.trust.crl_number() else { return };
-        if let Err(error) = write_atomically(&self.config.crl_number(), number.to_string().as_bytes()) {
-            tracing::warn!(reason = error.to_string(), "the revocation list's number was not kept");
+    /// Remembers the number of the revocation list held, if it is new, so that no restart can bring back an older one.
+    pub(crate) fn keep_crl_number(&self) -> io::Result<()> {
+        let Some(number) = self.trust.crl_number() else { return Ok(()) };
+        if number > self.crl_kept.load(Ordering::Acquire) {
+            write_atomically(&self.config.crl_number(), number.to_string().as_bytes())?;
+            self.crl_kept.fetch_max(number, Ordering::AcqRel);
         }
+        Ok(())
+    }
+
+    /// The number of the revocation list held.
+    pub(crate) fn crl_number(&self) -> Option<u64> {
+        self.trust.crl_number()
     }
 
     /// The registry's own log, for reading, checkpoints and witnesses.
@@ -225,6 +262,16 @@ fn read(path: &Path) -> Result<String, OpenError> {
     std::fs::read_to_string(path).map_err(|source| OpenError::Read { path: path.to_owned(), source })
 }
 
+/// Keeps the number of every list that is taken up from its file, as soon as it is.
+async fn keep_crl_numbers(registry: Arc<Registry>, shutdown: CancellationToken) {
+    while shutdown.run_until_cancelled(tokio::time::sleep(registry.config.peers.reload)).await.is_some() {
+        let keeping = registry.clone();
+        if let Err(error) = compute(move || Ok(keeping.keep_crl_number()?)).await {
+            tracing::warn!(reason = error.to_string(), "the revocation list's number was not kept");
+        }
+    }
+}
+
 /// The number kept by [`Registry::keep_crl_number`]; 0 before the first.
 fn highest_crl_number(path: &Path) -> Result<u64, OpenError> {
     match std::fs::read_to_string(path) {
@@ -236,7 +283,7 @@ fn highest_crl_number(path: &Path) -> Result<u64, OpenError> {
 
 fn open_journal(config: &Config, secrets: &Secrets, keys: &KeyRing, clock: Clock) -> Result<Journal, audit::Fault> {
     let log = Log::open(audit::Config {
-        dir: &config.log_dir,
+        dir: &config.log,
         origin: &config.origin(),
         signing_key: keys.log.seed(),
         payload_key: &secrets.storage.derive("log-payload"),
@@ -245,9 +292,14 @@ fn open_journal(config: &Config, secrets: &Secrets, keys: &KeyRing, clock: Clock
     Journal::resume(log, secrets.storage.mac("log-index"))
 }
 
-/// `GET /v1/crl`: the revocation list held, PEM.
+/// `GET /v1/crl`: the revocation list held, PEM. Its number is on the disk before anybody relies on it.
 async fn crl(State(registry): State<Arc<Registry>>, _: Peer) -> Result<String, Refusal> {
-    registry.trust.crl_pem().ok_or(Refusal::CrlMissing)
+    compute(move || {
+        let crl = registry.trust.crl_pem().ok_or(Refusal::CrlMissing)?;
+        registry.keep_crl_number()?;
+        Ok(crl)
+    })
+    .await
 }
 
 async fn ready(State(registry): State<Arc<Registry>>) -> Result<impl IntoResponse, Refusal> {

@@ -1,16 +1,17 @@
 //! What an index engine keeps: rows of one size under keys that mean nothing to it.
 //!
-//! An engine is blind. It sees 32-byte keys (an HMAC), 576-byte rows (sealed) and 32-byte request ids (an HMAC), and
-//! no index, member, epoch or date of an entry. Two requirements bind every engine, and `conformance` tests
-//! them: what `write` acknowledged is on the disk, and a batch happens whole or not at all.
+//! An engine is blind. It sees keys and ids (HMACs), sealed rows of [`ROW_BYTES`], and no index, member, epoch or date of
+//! an entry. It keeps four things: **rows**, the entries themselves; **notes**, rows in a queue, in the order of time;
+//! **meters**, counters that only grow; and the **ids of requests** that were written. Two requirements bind every engine,
+//! and `conformance` tests them: what a method acknowledged is on the disk, and a batch happens whole or not at all.
 
 use protocol::Timestamp;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 
-/// Length of every row: nonce 12, sealed content 548, tag 16 (see [`crate::Blind`]).
-pub const ROW_BYTES: usize = 576;
+/// Length of every row: nonce 12, sealed content 557, tag 16 (see [`crate::Blind`]).
+pub const ROW_BYTES: usize = 585;
 
 /// Where a row stands, 32 bytes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -32,15 +33,47 @@ impl fmt::Debug for Row {
     }
 }
 
-/// Changes that happen together: rows put, then rows deleted, unless the request was seen before.
-#[derive(Clone, Debug)]
+/// Where a note stands. Notes are ordered by queue, then time, then id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct NoteKey {
+    /// Whose queue: an HMAC of the member, 32 bytes.
+    pub queue: [u8; 32],
+    /// From when on it may be read.
+    pub at: Timestamp,
+    /// Tells notes of one moment apart; the same news has the same id. 16 bytes.
+    pub id: [u8; 16],
+}
+
+/// A counter's name: an HMAC, 32 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MeterId(pub [u8; 32]);
+
+/// Something counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Count {
+    /// On which meter.
+    pub meter: MeterId,
+    /// How much.
+    pub add: u64,
+    /// Until when the meter is kept. The same meter always comes with the same date.
+    pub until: Timestamp,
+}
+
+/// Changes that happen together, unless the request was seen before. No key stands twice in one list.
+#[derive(Clone, Debug, Default)]
 pub struct Batch {
-    /// The request they come from.
-    pub request: RequestId,
+    /// The request they come from; without one they are always done.
+    pub request: Option<RequestId>,
     /// New rows; a row already at the key is replaced.
     pub put: Vec<(RowKey, Row)>,
     /// Keys to clear; one that is not there is no error.
     pub delete: Vec<RowKey>,
+    /// New notes; one already at the key stays as it is.
+    pub note: Vec<(NoteKey, Row)>,
+    /// Notes to clear; one that is not there is no error.
+    pub unnote: Vec<NoteKey>,
+    /// What to count.
+    pub count: Vec<Count>,
 }
 
 /// A request that may change the index once.
@@ -65,6 +98,15 @@ pub enum Written {
     Replayed,
 }
 
+/// Everything an engine keeps besides rows and notes: little, so that it is handed over at once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ledger {
+    /// Requests written and not yet forgotten.
+    pub requests: Vec<RequestId>,
+    /// Every meter with its count.
+    pub meters: Vec<Count>,
+}
+
 /// The engine cannot read or write. Holds the system's reason, never a row or key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the index cannot be used: {0}")]
@@ -82,13 +124,36 @@ pub trait IndexStore: Send + Sync {
     /// Does `batch` whole or not at all; returns once it is durable.
     fn write(&self, batch: Batch) -> Answer<'_, Written>;
 
+    /// Counts and returns the new totals, in order; returns once they are durable. No meter stands twice in `counts`.
+    fn charge(&self, counts: Vec<Count>) -> Answer<'_, Vec<u64>>;
+
     /// At most `limit` rows in the order of their keys, from the first one after `after`.
     fn page(&self, after: Option<RowKey>, limit: usize) -> Answer<'_, Vec<(RowKey, Row)>>;
 
-    /// Removes those of `rows` that still stand exactly so, and the request ids kept until before `now`. Returns the
-    /// number of rows removed.
-    fn sweep(&self, rows: Vec<(RowKey, Row)>, now: Timestamp) -> Answer<'_, usize>;
+    /// At most `limit` notes in order, from the first one after `after` to `through`, which belongs to them.
+    fn notes(&self, after: NoteKey, through: NoteKey, limit: usize) -> Answer<'_, Vec<(NoteKey, Row)>>;
 
-    /// The number of rows; also the sign that the engine can be reached.
+    /// Request ids and meters.
+    fn ledger(&self) -> Answer<'_, Ledger>;
+
+    /// Takes over rows, notes and a ledger of another engine, in any number of parts; the same part twice changes
+    /// nothing. Rows and meters replace those there.
+    fn load(&self, rows: Vec<(RowKey, Row)>, notes: Vec<(NoteKey, Row)>, ledger: Ledger) -> Answer<'_, ()>;
+
+    /// Removes those of `rows` that still stand exactly so, the request ids and meters kept until before `now`, and the
+    /// notes from before `notes_before`. Returns the number of rows removed.
+    fn sweep(&self, rows: Vec<(RowKey, Row)>, now: Timestamp, notes_before: Timestamp) -> Answer<'_, usize>;
+
+    /// The number of rows. May read all of them.
     fn count(&self) -> Answer<'_, u64>;
+
+    /// Whether the engine can be used now, and what of its setting up is less safe than it could be: one sentence each.
+    fn ready(&self) -> Answer<'_, Vec<String>>;
+}
+
+impl NoteKey {
+    /// The first place of all.
+    pub const FIRST: NoteKey = NoteKey { queue: [0; 32], at: Timestamp(i64::MIN), id: [0; 16] };
+    /// The last place of all.
+    pub const LAST: NoteKey = NoteKey { queue: [u8::MAX; 32], at: Timestamp(i64::MAX), id: [u8::MAX; 16] };
 }

@@ -1,15 +1,18 @@
-//! Removing what has lapsed.
+//! Removing what has lapsed, and saying what never came to anything.
 //!
 //! Rows do not show when they lapse, so the sweeper walks them, a share each round, and opens each. A row that its
-//! writer renews meanwhile is another row and stays. Until it is swept a lapsed entry is answered as if it were gone.
+//! writer renews meanwhile is another row and stays. Until it is swept a lapsed entry is answered as if it were gone. A
+//! provisional one is kept for 90 days more, so that it cannot be made anew.
 
 use crate::admit::compute;
-use crate::blind::Blind;
+use crate::blind::{Blind, State};
 use crate::errors::Refusal;
 use crate::events::Event;
+use crate::meters::DAY_SECONDS;
 use crate::server::Registry;
 use crate::store::{Row, RowKey};
 use protocol::Timestamp;
+use protocol::review::REVIEW_DAYS;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -25,7 +28,6 @@ pub(crate) async fn run(registry: Arc<Registry>, shutdown: CancellationToken) {
     // From somewhere else at each start: restarts must not leave the same part unswept.
     let mut after = keyring::random().map(RowKey).ok();
     while shutdown.run_until_cancelled(tokio::time::sleep(EVERY)).await.is_some() {
-        registry.keep_crl_number();
         match registry.sweep(after).await {
             Ok(reached) => after = reached,
             Err(error) => tracing::warn!(reason = error.to_string(), "a sweep failed and will be tried again"),
@@ -41,14 +43,15 @@ impl Registry {
     pub async fn sweep(&self, mut after: Option<RowKey>) -> Result<Option<RowKey>, Refusal> {
         let now = self.clock.now();
         let mut left = usize::try_from(self.store.count().await? / ROUNDS).unwrap_or(usize::MAX).max(PAGE);
-        let mut swept = 0;
+        let (mut swept, mut never_converted) = (0, 0);
         loop {
             let page = self.store.page(after, PAGE).await?;
             let full = page.len() == PAGE;
             after = page.last().map(|(key, _)| *key);
             let blind = self.blind.clone();
-            let lapsed = compute(move || Ok(lapsed(&blind, page, now))).await?;
-            swept += self.store.sweep(lapsed, now).await?;
+            let (lapsed, provisional) = compute(move || Ok(lapsed(&blind, page, now))).await?;
+            swept += self.store.sweep(lapsed, now, now + -REVIEW_DAYS * DAY_SECONDS).await?;
+            never_converted += provisional;
             left = left.saturating_sub(PAGE);
             if !full {
                 after = None;
@@ -58,22 +61,32 @@ impl Registry {
             }
         }
         if swept > 0 {
-            let _recorded = self.journal.append(now, Event::Swept { rows: swept }).await?;
+            let _recorded = self.journal.append(now, Event::Swept { rows: swept, never_converted }).await?;
+        }
+        if let Some(held) = self.manifests.held() {
+            self.report_seldom_met(&held.manifest, now).await?;
         }
         Ok(after)
     }
 }
 
-/// The rows of `page` that have lapsed. One that does not open is left to the operator, and is answered as absent.
-fn lapsed(blind: &Blind, mut page: Vec<(RowKey, Row)>, now: Timestamp) -> Vec<(RowKey, Row)> {
-    let mut damaged = 0;
+/// The rows of `page` to remove, and how many of them are provisional entries. One that does not open is left to the
+/// operator, and is answered as absent.
+fn lapsed(blind: &Blind, mut page: Vec<(RowKey, Row)>, now: Timestamp) -> (Vec<(RowKey, Row)>, usize) {
+    let (mut damaged, mut provisional) = (0, 0);
     page.retain(|(key, row)| {
-        let expires = blind.open(key, &mut row.clone()).map(|entry| entry.expires);
-        damaged += usize::from(expires.is_none());
-        expires.is_some_and(|expires| expires <= now)
+        let mut row = row.clone();
+        let Some(entry) = blind.open(key, &mut row) else {
+            damaged += 1;
+            return false;
+        };
+        let kept = if entry.state == State::Provisional { REVIEW_DAYS * DAY_SECONDS } else { 0 };
+        let gone = entry.expires.0.saturating_add(kept) <= now.0;
+        provisional += usize::from(gone && entry.state == State::Provisional);
+        gone
     });
     if damaged > 0 {
         tracing::error!(damaged, "rows of the index do not open under this storage key");
     }
-    page
+    (page, provisional)
 }

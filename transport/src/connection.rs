@@ -1,5 +1,6 @@
 //! One connection: handshake, requests, end.
 
+use crate::places::Places;
 use crate::request::respond;
 use crate::verifier::from_rustls;
 use crate::{Limits, PeerIdentity, ServerTls, Trust};
@@ -31,6 +32,7 @@ pub(crate) struct Listener {
     pub(crate) requests: Semaphore,
     /// Connections and their HTTP/2 streams.
     pub(crate) tasks: TaskTracker,
+    places: Places,
     acceptor: TlsAcceptor,
     http1: auto::Builder<Streams>,
     http2: auto::Builder<Streams>,
@@ -50,6 +52,7 @@ impl Listener {
             trust: tls.trust,
             requests: Semaphore::new(limits.max_requests),
             tasks,
+            places: Places::default(),
             acceptor: TlsAcceptor::from(tls.config),
             http1: builder.clone().http1_only(),
             http2: builder.http2_only(),
@@ -184,6 +187,16 @@ pub(crate) async fn run(listener: Arc<Listener>, stream: TcpStream) {
         (Some(_), Some(peer)) => Some(peer),
         // The verifier read the same certificate a moment ago.
         (Some(_), None) => return tracing::error!(from, code = "peer_lost", "a verified peer has no certificate"),
+    };
+    let most = listener.limits.max_connections_per_peer;
+    let _place = match &peer {
+        None => None,
+        Some(peer) => match listener.places.take(peer.spiffe.member(), most) {
+            Some(place) => Some(place),
+            None => {
+                return tracing::warn!(from, member = %peer.spiffe.member(), code = "too_many_connections", "a peer was refused");
+            }
+        },
     };
     converse(&listener, stream, peer).await;
 }

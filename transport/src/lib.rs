@@ -18,6 +18,7 @@ mod identity;
 mod known_answers;
 mod limits;
 mod peer;
+mod places;
 mod problem;
 mod renewal;
 mod request;

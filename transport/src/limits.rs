@@ -21,6 +21,8 @@ pub struct Limits {
     pub max_body: usize,
     /// Connections open at once, handshakes included; more wait in the kernel's queue. Default 1024.
     pub max_connections: usize,
+    /// Connections of one peer open at once, over mutual TLS; one more is closed after its handshake. Default 64.
+    pub max_connections_per_peer: usize,
     /// HTTP/2 streams open at once on one connection. Default 128.
     pub max_streams: u32,
     /// Requests running at once over all connections; more get 503 `busy`. Default 1024.
@@ -39,6 +41,7 @@ impl Default for Limits {
             drain: Duration::from_secs(10),
             max_body: 8 << 20,
             max_connections: 1024,
+            max_connections_per_peer: 64,
             max_streams: 128,
             max_requests: 1024,
             max_headers: 32 << 10,

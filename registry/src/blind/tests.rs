@@ -13,6 +13,10 @@ fn members(count: usize) -> BTreeSet<MemberId> {
     (0..count).map(|n| member(&format!("m{n}"))).collect()
 }
 
+fn content<'a>(expires: i64, audience: &'a BTreeSet<MemberId>, sealed: &'a [u8; SEALED_BYTES]) -> Content<'a> {
+    Content { expires: Timestamp(expires), since: Timestamp(3), state: State::Provisional, audience, sealed }
+}
+
 const KEY: RowKey = RowKey([7; 32]);
 
 proptest! {
@@ -22,9 +26,10 @@ proptest! {
     ) {
         let (blind, key, audience) = (blind(), RowKey(key), members(readers));
         let sealed: [u8; SEALED_BYTES] = sealed.try_into().unwrap();
-        let mut row = blind.seal(&key, Timestamp(expires), &audience, &sealed).unwrap();
+        let mut row = blind.seal(&key, &content(expires, &audience, &sealed)).unwrap();
         let entry = blind.open(&key, &mut row).unwrap();
         prop_assert_eq!((entry.expires, entry.sealed), (Timestamp(expires), &sealed));
+        prop_assert_eq!((entry.since, entry.state), (Timestamp(3), State::Provisional));
         for n in 0..20 {
             prop_assert_eq!(entry.admits(&blind.tag(&key, &member(&format!("m{n}")))), n < readers);
         }
@@ -39,7 +44,7 @@ proptest! {
 
 #[test]
 fn a_row_opens_only_at_its_key_with_both_secrets_and_unaltered() {
-    let row = blind().seal(&KEY, Timestamp(5), &members(2), &[3; SEALED_BYTES]).unwrap();
+    let row = blind().seal(&KEY, &content(5, &members(2), &[3; SEALED_BYTES])).unwrap();
     assert!(blind().open(&KEY, &mut row.clone()).is_some());
     assert!(blind().open(&RowKey([8; 32]), &mut row.clone()).is_none());
     let other_storage = Blind::new(&StorageKey::from_bytes([9; 32]), &StorageKey::from_bytes([2; 32]));
@@ -71,7 +76,7 @@ fn row_keys_differ_in_every_part_and_need_the_pepper() {
 fn tags_say_neither_how_many_nor_who() {
     let blind = blind();
     let tags = |key: RowKey, readers: usize| {
-        let mut row = blind.seal(&key, Timestamp(5), &members(readers), &[3; SEALED_BYTES]).unwrap();
+        let mut row = blind.seal(&key, &content(5, &members(readers), &[3; SEALED_BYTES])).unwrap();
         let entry = blind.open(&key, &mut row).unwrap();
         entry.tags.as_chunks::<TAG_BYTES>().0.to_vec()
     };

@@ -16,8 +16,8 @@ async fn conforms() {
 }
 
 fn put(n: u8) -> Batch {
-    let request = RequestId { id: [n; 32], until: Timestamp(i64::from(n)) };
-    Batch { request, put: vec![(RowKey([n; 32]), Row(Box::new([n; ROW_BYTES])))], delete: vec![] }
+    let request = Some(RequestId { id: [n; 32], until: Timestamp(i64::from(n)) });
+    Batch { request, put: vec![(RowKey([n; 32]), Row(Box::new([n; ROW_BYTES])))], ..Batch::default() }
 }
 
 /// Batches that wait together share one commit, and each gets its own answer.
@@ -32,18 +32,22 @@ fn waiting_batches_share_a_commit() {
     )
     .unwrap();
     let job = |change| Job { change, answer: oneshot::channel().0 };
-    let clear =
-        Batch { request: RequestId { id: [9; 32], until: Timestamp(9) }, put: vec![], delete: vec![RowKey([1; 32])] };
+    let clear = Batch { put: vec![], delete: vec![RowKey([1; 32])], ..put(9) };
     let group = [put(1), put(1), put(2), clear].map(|batch| job(Change::Write(batch)));
-    let stored = |deleted| Written::Stored { deleted };
-    assert_eq!(commit(&db, &group).unwrap(), [stored(0), Written::Replayed, stored(0), stored(1)]);
+    let stored = |deleted| Done::Written(Written::Stored { deleted });
+    assert_eq!(commit(&db, &group).unwrap(), [stored(0), Done::Written(Written::Replayed), stored(0), stored(1)]);
     assert_eq!(db.begin_read().unwrap().open_table(ROWS).unwrap().len().unwrap(), 1);
 }
 
 #[test]
-fn request_keys_are_ordered_by_time() {
-    let key = |until| request_key(&RequestId { id: [5; 32], until: Timestamp(until) });
-    assert!([i64::MIN, -1, 0, 1, i64::MAX].map(key).is_sorted());
+fn keys_are_ordered_by_time_and_give_back_what_they_are_of() {
+    let request = |until| RequestId { id: [5; 32], until: Timestamp(until) };
+    let note = |at| NoteKey { queue: [7; 32], at: Timestamp(at), id: [5; 16] };
+    let times = [i64::MIN, -1, 0, 1, i64::MAX];
+    assert!(times.map(|time| request_bytes(&request(time))).is_sorted());
+    assert!(times.map(|time| note_bytes(&note(time))).is_sorted());
+    assert_eq!(times.map(|time| request_id(&request_bytes(&request(time)))), times.map(request));
+    assert_eq!(times.map(|time| note_key(&note_bytes(&note(time)))), times.map(note));
 }
 
 /// A disk that can be full.

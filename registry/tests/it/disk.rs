@@ -8,7 +8,7 @@ use registry::{Config, OpenError, ROW_BYTES, Registry};
 use std::path::Path;
 
 /// Files under `dir` in which `needle` stands: as it is, in hexadecimal or, from 16 bytes on, in base64.
-fn shows(dir: &Path, needle: &[u8]) -> Vec<String> {
+pub(crate) fn shows(dir: &Path, needle: &[u8]) -> Vec<String> {
     let mut needles = vec![needle.to_vec(), HEXLOWER.encode(needle).into(), HEXUPPER.encode(needle).into()];
     if needle.len() >= 16 {
         // base64 of bytes inside others depends on where they begin; the middle of each of the three shifts does not.
@@ -40,7 +40,7 @@ async fn shows_no_index_no_member_and_no_sealed_value() {
         federation.locate(name, &[1, 2, 3]).await;
     }
     federation.stop();
-    let data = federation.config.data_dir.clone();
+    let data = federation.config.data.clone();
     for n in 1..=3 {
         assert_eq!(shows(&data, index(n).as_bytes()), [""; 0]);
         for name in MEMBERS {
@@ -92,7 +92,7 @@ async fn rows_are_alike_and_share_nothing() {
     pieces.dedup();
     assert_eq!(pieces.len(), count, "eight bytes stand in two places");
 
-    federation.restart();
+    federation.restart().await;
     federation.put("mops", &[1, 2, 3], &MEMBERS[..1]).await;
     federation.stop();
     let after = rows(&federation.config);
@@ -106,16 +106,17 @@ async fn another_storage_key_or_pepper_opens_nothing_and_changes_nothing() {
     federation.put("mops", &[1], &["pup"]).await;
     federation.put("pup", &[1], &["mops"]).await;
     federation.stop();
-    let reopen = |config: &Config| Registry::open(config.clone(), federation.clock.clone(), no_passphrase).map(drop);
+    let reopen =
+        async |config: &Config| Registry::open(config.clone(), federation.clock.clone(), no_passphrase).await.map(drop);
     for (file, refusal) in [("storage.key", "Keys"), ("pepper.key", "WrongPepper")] {
         let path = federation.dir.path().join(file);
         let right = std::fs::read(&path).unwrap();
         std::fs::write(&path, HEXLOWER.encode(&[7; 32])).unwrap();
-        let error = reopen(&federation.config).unwrap_err();
+        let error = reopen(&federation.config).await.unwrap_err();
         assert!(format!("{error:?}").starts_with(refusal), "{error:?}");
         std::fs::write(&path, right).unwrap();
     }
-    federation.restart();
+    federation.restart().await;
     assert_eq!(federation.locate("mops", &[1]).await.found[0].entries.len(), 1);
 }
 
@@ -126,18 +127,22 @@ async fn init_refuses_to_overwrite() {
     assert!(matches!(again, Err(OpenError::Initialised(_))));
 }
 
-#[test]
-fn a_passphrase_opens_what_it_made_and_no_other_does() {
-    let federation = Federation::unpublished();
+#[tokio::test]
+async fn a_passphrase_opens_what_it_made_and_no_other_does() {
+    let federation = Federation::unpublished().await;
     let mut config = federation.config.clone();
-    config.data_dir = federation.dir.path().join("typed");
-    config.log_dir = config.data_dir.join("log");
-    config.storage_key = KeySource::Passphrase { salt: config.data_dir.join("storage.salt") };
-    let open =
-        |typed: &'static str| Registry::open(config.clone(), federation.clock.clone(), || Ok(typed.to_owned().into()));
-    assert!(matches!(open("koń bateria zszywka").map(drop), Err(OpenError::Secrets(_))), "nothing is made by opening");
-    assert!(!config.data_dir.exists());
+    config.data = federation.dir.path().join("typed");
+    config.log = config.data.join("log");
+    config.storage_key = KeySource::Passphrase { salt: config.data.join("storage.salt") };
+    let open = async |typed: &'static str| {
+        Registry::open(config.clone(), federation.clock.clone(), || Ok(typed.to_owned().into())).await
+    };
+    assert!(
+        matches!(open("koń bateria zszywka").await.map(drop), Err(OpenError::Secrets(_))),
+        "nothing is made by opening"
+    );
+    assert!(!config.data.exists());
     registry::init(&config, || Ok("koń bateria zszywka".to_owned().into())).unwrap();
-    assert!(matches!(open("koń bateria zszywki").map(drop), Err(OpenError::Keys(_))));
-    assert!(open("koń bateria zszywka").is_ok());
+    assert!(matches!(open("koń bateria zszywki").await.map(drop), Err(OpenError::Keys(_))));
+    assert!(open("koń bateria zszywka").await.is_ok());
 }

@@ -39,7 +39,7 @@ async fn an_old_put_cannot_undo_a_deletion_even_after_a_restart() {
     assert_eq!(send(&federation, &put).await.status, 200);
     assert_eq!(send(&federation, &federation.delete_request("mops", &[1])).await.status, 200);
     send(&federation, &put).await.refused("request_replayed");
-    federation.restart();
+    federation.restart().await;
     send(&federation, &put).await.refused("request_replayed");
     assert_eq!(federation.locate("mops", &[1]).await.found[0].entries.len(), 0);
     // When its id is forgotten it is too old anyway.
@@ -54,7 +54,7 @@ async fn acknowledged_entries_survive_a_restart() {
     federation.put("mops", &[1, 2], &["pup"]).await;
     federation.put("pup", &[1, 2], &["mops"]).await;
     send(&federation, &federation.delete_request("pup", &[2])).await;
-    federation.restart();
+    federation.restart().await;
     let found = federation.locate("mops", &[1, 2]).await.found;
     assert_eq!(found.iter().map(|located| located.entries.len()).collect::<Vec<_>>(), [1, 0]);
 }
@@ -99,6 +99,7 @@ async fn the_longest_batch_fits_and_a_longer_body_does_not() {
         index: Index(protocol::encoding::sha256(&[&n.to_be_bytes()])),
         sealed: sealed.clone(),
         expires,
+        provisional: None,
     };
     request.put = (0..MAX_BATCH).map(entry).collect();
     assert_eq!(send(&federation, &request).await.json::<EntriesAnswer>().stored, MAX_BATCH);

@@ -1,7 +1,7 @@
 //! A registry with four members around it, in one directory and on one clock set by hand.
 
 use axum::body::Body;
-use axum::http::Request;
+use axum::http::{HeaderMap, Request};
 use certs::Authority;
 use http_body_util::BodyExt as _;
 use protocol::jws::{self, Envelope};
@@ -10,6 +10,7 @@ use protocol::manifest::{
     Quotas, SignedManifest,
 };
 use protocol::registry::{EntriesRequest, LocateAnswer, LocateRequest, PutEntry, SEALED_BYTES};
+use protocol::review::{ReviewAnswer, ReviewItem, ReviewRequest};
 use protocol::{Bytes, Epoch, Index, MemberId, Problem, SigningKey, SpiffeId, Timestamp};
 use registry::{Config, Registry};
 use serde::de::DeserializeOwned;
@@ -26,7 +27,7 @@ use zeroize::Zeroizing;
 pub(crate) const NOW: Timestamp = Timestamp(1_800_000_000);
 pub(crate) const DAY: i64 = 86_400;
 pub(crate) const MEMBERS: [&str; 4] = ["css", "mops", "pup", "zlm"];
-const OFFICERS: [u8; 3] = [101, 102, 103];
+pub(crate) const OFFICERS: [u8; 3] = [101, 102, 103];
 
 pub(crate) fn member(name: &str) -> MemberId {
     name.parse().unwrap()
@@ -87,13 +88,13 @@ impl Reply {
 impl Federation {
     /// A registry with its first manifest published; every member has an agreement with every other but css with zlm.
     pub(crate) async fn new() -> Self {
-        let federation = Self::unpublished();
+        let federation = Self::unpublished().await;
         federation.registry().publish(federation.manifest.clone()).await.unwrap();
         federation
     }
 
     /// The same before the manifest is published.
-    pub(crate) fn unpublished() -> Self {
+    pub(crate) async fn unpublished() -> Self {
         transport::install().unwrap();
         let dir = tempfile::tempdir().unwrap();
         let clock = Clock::manual(NOW);
@@ -109,7 +110,7 @@ impl Federation {
         let own_keys = registry::member_keys(&ring, NOW + -DAY, NOW + 400 * DAY);
         let manifest = signed(&first_manifest(&own_keys));
         config.manifest_fingerprint = Some(manifest.hash());
-        let registry = Some(open(&config, &clock));
+        let registry = Some(open(&config, &clock).await);
         Federation { dir, clock, authority, config, registry, manifest, jti: AtomicU64::new(0) }
     }
 
@@ -118,9 +119,14 @@ impl Federation {
     }
 
     /// Ends the registry and opens it again from what it left.
-    pub(crate) fn restart(&mut self) {
+    pub(crate) async fn restart(&mut self) {
         self.registry = None;
-        self.registry = Some(open(&self.config, &self.clock));
+        self.registry = Some(open(&self.config, &self.clock).await);
+    }
+
+    /// Talks to another process of the registry from now on; returns the one before.
+    pub(crate) fn swap(&mut self, other: Arc<Registry>) -> Arc<Registry> {
+        self.registry.replace(other).unwrap()
     }
 
     /// Ends the registry.
@@ -149,8 +155,12 @@ impl Federation {
 
     /// A put of entries on these indexes, a year long.
     pub(crate) fn put_request(&self, iss: &str, indexes: &[u8], audience: &[&str]) -> EntriesRequest {
-        let entry =
-            |n: &u8| PutEntry { index: index(*n), sealed: sealed(iss, *n), expires: self.clock.now() + 365 * DAY };
+        let entry = |n: &u8| PutEntry {
+            index: index(*n),
+            sealed: sealed(iss, *n),
+            expires: self.clock.now() + 365 * DAY,
+            provisional: None,
+        };
         EntriesRequest {
             iss: member(iss),
             iat: self.clock.now(),
@@ -181,6 +191,21 @@ impl Federation {
         }
     }
 
+    /// A review queue from its beginning, once what was written has settled.
+    pub(crate) async fn review(&self, reader: &str) -> Vec<ReviewItem> {
+        self.send("POST", "/v1/review", &self.review_request(reader)).await.json::<ReviewAnswer>().items
+    }
+
+    pub(crate) fn review_request(&self, iss: &str) -> ReviewRequest {
+        ReviewRequest {
+            iss: member(iss),
+            iat: self.clock.now(),
+            jti: self.jti(),
+            manifest: self.reference(),
+            after: None,
+        }
+    }
+
     fn jti(&self) -> Bytes {
         Bytes(u128::from(self.jti.fetch_add(1, Ordering::SeqCst)).to_be_bytes().to_vec())
     }
@@ -205,6 +230,11 @@ impl Federation {
 
     /// Sends `body` over the connection of `peer`.
     pub(crate) async fn call(&self, peer: &str, method: &str, path: &str, body: Vec<u8>) -> Reply {
+        self.exchange(peer, method, path, body).await.1
+    }
+
+    /// The same, with the answer's headers.
+    pub(crate) async fn exchange(&self, peer: &str, method: &str, path: &str, body: Vec<u8>) -> (HeaderMap, Reply) {
         let peer = PeerIdentity {
             spiffe: SpiffeId::new(self.config.realm.clone(), member(peer)),
             cert_sha256: [0; 32],
@@ -213,8 +243,8 @@ impl Federation {
         };
         let request = Request::builder().method(method).uri(path).extension(peer).body(Body::from(body)).unwrap();
         let response = self.registry().clone().router().oneshot(request).await.unwrap();
-        let status = response.status().as_u16();
-        Reply { status, body: response.into_body().collect().await.unwrap().to_bytes().to_vec() }
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        (headers, Reply { status, body: response.into_body().collect().await.unwrap().to_bytes().to_vec() })
     }
 
     /// The payloads of the registry's log.
@@ -224,15 +254,15 @@ impl Federation {
 }
 
 const CONFIG: &str = r#"
-listen = "127.0.0.1:0"
 realm = "lodz.example"
-data_dir = "data"
+data = "data"
 storage_key = { credential = "storage.key" }
 pepper = { credential = "pepper.key" }
-index_cache_mib = 8
+index = { embedded = { cache_mib = 8 } }
 
-[tls]
-cert = "registry.pem"
+[peers]
+listen = "127.0.0.1:0"
+certificate = "registry.pem"
 key = "registry.key"
 root = "root.pem"
 crl = "crl.pem"
@@ -243,8 +273,8 @@ pub(crate) fn no_passphrase() -> std::io::Result<Zeroizing<String>> {
     unreachable!("both secrets are credential files")
 }
 
-pub(crate) fn open(config: &Config, clock: &Clock) -> Arc<Registry> {
-    Arc::new(Registry::open(config.clone(), clock.clone(), no_passphrase).unwrap())
+pub(crate) async fn open(config: &Config, clock: &Clock) -> Arc<Registry> {
+    Arc::new(Registry::open(config.clone(), clock.clone(), no_passphrase).await.unwrap())
 }
 
 /// Writes `NAME.pem` and `NAME.key`.
@@ -306,14 +336,14 @@ fn first_manifest(own_keys: &[MemberKey]) -> Manifest {
     manifest
 }
 
-fn institution(name: &str) -> Member {
+pub(crate) fn institution(name: &str) -> Member {
     Member {
         id: member(name),
         name: name.to_uppercase(),
         kind: name.parse().unwrap(),
         endpoints: vec![],
         roles: [Duty::KeyHolder].into(),
-        operator: "IT".into(),
+        operator: format!("IT of {name}"),
         keys: vec![MemberKey {
             usage: KeyUse::Message,
             key: message_key(name).public(),

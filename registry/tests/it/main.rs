@@ -5,10 +5,20 @@ mod disk;
 #[cfg(test)]
 mod entries;
 #[cfg(test)]
+mod fairness;
+#[cfg(test)]
 mod federation;
+#[cfg(test)]
+mod honeypots;
 #[cfg(test)]
 mod locate;
 #[cfg(test)]
 mod manifest;
+#[cfg(test)]
+mod postgres;
+#[cfg(test)]
+mod recovery;
+#[cfg(test)]
+mod review;
 #[cfg(test)]
 mod serving;

@@ -1,7 +1,7 @@
 //! Which manifest is in force, and what is closed without one.
 
 use crate::federation::{DAY, Federation, MEMBERS, NOW, agreement, message_key, signed};
-use protocol::manifest::{ManifestRef, SignedManifest};
+use protocol::manifest::{ManifestRef, OfficerKey, SignedManifest};
 use protocol::{Bytes, SigningKey};
 
 async fn offer(federation: &Federation, manifest: &SignedManifest) -> crate::federation::Reply {
@@ -10,7 +10,7 @@ async fn offer(federation: &Federation, manifest: &SignedManifest) -> crate::fed
 
 #[tokio::test]
 async fn the_first_must_be_the_one_pinned() {
-    let mut federation = Federation::unpublished();
+    let mut federation = Federation::unpublished().await;
     federation.send("POST", "/v1/locate", &federation.locate_request("mops", &[1])).await.refused("manifest_missing");
     federation.call("mops", "GET", "/v1/manifest", vec![]).await.refused("manifest_missing");
     federation.call("mops", "GET", "/health/ready", vec![]).await.refused("manifest_missing");
@@ -18,15 +18,15 @@ async fn the_first_must_be_the_one_pinned() {
     offer(&federation, &other).await.refused("manifest_wrong_fingerprint");
     assert_eq!(offer(&federation, &federation.manifest).await.json::<ManifestRef>(), federation.reference());
     assert_eq!(federation.call("mops", "GET", "/health/ready", vec![]).await.status, 200);
-    federation.restart();
+    federation.restart().await;
     assert_eq!(federation.locate("mops", &[1]).await.found.len(), 1);
 }
 
 #[tokio::test]
 async fn without_a_pin_none_is_accepted() {
-    let mut federation = Federation::unpublished();
+    let mut federation = Federation::unpublished().await;
     federation.config.manifest_fingerprint = None;
-    federation.restart();
+    federation.restart().await;
     offer(&federation, &federation.manifest).await.refused("manifest_not_pinned");
 }
 
@@ -54,7 +54,7 @@ async fn successors_are_accepted_recorded_and_kept() {
     let entries = federation.log().len();
     assert_eq!(offer(&federation, &federation.manifest).await.json::<ManifestRef>().version, 2);
     assert_eq!(federation.log().len(), entries, "the same one again is no news");
-    federation.restart();
+    federation.restart().await;
     assert_eq!(federation.locate("css", &[1]).await.found.len(), 1);
 }
 
@@ -113,7 +113,7 @@ async fn a_clock_behind_manifest_or_log_closes() {
     assert_eq!(locate(&federation).await.status, 200);
     federation.clock.set(NOW + DAY + -31);
     locate(&federation).await.refused("clock_wrong");
-    federation.restart();
+    federation.restart().await;
     locate(&federation).await.refused("clock_wrong");
     federation.call("mops", "GET", "/health/ready", vec![]).await.refused("clock_wrong");
     federation.clock.set(NOW + DAY + -30);
@@ -133,4 +133,35 @@ async fn a_member_that_left_is_unknown_and_unseen() {
     federation.registry().publish(federation.manifest.clone()).await.unwrap();
     assert_eq!(federation.locate("mops", &[1]).await.found[0].entries.len(), 0);
     federation.send("POST", "/v1/locate", &federation.locate_request("zlm", &[1])).await.refused("peer_unknown");
+}
+
+/// Officers change by and by: each step under the thresholds of both. Nobody jumps to officers whom the old ones did not
+/// sign for, and no operator gets hold of as many shares as open the key.
+#[tokio::test]
+async fn officers_rotate_and_operators_stay_apart() {
+    let mut federation = Federation::new().await;
+    let officer = |seed: u8, name: &str| OfficerKey {
+        member: name.parse().unwrap(),
+        key: SigningKey::from_seed(&[seed; 32]).unwrap().public(),
+    };
+    let by = |manifest: &protocol::Manifest, seeds: &[u8]| {
+        let mut signed = SignedManifest::draft(manifest).unwrap();
+        for seed in seeds {
+            signed.sign(&SigningKey::from_seed(&[*seed; 32]).unwrap());
+        }
+        signed
+    };
+    let mut next = federation.successor(|_| ()).read().unwrap();
+    next.officers.keys = vec![officer(102, "mops"), officer(103, "pup"), officer(104, "zlm")];
+    // 101 leaves, 104 comes: two of the old and two of the new have to sign.
+    offer(&federation, &by(&next, &[101, 104])).await.refused("manifest_unsigned");
+    offer(&federation, &by(&next, &[101, 102])).await.refused("manifest_unsigned");
+    let accepted = by(&next, &[101, 102, 104]);
+    assert_eq!(offer(&federation, &accepted).await.status, 200);
+    federation.manifest = accepted;
+    // The one who left no longer counts.
+    let mut later = federation.successor(|_| ()).read().unwrap();
+    offer(&federation, &by(&later, &[101, 102])).await.refused("manifest_unsigned");
+    later.members.iter_mut().find(|m| m.id.as_str() == "pup").unwrap().operator = "it of MOPS".into();
+    offer(&federation, &by(&later, &[102, 103])).await.refused("manifest_operators");
 }

@@ -51,6 +51,7 @@ async fn serves_members_refuses_the_revoked_and_ends() {
     let refused = call(&newcomer, "POST", "/v1/locate", token).await.unwrap_err();
     assert_eq!(refused.code(), "peer_unknown");
 
+    let first_number = std::fs::read_to_string(federation.config.crl_number()).unwrap();
     // A new revocation list is taken from its file while serving, served, and obeyed on open connections.
     let crl = federation
         .authority
@@ -66,6 +67,10 @@ async fn serves_members_refuses_the_revoked_and_ends() {
     }
     let refused = call(&newcomer, "GET", "/v1/manifest", String::new()).await.unwrap_err();
     assert_eq!(refused.code(), "peer_revoked");
+    // Once anybody was given it, no restart brings back an older one: its number is on the disk.
+    let kept = std::fs::read_to_string(federation.config.crl_number()).unwrap();
+    let old: u64 = first_number.parse().unwrap();
+    assert!(kept.parse::<u64>().unwrap() > old, "{kept} after {old}");
 
     shutdown.cancel();
     tokio::time::timeout(Duration::from_secs(20), serving).await.unwrap().unwrap().unwrap();
@@ -80,10 +85,10 @@ async fn an_older_revocation_list_does_not_come_back() {
     let path = federation.dir.path().join("crl.pem");
     let old = std::fs::read(&path).unwrap();
     std::fs::write(&path, federation.authority.crl(NOW).unwrap()).unwrap();
-    federation.restart();
+    federation.restart().await;
     assert_eq!(federation.call("mops", "GET", "/health/ready", vec![]).await.status, 200);
     std::fs::write(&path, old).unwrap();
-    federation.restart();
+    federation.restart().await;
     federation.call("mops", "GET", "/v1/crl", vec![]).await.refused("crl_missing");
     federation.call("mops", "GET", "/health/ready", vec![]).await.refused("crl_missing");
 }
@@ -93,7 +98,7 @@ async fn an_older_revocation_list_does_not_come_back() {
 async fn a_log_that_cannot_be_written_closes_and_heals() {
     let federation = Federation::new().await;
     federation.put("mops", &[1], &["pup"]).await;
-    let (log, away) = (federation.config.log_dir.clone(), federation.dir.path().join("away"));
+    let (log, away) = (federation.config.log.clone(), federation.dir.path().join("away"));
     std::fs::rename(&log, &away).unwrap();
     let refused = async || {
         let locate = federation.send("POST", "/v1/locate", &federation.locate_request("mops", &[1])).await;

@@ -124,9 +124,9 @@ fn a_wrong_configuration_is_named_by_key() {
         ("mops/node.toml", "node", "data = ", "peer_deadline_seconds = 0\ndata = ", "peer_deadline_seconds"),
         ("mops/node.toml", "node", "listen = \"127.0.0.1:0\"", "listen = \"nowhere\"", "listen"),
         ("mops/node.toml", "node", "manifest_fingerprint = \"", "manifest_fingerprint = \"x", "manifest_fingerprint"),
-        ("registry/registry.toml", "registry", "data_dir = ", "surprise = 1\ndata_dir = ", "surprise"),
+        ("registry/registry.toml", "registry", "data = ", "surprise = 1\ndata = ", "surprise"),
         ("registry/registry.toml", "registry", "listen = \"127.0.0.1:0\"", "listen = 7", "listen"),
-        ("registry/registry.toml", "registry", "index_cache_mib = 64", "index_cache_mib = 0", "index_cache_mib"),
+        ("registry/registry.toml", "registry", "cache_mib = 64", "cache_mib = 0", "cache_mib"),
     ];
     for (config, part, from, to, key) in cases {
         let path = site.changed(config, from, to);

@@ -120,6 +120,25 @@ async fn connections_past_the_limit_wait_for_a_place() {
     server.stop().await;
 }
 
+/// A peer that holds all connections it may have keeps out itself and nobody else.
+#[tokio::test]
+async fn one_peer_cannot_take_every_connection() {
+    let pki = Pki::new();
+    let limits = Limits { max_connections_per_peer: 1, ..Limits::default() };
+    let server = Server::start(pki.member("mops", 1).tls(), limits).await;
+    let (first, second, other) =
+        (pki.member("pup", 2).client(), pki.member("pup", 3).client(), pki.member("css", 4).client());
+    call(&first, &server, "/hello").await.unwrap();
+    assert!(matches!(call(&second, &server, "/hello").await, Err(CallError::Connect(_) | CallError::Closed)));
+    call(&other, &server, "/hello").await.unwrap();
+    call(&first, &server, "/hello").await.unwrap();
+    drop(first);
+    while call(&second, &server, "/hello").await.is_err() {
+        tokio::time::sleep(SHORT / 10).await;
+    }
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn error_answers_are_problems_without_the_handlers_text() {
     let (server, client) = mutual(Limits::default()).await;
