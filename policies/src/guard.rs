@@ -36,7 +36,14 @@ pub(crate) struct Question<'a> {
     pub(crate) case: bool,
     pub(crate) query: &'a QueryType,
     pub(crate) tier: Tier,
+    /// What the answer would be about. A share query's values leave, no other's.
     pub(crate) fields: &'a BTreeSet<FieldId>,
+}
+
+impl Question<'_> {
+    fn values(&self) -> impl Iterator<Item = &FieldId> {
+        self.fields.iter().filter(|_| self.tier == Tier::Share)
+    }
 }
 
 impl Guard {
@@ -117,6 +124,7 @@ impl Guard {
             ("basis".to_owned(), value(&types.basis, question.basis.as_str())),
             ("case".to_owned(), RestrictedExpression::new_bool(question.case)),
             ("fields".to_owned(), types.set(question.fields)),
+            ("values".to_owned(), types.set(question.values())),
         ])
         .map_err(|e| causes(&e))?;
         Request::new(
@@ -141,6 +149,7 @@ struct Types {
     field: EntityTypeName,
     basis: EntityTypeName,
     query: EntityTypeName,
+    tier: EntityTypeName,
 }
 
 impl Types {
@@ -155,6 +164,7 @@ impl Types {
             field: name("Field")?,
             basis: name("Basis")?,
             query: name("Query")?,
+            tier: name("Tier")?,
         })
     }
 
@@ -167,10 +177,14 @@ impl Types {
     /// One entity a query type; the others have nothing but their names.
     fn entities(&self, catalogue: &Catalogue, schema: &Schema) -> Result<Entities, String> {
         let sealed = || catalogue.fields.iter().filter(|(_, field)| field.sealed).map(|(id, _)| id);
+        let emergency = || catalogue.emergencies.values().flat_map(|emergency| &emergency.fields);
         let queries = catalogue.queries.iter().map(|(id, query)| {
+            let tier = uid(&self.tier, query.tier.as_str());
             let attributes = HashMap::from([
+                ("tier".to_owned(), RestrictedExpression::new_entity_uid(tier)),
                 ("fields".to_owned(), self.set(&query.fields)),
                 ("sealed".to_owned(), self.set(sealed())),
+                ("emergency".to_owned(), self.set(emergency())),
             ]);
             Entity::new(uid(&self.query, id.as_str()), attributes, HashSet::new()).map_err(|e| causes(&e))
         });
@@ -251,13 +265,13 @@ mod tests {
         fields: BTreeSet<FieldId>,
     }
 
-    fn parts(fields: &[&str]) -> Parts {
+    fn parts(query: &str, fields: &[&str]) -> Parts {
         Parts {
             asker: "mops-lodz".parse().unwrap(),
             kind: "mops".parse().unwrap(),
             role: "caseworker".parse().unwrap(),
             purpose: "social-welfare-provision".parse().unwrap(),
-            query: "q02".parse().unwrap(),
+            query: query.parse().unwrap(),
             fields: fields.iter().map(|id| id.parse().unwrap()).collect(),
         }
     }
@@ -266,10 +280,10 @@ mod tests {
     #[test]
     fn requests_conform_to_the_schema() {
         let guard = Library::builtin().unwrap().guard;
-        for (tier, conforms) in [(Tier::Presence, true), (Tier::Share, true), (Tier::Verify, false)] {
+        for tier in [Tier::Presence, Tier::Share, Tier::Verify] {
             for fields in [&[][..], &["pup.status", "pup.registered_from"]] {
-                let parts = parts(fields);
-                assert_eq!(guard.request(&question(&parts, tier), Some(&guard.schema)).is_ok(), conforms, "{tier:?}");
+                let parts = parts("q02", fields);
+                assert!(guard.request(&question(&parts, tier), Some(&guard.schema)).is_ok(), "{tier:?}");
             }
         }
     }
@@ -277,15 +291,25 @@ mod tests {
     #[test]
     fn the_federations_policies_hold_by_themselves() {
         let guard = Library::builtin().unwrap().guard;
-        let permits = |fields: &[&str], tier| guard.evaluate(&question(&parts(fields), tier)).is_ok();
-        assert!(permits(&[], Tier::Presence));
-        assert!(!permits(&["pup.status"], Tier::Presence), "presence yields no values");
-        assert!(permits(&["pup.status"], Tier::Share));
-        assert!(!permits(&["pup.almp"], Tier::Share), "not a field of the query");
-        assert!(!permits(&["pup.status", "mops.nk"], Tier::Share), "sealed");
-        assert!(!permits(&[], Tier::Verify) && !permits(&["pup.status"], Tier::Verify), "not answered yet");
-        let mut technician = parts(&["pup.status"]);
-        technician.role = "technician".parse().unwrap();
-        assert!(guard.evaluate(&question(&technician, Tier::Share)).is_err());
+        let permits = |query, fields: &[&str], tier| guard.evaluate(&question(&parts(query, fields), tier)).is_ok();
+        assert!(permits("q01", &[], Tier::Presence));
+        assert!(!permits("q01", &["pup.status"], Tier::Presence), "presence yields no values");
+        assert!(!permits("q02", &[], Tier::Presence), "not what the query type is");
+        assert!(permits("q02", &["pup.status"], Tier::Share));
+        assert!(!permits("q02", &["pup.almp"], Tier::Share), "not a field of the query");
+        assert!(!permits("q02", &["pup.status", "mops.nk"], Tier::Share), "sealed");
+        assert!(!permits("q02", &["pup.status"], Tier::Verify) && !permits("q08", &["css.amount"], Tier::Share));
+        assert!(permits("q08", &["css.amount"], Tier::Verify) && !permits("q08", &["css.children"], Tier::Verify));
+        for (role, tier, allowed) in [
+            ("technician", Tier::Share, false),
+            ("dpo", Tier::Verify, false),
+            ("front-desk", Tier::Share, false),
+            ("front-desk", Tier::Verify, true),
+        ] {
+            let (query, fields) = if tier == Tier::Share { ("q02", "pup.status") } else { ("q08", "css.amount") };
+            let mut parts = parts(query, &[fields]);
+            parts.role = role.parse().unwrap();
+            assert_eq!(guard.evaluate(&question(&parts, tier)).is_ok(), allowed, "{role}");
+        }
     }
 }
