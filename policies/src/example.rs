@@ -172,9 +172,9 @@ pub(crate) fn run(examples: &Examples, engine: &Engine) -> Result<(), LibraryErr
 }
 
 /// Owned facts of one request that is valid in everything its example does not say.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is one fact, as in `Facts`")]
-pub(crate) struct Scenario {
+pub struct Scenario {
     pub(crate) now: Timestamp,
     pub(crate) me: MemberId,
     pub(crate) manifest: Manifest,
@@ -216,6 +216,14 @@ const CONSENT: ConsentId = ConsentId([5; 16]);
 const NONCE: [u8; 16] = [6; 16];
 
 impl Scenario {
+    /// The facts of `example` at `now`, as far as `library` has what it names.
+    ///
+    /// # Errors
+    /// [`ExampleError`].
+    pub fn of(library: &Library, example: &Example, now: Timestamp) -> Result<Self, ExampleError> {
+        Self::new(library, example, now).map_err(ExampleError)
+    }
+
     pub(crate) fn new(library: &Library, example: &Example, now: Timestamp) -> Result<Self, String> {
         let id = |text: &str| text.parse::<MemberId>().map_err(|e| e.to_string());
         let (me, peer, registry) = (id("holder")?, id("asker")?, id("registry")?);
@@ -275,7 +283,9 @@ impl Scenario {
         })
     }
 
-    pub(crate) fn facts(&self) -> Facts<'_> {
+    /// These facts, borrowed.
+    #[must_use]
+    pub fn facts(&self) -> Facts<'_> {
         Facts {
             me: &self.me,
             manifest: &self.manifest,

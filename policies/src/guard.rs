@@ -10,6 +10,7 @@ use cedar_policy::{
 };
 use protocol::{FieldId, MemberId, MemberKind, Purpose, QueryType, Reason, Role};
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::{Arc, RwLock};
 
 /// The schema's file in a library.
 pub(crate) const SCHEMA: &str = "schema.cedarschema";
@@ -23,6 +24,7 @@ pub(crate) struct Guard {
     policies: PolicySet,
     entities: Entities,
     types: Types,
+    contexts: Contexts,
 }
 
 /// What Cedar is asked.
@@ -44,6 +46,18 @@ impl Question<'_> {
     fn values(&self) -> impl Iterator<Item = &FieldId> {
         self.fields.iter().filter(|_| self.tier == Tier::Share)
     }
+
+    /// Everything its context is made of. No id has a line break in it.
+    fn key(&self) -> String {
+        let mut key = String::with_capacity(256);
+        let scalars = [self.asker_kind.as_str(), self.role.as_str(), self.purpose.as_str(), self.basis.as_str()];
+        let flags = [if self.case { "case" } else { "" }, self.tier.as_str()];
+        for part in scalars.into_iter().chain(flags).chain(self.fields.iter().map(FieldId::as_str)) {
+            key.push_str(part);
+            key.push('\n');
+        }
+        key
+    }
 }
 
 impl Guard {
@@ -56,7 +70,14 @@ impl Guard {
         }
         let types = Types::new().map_err(in_schema)?;
         let entities = types.entities(catalogue, &schema).map_err(in_schema)?;
-        let guard = Guard { authorizer: Authorizer::new(), schema, policies: PolicySet::new(), entities, types };
+        let guard = Guard {
+            authorizer: Authorizer::new(),
+            schema,
+            policies: PolicySet::new(),
+            entities,
+            types,
+            contexts: Contexts::default(),
+        };
         guard.with(FEDERATION, policies, catalogue, None)
     }
 
@@ -116,17 +137,7 @@ impl Guard {
     /// The Cedar request; checked against `schema` if one is given.
     fn request(&self, question: &Question<'_>, schema: Option<&Schema>) -> Result<Request, String> {
         let types = &self.types;
-        let value = |of: &EntityTypeName, id: &str| RestrictedExpression::new_entity_uid(uid(of, id));
-        let context = Context::from_pairs([
-            ("asker_kind".to_owned(), value(&types.kind, question.asker_kind.as_str())),
-            ("role".to_owned(), value(&types.role, question.role.as_str())),
-            ("purpose".to_owned(), value(&types.purpose, question.purpose.as_str())),
-            ("basis".to_owned(), value(&types.basis, question.basis.as_str())),
-            ("case".to_owned(), RestrictedExpression::new_bool(question.case)),
-            ("fields".to_owned(), types.set(question.fields)),
-            ("values".to_owned(), types.set(question.values())),
-        ])
-        .map_err(|e| causes(&e))?;
+        let context = self.contexts.of(question, || types.context(question))?;
         Request::new(
             uid(&types.member, question.asker.as_str()),
             uid(&types.action, question.tier.as_str()),
@@ -135,6 +146,31 @@ impl Guard {
             schema,
         )
         .map_err(|e| causes(&e))
+    }
+}
+
+/// Contexts of questions asked before: building one costs as much as the evaluation. What may be asked is a matter of the
+/// catalogue, so there are few; an evaluation is never skipped.
+#[derive(Clone, Debug, Default)]
+struct Contexts(Arc<RwLock<HashMap<String, Context>>>);
+
+/// Most contexts kept.
+const MOST_CONTEXTS: usize = 4096;
+
+impl Contexts {
+    fn of(&self, question: &Question<'_>, build: impl FnOnce() -> Result<Context, String>) -> Result<Context, String> {
+        let key = question.key();
+        if let Some(kept) = self.0.read().ok().and_then(|kept| kept.get(&key).cloned()) {
+            return Ok(kept);
+        }
+        let context = build()?;
+        if let Ok(mut kept) = self.0.write() {
+            if kept.len() >= MOST_CONTEXTS {
+                kept.clear();
+            }
+            kept.insert(key, context.clone());
+        }
+        Ok(context)
     }
 }
 
@@ -166,6 +202,20 @@ impl Types {
             query: name("Query")?,
             tier: name("Tier")?,
         })
+    }
+
+    fn context(&self, question: &Question<'_>) -> Result<Context, String> {
+        let value = |of: &EntityTypeName, id: &str| RestrictedExpression::new_entity_uid(uid(of, id));
+        Context::from_pairs([
+            ("asker_kind".to_owned(), value(&self.kind, question.asker_kind.as_str())),
+            ("role".to_owned(), value(&self.role, question.role.as_str())),
+            ("purpose".to_owned(), value(&self.purpose, question.purpose.as_str())),
+            ("basis".to_owned(), value(&self.basis, question.basis.as_str())),
+            ("case".to_owned(), RestrictedExpression::new_bool(question.case)),
+            ("fields".to_owned(), self.set(question.fields)),
+            ("values".to_owned(), self.set(question.values())),
+        ])
+        .map_err(|e| causes(&e))
     }
 
     fn set<'a>(&self, fields: impl IntoIterator<Item = &'a FieldId>) -> RestrictedExpression {

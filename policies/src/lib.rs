@@ -32,7 +32,7 @@ pub use catalogue::{
     BasisKind, Catalogue, Emergency, Evidence, Field, FieldType, Mandate, Name, PurposeTerm, Query, Sensitivity, Tier,
 };
 pub use engine::Engine;
-pub use example::{Example, ExampleError, Examples, Person};
+pub use example::{Example, ExampleError, Examples, Person, Scenario};
 pub use explain::{Explanation, Outcome, Seen};
 pub use facts::{
     Approval, ApprovalFact, ConsentFact, Facts, Flags, PeerFact, Refusal, StatusFact, SubjectFact, TicketFact, Used,

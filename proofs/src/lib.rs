@@ -111,9 +111,8 @@ impl Prover {
         for kind in self.schema.request_envs() {
             let compile = |policies| CompiledPolicySet::compile(policies, &kind, &self.schema).map_err(unanswered);
             let (left, right) = (compile(left)?, compile(right)?);
-            let found = self
-                .runtime
-                .block_on(async { question(&mut solver()?, &left, &right).await.map_err(unanswered) })?;
+            let found =
+                self.runtime.block_on(async { question(&mut solver()?, &left, &right).await.map_err(unanswered) })?;
             if let Some(found) = found {
                 return Ok(Some(shown(&kind, &found)));
             }

@@ -127,6 +127,8 @@ fn every_proof_can_fail() {
     assert!(never(&without("only-share-yields-values"), WITHOUT_VALUES, "!context.values.isEmpty()").is_some());
     let danger = r#"context.basis == Basis::"emergency" && !resource.emergency.containsAll(context.fields)"#;
     assert!(never(&without("emergency-has-its-own-fields"), ANY, danger).is_some());
-    let overflow = parsed("forbid (principal, action, resource) when { (if context.case then 1 else 2) * 9223372036854775807 == 0 };");
+    let overflow = parsed(
+        "forbid (principal, action, resource) when { (if context.case then 1 else 2) * 9223372036854775807 == 0 };",
+    );
     assert!(prover().erring(&overflow).unwrap().is_some());
 }

@@ -85,7 +85,7 @@ fn files_that_contradict_are_refused() {
         ("purposes.toml", "iri =", "dpv =", "unknown field `dpv`"),
         ("purposes.toml", "https://w3id.org/dpv/", "https://example.org/", "its iri is not of the"),
         ("bundle.toml", "version = 1\n", "version = 2\n", "changes do not tell versions 1 to 2"),
-        ("bundle.toml", "\"fields.toml\" = \"", "\"fields.toml\" = \"AA", "fields.toml is not the file"),
+        ("bundle.toml", "\"kinds.toml\"", "\"kinds.tml\"", "kinds.toml is not the file"),
         ("examples.toml", "role =", "rolle =", "unknown field `rolle`"),
     ] {
         refused(name, old, new, name, problem);
