@@ -405,7 +405,9 @@ impl Asking<'_> {
             } else {
                 let of_kind = manifest.member(holder).is_some_and(|m| kinds.is_some_and(|k| k.contains(&m.kind)));
                 let me = &self.node.config.member;
-                of_kind && Engine::agreement_for(manifest, &[], me, holder, &ask.query, &self.body.purpose, self.now).is_ok()
+                of_kind
+                    && Engine::agreement_for(manifest, &[], me, holder, &ask.query, &self.body.purpose, self.now)
+                        .is_ok()
             }
         };
         found.holders.iter().filter(may).collect()

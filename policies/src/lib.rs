@@ -40,6 +40,6 @@ pub use facts::{
 pub use library::{Library, LibraryError};
 pub use permit::{BasisRef, Denial, Permit, Proposal, Step};
 pub use protocol::agreement::{AgreementRef, AnswerMode};
-pub use simulate::{Change as Difference, Recorded, Simulation};
+pub use simulate::{Decided, Recorded, RecordedBasis, Simulated, Simulation};
 pub use template::{Module, Permission, Template, TemplateText};
 pub use verify::compare;

@@ -94,16 +94,18 @@ impl Library {
     /// # Errors
     /// The first file that cannot be read, is missing or not known, contradicts another, or disagrees with an example.
     pub fn load(directory: &Path) -> Result<Self, LibraryError> {
-        let unreadable =
-            |path: &Path, error: std::io::Error| LibraryError::new(&path.display().to_string(), error.to_string());
-        let mut files = BTreeMap::new();
-        for entry in std::fs::read_dir(directory).map_err(|e| unreadable(directory, e))? {
-            let path = entry.map_err(|e| unreadable(directory, e))?.path();
-            let text = std::fs::read_to_string(&path).map_err(|e| unreadable(&path, e))?;
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            files.insert(name, text);
-        }
-        Self::from_files(&files)
+        Self::from_files(&read(directory)?)
+    }
+
+    /// The `bundle.toml` that fits the other files in `directory`: for whoever drafts a version.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or a `bundle.toml` that is missing or not one.
+    pub fn renewed_bundle(directory: &Path) -> Result<String, LibraryError> {
+        let mut files = read(directory)?;
+        files.remove(RELEASE);
+        let bundle: Bundle = table(&files, BUNDLE)?;
+        bundle.renewed(&files).map_err(|e| LibraryError::new(BUNDLE, e.to_string()))
     }
 
     pub(crate) fn from_files(files: &BTreeMap<String, String>) -> Result<Self, LibraryError> {
@@ -171,6 +173,18 @@ impl Library {
     pub fn catalogue(&self) -> &Catalogue {
         &self.catalogue
     }
+}
+
+fn read(directory: &Path) -> Result<BTreeMap<String, String>, LibraryError> {
+    let unreadable =
+        |path: &Path, error: std::io::Error| LibraryError::new(&path.display().to_string(), error.to_string());
+    let mut files = BTreeMap::new();
+    for entry in std::fs::read_dir(directory).map_err(|e| unreadable(directory, e))? {
+        let path = entry.map_err(|e| unreadable(directory, e))?.path();
+        let text = std::fs::read_to_string(&path).map_err(|e| unreadable(&path, e))?;
+        files.insert(path.file_name().unwrap_or_default().to_string_lossy().into_owned(), text);
+    }
+    Ok(files)
 }
 
 pub(crate) fn builtin_files() -> BTreeMap<String, String> {

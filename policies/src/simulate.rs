@@ -65,16 +65,16 @@ pub struct Simulation {
     /// Decided alike.
     pub unchanged: usize,
     /// Refused now, answered by the draft; or answered with more fields.
-    pub wider: Vec<Change>,
+    pub wider: Vec<Simulated>,
     /// Answered now, refused by the draft; or answered with fewer fields.
-    pub narrower: Vec<Change>,
+    pub narrower: Vec<Simulated>,
     /// Refused by both, for another reason; or answered with other fields, neither more nor fewer.
-    pub other: Vec<Change>,
+    pub other: Vec<Simulated>,
 }
 
 /// One sort of decision the draft makes otherwise.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Change {
+pub struct Simulated {
     /// The first recorded.
     pub first: Recorded,
     /// How many there were.
@@ -119,14 +119,14 @@ impl Engine {
                 }
                 _ => &mut out.other,
             };
-            let alike = |change: &&mut Change| {
+            let alike = |change: &&mut Simulated| {
                 change.now == now
                     && change.draft == then
                     && Recorded { at: record.at, ..change.first.clone() } == *record
             };
             match list.iter_mut().find(alike) {
                 Some(change) => change.times += 1,
-                None => list.push(Change { first: record.clone(), times: 1, now, draft: then }),
+                None => list.push(Simulated { first: record.clone(), times: 1, now, draft: then }),
             }
         }
         out

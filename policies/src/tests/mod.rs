@@ -4,6 +4,8 @@ mod life;
 mod privacy;
 mod property;
 mod reasons;
+mod replay;
+
 mod rules;
 
 use crate::example::{Example, Scenario};

@@ -4,11 +4,11 @@ use axum::body::Body;
 use axum::http::Request;
 use certs::Authority;
 use http_body_util::BodyExt as _;
-use protocol::jws::{self, Envelope};
 use protocol::agreement::{Agreement, AnswerMode, SignedAgreement};
+use protocol::jws::{self, Envelope};
 use protocol::manifest::{
-    Duty, KeyEpoch, KeyHolder, KeyUse, Manifest, ManifestRef, Member, MemberKey, OfficerKey, Officers,
-    Quotas, SignedManifest,
+    Duty, KeyEpoch, KeyHolder, KeyUse, Manifest, ManifestRef, Member, MemberKey, OfficerKey, Officers, Quotas,
+    SignedManifest,
 };
 use protocol::registry::{EntriesRequest, LocateAnswer, LocateRequest, PutEntry, SEALED_BYTES};
 use protocol::{Bytes, Epoch, Index, MemberId, Problem, SigningKey, SpiffeId, Timestamp};
