@@ -2,8 +2,8 @@
 //!
 //! `cargo bench -p policies`. The bare evaluation has its request ready; the decision builds its own, checks everything
 //! else and says what it rests on.
-#![allow(clippy::print_stdout, reason = "a benchmark prints")]
-#![expect(missing_docs, reason = "a program")]
+#![expect(clippy::print_stdout, reason = "a benchmark prints")]
+#![expect(clippy::expect_used, reason = "a benchmark that cannot go on stops")]
 
 use cedar_policy::{
     Authorizer, Context, Decision, Entities, Entity, EntityId, EntityUid, PolicySet, Request, RestrictedExpression,

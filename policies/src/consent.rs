@@ -47,25 +47,13 @@ impl Engine {
             .filter(|permission| permission.query == request.query && permission.holder_kind == holder.kind)
             .collect();
         if permissions.is_empty() {
-            return Err(self.not_covered(grant, template, request, holder));
+            return Err(not_covered(grant, template, request, holder));
         }
         accountable(grant, request)?;
         let (flags, refusals) = facts.subject.map_or((Flags::default(), &[][..]), |s| (s.flags, s.refusals));
         by_the_right_hand(grant, flags)?;
         let refused = refused(grant, refusals, request)?;
         Ok(Cover::Consent(Given { grant, permissions, refused }))
-    }
-
-    /// Why no module given and standing permits the query.
-    fn not_covered(&self, grant: &Grant, template: &Template, request: &QueryRequest, holder: &Member) -> Denial {
-        let given = template
-            .permissions(&grant.modules)
-            .any(|permission| permission.query == request.query && permission.holder_kind == holder.kind);
-        if given {
-            deny(Reason::ConsentWithdrawn, "the module was withdrawn")
-        } else {
-            deny(Reason::ConsentOtherQuery, "no module that was given permits this query")
-        }
     }
 }
 
@@ -113,6 +101,18 @@ fn stands(held: &ConsentFact<'_>, now: Timestamp) -> Result<(), Denial> {
         .status
         .is_some_and(|status| status.as_of.not_ahead_of(now) && now - status.as_of <= STATUS_MAX_AGE_SECONDS);
     if fresh { Ok(()) } else { Err(deny(Reason::ConsentStatusStale, "the recorder's status list is too old")) }
+}
+
+/// Why no module given and standing permits the query.
+fn not_covered(grant: &Grant, template: &Template, request: &QueryRequest, holder: &Member) -> Denial {
+    let given = template
+        .permissions(&grant.modules)
+        .any(|permission| permission.query == request.query && permission.holder_kind == holder.kind);
+    if given {
+        deny(Reason::ConsentWithdrawn, "the module was withdrawn")
+    } else {
+        deny(Reason::ConsentOtherQuery, "no module that was given permits this query")
+    }
 }
 
 /// A grant proves only that its recorder says so: a recorder must not be able to grant itself in one hand.

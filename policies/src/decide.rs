@@ -118,7 +118,7 @@ impl Engine {
         }
         // Values come with what they are compared with, and nowhere else.
         let compares = query.tier == Tier::Verify;
-        if compares != !request.expected.is_empty() || (compares && !request.expected.keys().eq(&request.fields)) {
+        if compares == request.expected.is_empty() || (compares && !request.expected.keys().eq(&request.fields)) {
             let detail = "values to compare do not go with the query type and its fields";
             return Err(Denial::new(Step::Query, Reason::RequestMalformed, detail));
         }

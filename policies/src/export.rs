@@ -24,7 +24,7 @@ impl ConsentRecord<'_> {
             .flat_map(|holder| self.permissions(holder).map(move |permission| (holder, permission)))
             .map(|(holder, permission)| self.process(catalogue, holder, permission))
             .collect();
-        let events: Vec<_> = self.events.iter().map(|event| event.export()).collect();
+        let events: Vec<_> = self.events.iter().map(ConsentEvent::export).collect();
         json!({
             "@context": {
                 "dct": "http://purl.org/dc/terms/",

@@ -108,15 +108,10 @@ impl Engine {
                 continue;
             }
             let list = match (now.fields(), then.fields()) {
-                (None, None) => &mut out.other,
-                (before, after) if after.is_none() || before.is_some_and(|b| after.is_some_and(|a| a.is_subset(b))) => {
-                    &mut out.narrower
-                }
-                (before, after)
-                    if before.is_none() || before.is_some_and(|b| after.is_some_and(|a| b.is_subset(a))) =>
-                {
-                    &mut out.wider
-                }
+                (None, Some(_)) => &mut out.wider,
+                (Some(_), None) => &mut out.narrower,
+                (Some(before), Some(after)) if before.is_subset(after) => &mut out.wider,
+                (Some(before), Some(after)) if after.is_subset(before) => &mut out.narrower,
                 _ => &mut out.other,
             };
             let alike = |change: &&mut Simulated| {

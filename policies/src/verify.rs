@@ -109,6 +109,7 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::json;
 
+    #[expect(clippy::needless_pass_by_value, reason = "reads better below")]
     fn check(kind: FieldType, held: Value, expected: Value, result: Match) {
         assert_eq!(compare(kind, 100, &held, &expected), result, "{held} and {expected}");
     }

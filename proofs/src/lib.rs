@@ -62,7 +62,7 @@ impl Prover {
     /// # Errors
     /// [`ProofError`]; no answer is never taken for "none".
     pub fn permitted_by_both(&self, left: &PolicySet, right: &PolicySet) -> Result<Option<Counterexample>, ProofError> {
-        self.search(left, right, async |compiler, left, right| {
+        self.search(left, right, &async |compiler, left, right| {
             compiler.check_disjoint_with_counterexample_opt(left, right).await
         })
     }
@@ -72,7 +72,7 @@ impl Prover {
     /// # Errors
     /// As [`Prover::permitted_by_both`].
     pub fn permitted_beyond(&self, narrow: &PolicySet, wide: &PolicySet) -> Result<Option<Counterexample>, ProofError> {
-        self.search(narrow, wide, async |compiler, narrow, wide| {
+        self.search(narrow, wide, &async |compiler, narrow, wide| {
             compiler.check_implies_with_counterexample_opt(narrow, wide).await
         })
     }
@@ -102,7 +102,7 @@ impl Prover {
         &self,
         left: &PolicySet,
         right: &PolicySet,
-        question: impl AsyncFn(
+        question: &impl AsyncFn(
             &mut CedarSymCompiler<LocalSolver>,
             &CompiledPolicySet,
             &CompiledPolicySet,
@@ -127,6 +127,7 @@ fn solver() -> Result<CedarSymCompiler<LocalSolver>, ProofError> {
     CedarSymCompiler::new(solver).map_err(unanswered)
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` gives")]
 fn unanswered(error: cedar_policy_symcc::err::Error) -> ProofError {
     ProofError::Unanswered(causes(&error))
 }

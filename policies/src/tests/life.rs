@@ -146,7 +146,7 @@ fn a_person_approves_in_part_and_later() {
 fn what_an_answer_may_say_follows_the_tier() {
     let permit = comparing().decide(&ENGINE).unwrap();
     assert!(permit.fields().is_empty());
-    assert_eq!(permit.compared().iter().map(|f| f.as_str()).collect::<Vec<_>>(), ["css.amount"]);
+    assert_eq!(permit.compared().iter().map(protocol::FieldId::as_str).collect::<Vec<_>>(), ["css.amount"]);
     let mut danger = in_danger();
     danger.manifest.agreements[0].terms.mode = AnswerMode::Human;
     danger.manifest.agreements[0].terms.queries_per_day = 0;

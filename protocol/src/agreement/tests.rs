@@ -86,15 +86,10 @@ fn both_parties_sign_the_terms_that_stand() {
     let mut late = signed(terms());
     late.assent(&"pup".parse().unwrap(), &key(2), Timestamp(101)).unwrap();
     assert_eq!(check(&late), Err(AgreementError::Unsigned), "the key was past its time");
-    let copied = SignedAgreement {
-        assents: signed(terms())
-            .assents
-            .into_iter()
-            .map(|(who, _)| who)
-            .zip(signed(terms()).assents.into_values().rev())
-            .collect(),
-        ..signed(terms())
-    };
+    let mut copied = signed(terms());
+    let [mops, pup] = ["mops", "pup"].map(|party| party.parse().unwrap());
+    let of_mops = copied.assents[&mops].clone();
+    copied.assents.insert(pup, of_mops);
     assert_eq!(check(&copied), Err(AgreementError::Unsigned));
 }
 

@@ -1,6 +1,5 @@
 //! Every question the symbolic compiler can put is answered by the solver installed, the right way in both directions.
 //! Debian's cvc5 is older than the one the compiler's authors name.
-#![allow(clippy::unwrap_used, reason = "a test")]
 
 use cedar_policy::{Policy, PolicySet, RequestEnv, Schema};
 use cedar_policy_symcc::solver::LocalSolver;
