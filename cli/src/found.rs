@@ -11,7 +11,7 @@
 //! MEMBER/node.toml         credentials/ tls/ local/ idp/ data/
 //! ```
 
-use crate::exit::Failure;
+use crate::exit::{Failure, chain};
 use crate::idp::{AUDIENCE, IdentityProvider};
 use certs::Authority;
 use keyring::{KeyRing, KeySource, StorageKey, create_private};
@@ -401,7 +401,7 @@ fn agreed(dir: &Path, terms: Vec<Agreement>, now: Timestamp) -> Result<Vec<Signe
 fn ring(home: &Path) -> Result<KeyRing, Failure> {
     let source = KeySource::Credential(home.join("credentials/storage.key"));
     let storage = StorageKey::obtain(&source, no_passphrase)?;
-    Ok(KeyRing::open(&home.join("data/keys.sealed"), &storage)?)
+    KeyRing::open(&home.join("data/keys.sealed"), &storage).map_err(|e| Failure::new("key_ring", chain(&e)))
 }
 
 fn sign(manifest: &Manifest, officers: &BTreeMap<MemberId, SigningKey>) -> Result<SignedManifest, Failure> {

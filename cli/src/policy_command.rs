@@ -1,6 +1,6 @@
 //! `ogniwo policy`.
 
-use crate::args::{PolicyCommand, RuleArgs};
+use crate::args::PolicyCommand;
 use crate::exit::{Failure, chain, read_text, write_file};
 use crate::output::Output;
 use policies::{Engine, Examples, Explanation, Library, Outcome, Recorded, Simulation};

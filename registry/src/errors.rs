@@ -284,6 +284,15 @@ fn refused_manifest(error: &ManifestError) -> Problem {
         ManifestError::EpochUnsigned(_) => {
             problem(422, "manifest_epoch_unsigned", TITLE, "Every key holder must sign the key epoch.")
         }
+        ManifestError::Agreement(..) => {
+            problem(422, "manifest_agreement_unsigned", TITLE, "Both parties must sign every agreement as it stands.")
+        }
+        ManifestError::AgreementChanged(_) => problem(
+            409,
+            "manifest_agreement_changed",
+            TITLE,
+            "A signed agreement never changes and a revocation stays: give a changed one a new version.",
+        ),
         ManifestError::WrongFingerprint => problem(
             403,
             "manifest_wrong_fingerprint",
