@@ -307,13 +307,17 @@ impl Manifest {
     }
 
     /// Whether what was agreed in `old` still stands as it was: an agreement's terms never change under one version,
-    /// and a revoked one stays, revoked, until it would have ended.
+    /// and a revoked one stays, revoked, until it would have ended or a party is no member any more.
     fn keeps_agreements_of(&self, old: &Manifest) -> Result<(), ManifestError> {
         for before in &old.agreements {
             let now = self.agreements.iter().find(|a| a.terms.reference() == before.terms.reference());
             let kept = match now {
                 Some(now) => now.terms == before.terms && (before.revocation.is_none() || now.revocation.is_some()),
-                None => before.revocation.is_none() || before.terms.valid_to < self.issued,
+                None => {
+                    let parties = [&before.terms.asker, &before.terms.holder];
+                    let somebody_left = parties.into_iter().any(|party| self.member(party).is_none());
+                    before.revocation.is_none() || somebody_left || before.terms.valid_to < self.issued
+                }
             };
             if !kept {
                 return Err(ManifestError::AgreementChanged(before.terms.reference()));

@@ -157,4 +157,9 @@ fn a_revocation_stays() {
         let refused = manifests(2, revived).accept_after(&held);
         assert!(matches!(refused, Err(ManifestError::AgreementChanged(_))));
     }
+    let mut without_pup = manifest(2, vec![]);
+    without_pup.members.retain(|member| member.id.as_str() != "pup");
+    let mut draft = SignedManifest::draft(&without_pup).unwrap();
+    draft.sign(&key(9));
+    assert!(draft.accept_after(&held).is_ok(), "a party left, and its agreements with it");
 }
