@@ -521,17 +521,59 @@ pub enum AuditCommand {
 /// Policy commands.
 #[derive(Debug, Subcommand)]
 pub enum PolicyCommand {
-    /// Validate the library and run its examples; with a directory, also an institution's own policies.
+    /// Validate a library strictly and run its examples; with a directory, also an institution's own policies.
+    #[command(after_help = "Example:\n  ogniwo policy check --local /etc/ogniwo/policies --examples own.toml")]
     Check {
-        /// A library to check instead of the program's own.
+        /// The rules.
+        #[command(flatten)]
+        rules: RuleArgs,
+        /// More examples that must hold, written as a library's `examples.toml`.
+        #[arg(long, value_name = "FILE")]
+        examples: Option<PathBuf>,
+    },
+    /// Say of each example why it is allowed or denied: every step with what it saw.
+    #[command(after_help = "Example:\n  ogniwo policy explain question.toml --local /etc/ogniwo/policies")]
+    Explain {
+        /// Examples, written as a library's `examples.toml`; their outcomes may be missing.
+        #[arg(value_name = "FILE")]
+        examples: PathBuf,
+        /// The rules.
+        #[command(flatten)]
+        rules: RuleArgs,
+    },
+    /// Decide recorded decisions again by a draft: what it would open, close, widen and narrow.
+    #[command(after_help = "Example:\n  ogniwo policy simulate --draft library-2 decisions.jsonl")]
+    Simulate {
+        /// Recorded decisions, one JSON object a line.
+        #[arg(value_name = "FILE")]
+        recorded: PathBuf,
+        /// The draft library.
         #[arg(long, value_name = "DIR")]
-        library: Option<PathBuf>,
-        /// A directory of the institution's own `forbid` policies.
-        #[arg(long, value_name = "DIR")]
-        local: Option<PathBuf>,
+        draft: PathBuf,
+        /// The rules in use.
+        #[command(flatten)]
+        rules: RuleArgs,
+    },
+    /// Write a library's table of contents anew: the digests of its files as they are.
+    #[command(after_help = "Example:\n  ogniwo policy bundle library-2 && ogniwo policy check --library library-2")]
+    Bundle {
+        /// The library.
+        #[arg(value_name = "DIR")]
+        library: PathBuf,
     },
     /// List query types, mandates and consent templates of the program's library.
     Show,
+}
+
+/// Which rules are meant.
+#[derive(Debug, Args)]
+pub struct RuleArgs {
+    /// A library instead of the program's own.
+    #[arg(long, value_name = "DIR")]
+    pub library: Option<PathBuf>,
+    /// A directory of the institution's own `forbid` policies.
+    #[arg(long, value_name = "DIR")]
+    pub local: Option<PathBuf>,
 }
 
 /// Consent commands.

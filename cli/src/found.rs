@@ -11,13 +11,14 @@
 //! MEMBER/node.toml         credentials/ tls/ local/ idp/ data/
 //! ```
 
-use crate::exit::Failure;
+use crate::exit::{Failure, chain};
 use crate::idp::{AUDIENCE, IdentityProvider};
 use certs::Authority;
-use keyring::{StorageKey, create_private};
+use keyring::{KeyRing, KeySource, StorageKey, create_private};
 use policies::Library;
+use protocol::agreement::{Agreement, AnswerMode, SignedAgreement};
 use protocol::encoding::{Bytes, b64};
-use protocol::manifest::{Agreement, Duty, KeyEpoch, Member, MemberKey, OfficerKey, Officers, Quotas, RaisedQuota};
+use protocol::manifest::{Duty, KeyEpoch, KeyUse, Member, MemberKey, OfficerKey, Officers, Quotas, RaisedQuota};
 use protocol::{Manifest, MemberId, MemberKind, Realm, SignedManifest, SigningKey, SpiffeId, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -177,7 +178,7 @@ pub fn found(dir: &Path, plan: Plan, now: Timestamp) -> Result<Founded, Failure>
         members.push(found_node(&dir, &plan, unit, &mut authority, &crl, now)?);
     }
     let officers = found_officers(&dir, &plan)?;
-    let manifest = first_manifest(&plan, members, &officers, now)?;
+    let manifest = first_manifest(&dir, &plan, members, &officers, now)?;
     let signed = sign(&manifest, &officers)?;
     let founded = Founded { dir, plan, manifest: signed, officers };
     pin(&founded)?;
@@ -325,6 +326,7 @@ pub fn open_officer(path: &Path) -> Result<SigningKey, Failure> {
 }
 
 fn first_manifest(
+    dir: &Path,
     plan: &Plan,
     members: Vec<Member>,
     officers: &BTreeMap<MemberId, SigningKey>,
@@ -340,7 +342,7 @@ fn first_manifest(
         officers: Officers { threshold: plan.officer_threshold, keys },
         members,
         epochs: Vec::new(),
-        agreements: agreements(plan, &library, now),
+        agreements: agreed(dir, agreements(plan, &library, now), now)?,
         library: Bytes(library.digest().to_vec()),
     })
 }
@@ -366,11 +368,40 @@ fn agreements(plan: &Plan, library: &Library, now: Timestamp) -> Vec<Agreement> 
                 fields: asked.iter().flat_map(|(_, query)| query.fields.iter().cloned()).collect(),
                 purposes: catalogue.purposes.keys().cloned().collect(),
                 queries_per_day: plan.queries_per_day,
+                queries_per_user_per_day: None,
+                hours: BTreeSet::new(),
+                mode: AnswerMode::Automatic,
                 valid_from: now + -DAY_SECONDS,
                 valid_to: now + 365 * DAY_SECONDS,
             })
         })
         .collect()
+}
+
+/// Each agreement signed by both its parties, whose keys lie in `dir`.
+fn agreed(dir: &Path, terms: Vec<Agreement>, now: Timestamp) -> Result<Vec<SignedAgreement>, Failure> {
+    let mut rings: BTreeMap<MemberId, KeyRing> = BTreeMap::new();
+    let mut out = Vec::new();
+    for terms in terms {
+        let mut agreement = SignedAgreement::draft(terms);
+        for party in [agreement.terms.asker.clone(), agreement.terms.holder.clone()] {
+            if !rings.contains_key(&party) {
+                rings.insert(party.clone(), ring(&dir.join(party.as_str()))?);
+            }
+            if let Some(ring) = rings.get(&party) {
+                let signed = agreement.assent(&party, ring.key(KeyUse::Message), now);
+                signed.map_err(|e| Failure::new("agreement", e))?;
+            }
+        }
+        out.push(agreement);
+    }
+    Ok(out)
+}
+
+fn ring(home: &Path) -> Result<KeyRing, Failure> {
+    let source = KeySource::Credential(home.join("credentials/storage.key"));
+    let storage = StorageKey::obtain(&source, no_passphrase)?;
+    KeyRing::open(&home.join("data/keys.sealed"), &storage).map_err(|e| Failure::new("key_ring", chain(&e)))
 }
 
 fn sign(manifest: &Manifest, officers: &BTreeMap<MemberId, SigningKey>) -> Result<SignedManifest, Failure> {

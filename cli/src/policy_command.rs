@@ -1,23 +1,55 @@
 //! `ogniwo policy`.
 
 use crate::args::PolicyCommand;
-use crate::exit::{Failure, chain};
+use crate::exit::{Failure, chain, read_text, write_file};
 use crate::output::Output;
-use policies::{Engine, Library};
+use policies::{Engine, Examples, Explanation, Library, Outcome, Recorded, Simulation};
 use serde_json::json;
+use std::path::Path;
 
 pub(crate) fn run(command: PolicyCommand, output: &Output) -> Result<(), Failure> {
-    let refused = |e: policies::LibraryError| Failure::new("policies", chain(&e));
     match command {
-        PolicyCommand::Check { library, local } => {
-            let library = library.map_or_else(Library::builtin, |dir| Library::load(&dir)).map_err(refused)?;
-            let digest = protocol::encoding::b64(&library.digest());
-            let local = local.map(|dir| node::local_policies(&dir)).transpose()?.unwrap_or_default();
-            Engine::new(library, &local).map_err(refused)?;
-            let document = json!({ "library": digest, "local_policies": local.len() });
-            output.result(&document, || {
-                format!("The library is valid and its examples hold: {digest}\nOwn policies: {}", local.len())
-            });
+        PolicyCommand::Check { rules, examples } => {
+            let engine = engine(rules.library.as_deref(), rules.local.as_deref())?;
+            if let Some(file) = examples {
+                engine.check(&read_examples(&file)?).map_err(refused)?;
+            }
+            let digest = protocol::encoding::b64(&engine.library().digest());
+            let version = engine.library().bundle().version;
+            let document = json!({ "library": digest, "version": version });
+            output.result(&document, || format!("Library {version} is valid and its examples hold: {digest}"));
+            Ok(())
+        }
+        PolicyCommand::Explain { examples, rules } => {
+            let engine = engine(rules.library.as_deref(), rules.local.as_deref())?;
+            let examples = read_examples(&examples)?;
+            let explained: Result<Vec<_>, Failure> = examples
+                .iter()
+                .map(|example| {
+                    let why = engine.explain_example(example, examples.at()).map_err(refused)?;
+                    Ok((example.name.clone(), why))
+                })
+                .collect();
+            let explained = explained?;
+            let document: Vec<_> = explained.iter().map(|(name, why)| json!({ "name": name, "why": why })).collect();
+            output.result(&document, || explained.iter().map(|(name, why)| in_words(name, why)).collect());
+            Ok(())
+        }
+        PolicyCommand::Simulate { recorded, draft, rules } => {
+            let now = engine(rules.library.as_deref(), rules.local.as_deref())?;
+            let draft = engine(Some(&draft), rules.local.as_deref())?;
+            let recorded: Result<Vec<Recorded>, _> =
+                read_text(&recorded)?.lines().filter(|line| !line.is_empty()).map(serde_json::from_str).collect();
+            let recorded = recorded.map_err(|e| Failure::new("value", format!("not a recorded decision: {e}")))?;
+            let simulation = now.simulate(&draft, &recorded);
+            output.result(&simulation, || changes(&simulation));
+            Ok(())
+        }
+        PolicyCommand::Bundle { library } => {
+            let text = Library::renewed_bundle(&library).map_err(refused)?;
+            let path = library.join("bundle.toml");
+            write_file(&path, text.as_bytes())?;
+            output.result(&json!({ "written": path }), || format!("Written: {}", path.display()));
             Ok(())
         }
         PolicyCommand::Show => {
@@ -56,4 +88,53 @@ pub(crate) fn run(command: PolicyCommand, output: &Output) -> Result<(), Failure
             Ok(())
         }
     }
+}
+
+fn refused(error: impl std::error::Error) -> Failure {
+    Failure::new("policies", chain(&error))
+}
+
+fn engine(library: Option<&Path>, local: Option<&Path>) -> Result<Engine, Failure> {
+    let library = library.map_or_else(Library::builtin, Library::load).map_err(refused)?;
+    let local = local.map(node::local_policies).transpose()?.unwrap_or_default();
+    Engine::new(library, &local).map_err(refused)
+}
+
+fn read_examples(file: &Path) -> Result<Examples, Failure> {
+    Examples::parse(&read_text(file)?).map_err(refused)
+}
+
+fn in_words(name: &str, why: &Explanation) -> String {
+    let mut text = format!("{name}\n");
+    for seen in &why.passed {
+        text.push_str(&format!("  passed {:<10} {}\n", seen.step.as_str(), seen.saw));
+    }
+    match &why.outcome {
+        Outcome::Permit { fields, compared, .. } => {
+            let names: Vec<_> = fields.iter().chain(compared).map(protocol::FieldId::as_str).collect();
+            text.push_str(&format!("  PERMIT  {}\n", names.join(", ")));
+        }
+        Outcome::Deny { step, reason, told, detail } => {
+            text.push_str(&format!("  DENY at {step}: {} ({detail})\n", reason.code()));
+            text.push_str(&format!("  the peer is told {}\n", told.code()));
+        }
+    }
+    text
+}
+
+fn changes(simulation: &Simulation) -> String {
+    let mut text = format!("{} decisions, {} unchanged\n", simulation.decisions, simulation.unchanged);
+    for (what, changes) in
+        [("wider", &simulation.wider), ("narrower", &simulation.narrower), ("other", &simulation.other)]
+    {
+        for change in changes {
+            let first = &change.first;
+            let asked = format!("{} {} -> {} as {}", first.query, first.asker, first.holder, first.role);
+            text.push_str(&format!(
+                "  {what:<9} {:>6} x {asked}: {:?} -> {:?}\n",
+                change.times, change.now, change.draft
+            ));
+        }
+    }
+    text
 }

@@ -405,7 +405,9 @@ impl Asking<'_> {
             } else {
                 let of_kind = manifest.member(holder).is_some_and(|m| kinds.is_some_and(|k| k.contains(&m.kind)));
                 let me = &self.node.config.member;
-                of_kind && Engine::agreement_for(manifest, me, holder, &ask.query, &self.body.purpose, self.now).is_ok()
+                of_kind
+                    && Engine::agreement_for(manifest, &[], me, holder, &ask.query, &self.body.purpose, self.now)
+                        .is_ok()
             }
         };
         found.holders.iter().filter(may).collect()
@@ -506,6 +508,12 @@ impl Asking<'_> {
                 told.outcome.fields = values;
                 told.outcome.obligations = Some(obligations.into());
                 told
+            }
+            AnswerOutcome::Pending { .. } => {
+                let mut pending = Told::new(&ask.query, Some(holder), OutcomeKind::Denied);
+                pending.outcome.reason = Some(protocol::Told::Pending.code().to_owned());
+                pending.outcome.next_step = Some(protocol::Told::Pending.next_step().to_owned());
+                pending
             }
             AnswerOutcome::Denied { told } => {
                 let mut refused = Told::new(&ask.query, Some(holder), OutcomeKind::Denied);

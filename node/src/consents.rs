@@ -15,7 +15,7 @@ use crate::tokens::Caller;
 use audit::AppendError;
 use keyring::random;
 use policies::Template;
-use protocol::consent::{Grant, TemplateRef, Withdrawal};
+use protocol::consent::{Acting, Grant, TemplateRef, Withdrawal};
 use protocol::encoding::Bytes as B64;
 use protocol::jws::{self, JwsError};
 use protocol::{ConsentId, FieldId, FileId, MemberId, Problem, Purpose, Reason, SubjectId, Timestamp};
@@ -200,6 +200,8 @@ pub(crate) async fn record(
             recipient: body.recipient.clone(),
             purposes: body.purposes.clone(),
             fields: fields.clone(),
+            modules: given(body),
+            acting: Acting::Resident,
             valid_from: now,
             valid_to,
             template: reference.clone(),
@@ -290,6 +292,7 @@ fn withdrawal(node: &Node, grant: &Grant, now: Timestamp) -> Withdrawal {
         consent: grant.consent,
         sub: grant.sub,
         epoch: grant.epoch,
+        modules: None,
     }
 }
 
@@ -327,6 +330,10 @@ fn checked<'n>(
     Ok((template, TemplateRef { id: body.template.clone(), version: template.version.clone() }))
 }
 
+fn given(body: &ConsentBody) -> BTreeSet<String> {
+    body.modules.iter().filter(|(_, a)| **a == ModuleAnswer::Given).map(|(id, _)| id.clone()).collect()
+}
+
 /// Which fields each located holder, and we, may release by what was given.
 fn fields_by_holder(
     node: &Node,
@@ -335,7 +342,7 @@ fn fields_by_holder(
     template: &Template,
     located: &BTreeSet<MemberId>,
 ) -> BTreeMap<MemberId, BTreeSet<FieldId>> {
-    let given = body.modules.iter().filter(|(_, a)| **a == ModuleAnswer::Given).map(|(id, _)| id.clone()).collect();
+    let given = given(body);
     let mut out: BTreeMap<MemberId, BTreeSet<FieldId>> = BTreeMap::new();
     for permission in template.permissions(&given) {
         for holder in located.iter().chain([&node.config.member]).filter(|holder| **holder != body.recipient) {

@@ -16,7 +16,9 @@ use crate::release::{Parties, Released, answer as write_answer, minimise};
 use crate::status::Status;
 use crate::store::{StoreError, Table};
 use audit::AppendError;
-use policies::{ConsentFact, Denial, Engine, Facts, Flags, PeerFact, Permit, SubjectFact, TicketFact};
+use policies::{
+    ApprovalFact, ConsentFact, Denial, Engine, Facts, Flags, PeerFact, Permit, SubjectFact, TicketFact, Used,
+};
 use protocol::consent::Grant;
 use protocol::encoding::Bytes;
 use protocol::jws::{self, JwsError};
@@ -25,6 +27,7 @@ use protocol::query::{AnswerMessage, Basis, QueryRequest};
 use protocol::registry::Ticket;
 use protocol::time::MAX_SKEW_SECONDS;
 use protocol::{FileId, Index, Problem, Reason, Timestamp};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use transport::PeerIdentity;
@@ -147,7 +150,7 @@ impl Received<'_> {
         }
         let (asker, holder) = (&request.iss, &node.config.member);
         let agreed =
-            Engine::agreement_for(&self.held.manifest, asker, holder, &request.query, &request.purpose, self.now);
+            Engine::agreement_for(&self.held.manifest, &[], asker, holder, &request.query, &request.purpose, self.now);
         if let Ok(agreement) = agreed {
             let meter = ["agreement", agreement.id.as_str(), asker.as_str()];
             // Counted in one step, whatever is decided then: guessing is metered like asking.
@@ -176,6 +179,8 @@ impl Received<'_> {
             me: &self.node.config.member,
             manifest: &self.held.manifest,
             manifest_hash: &self.held.hash,
+            revoked: &[],
+            received: self.now,
             peer: PeerFact {
                 member: self.peer.spiffe.member(),
                 certificate_sha256: self.peer.cert_sha256,
@@ -189,13 +194,22 @@ impl Received<'_> {
                 Some(Ok(ticket)) => TicketFact::Read(ticket),
             },
             registry_away: self.node.registry_away.load(Ordering::Relaxed),
-            subject: gathered.index.as_ref().map(|index| SubjectFact { index, flags: Flags::default() }),
+            // What is not counted here yet is spent.
+            used: Used {
+                today: gathered.used_today,
+                today_by_user: u64::MAX,
+                guesses: u32::MAX,
+                emergencies_today: u32::MAX,
+                review_overdue: true,
+            },
+            subject: gathered.index.as_ref().map(|index| SubjectFact { index, flags: Flags::default(), refusals: &[] }),
             consent: gathered.grant.as_ref().map(|grant| ConsentFact {
                 grant,
                 withdrawn: gathered.withdrawn,
+                withdrawn_modules: const { &BTreeSet::new() },
                 status: gathered.status.as_ref().map(|status| status.fact(grant.status)),
             }),
-            used_today: gathered.used_today,
+            approval: ApprovalFact::Awaited,
         };
         self.node.engine.decide(&facts, self.now)
     }
@@ -204,7 +218,8 @@ impl Received<'_> {
         let file = file.ok_or(Refusal::Failure("a permit without a file"))?;
         let read = self.node.store.read().map_err(|_| Refusal::Failure("the store failed"))?;
         let records = select(&read, permit, file).map_err(|_| Refusal::Failure("the store failed"))?;
-        minimise(permit, &records).map_err(|_| Refusal::Failure("no randomness"))
+        let expected = self.request.as_ref().map(|request| &request.expected).ok();
+        minimise(permit, &records, &self.node.engine, expected).map_err(|_| Refusal::Failure("no randomness"))
     }
 
     /// The log entry: one for permit, denial and failure alike.
@@ -255,5 +270,6 @@ pub(crate) fn basis_name(basis: &Basis) -> String {
         Basis::None => "none".to_owned(),
         Basis::Consent(consent) => format!("consent:{}", consent.id),
         Basis::Mandate { id } => format!("mandate:{id}"),
+        Basis::Emergency(claim) => format!("emergency:{}", claim.reason),
     }
 }

@@ -5,27 +5,36 @@ use crate::events::position;
 use crate::records::Records;
 use audit::Receipt;
 use keyring::fill_random;
-use policies::{Permit, Tier};
+use policies::{Engine, Permit, Tier};
 use protocol::encoding::Bytes;
 use protocol::jws::{self, JwsError};
-use protocol::query::{AnswerMessage, AnswerOutcome, Disclosure, Obligations, QueryAnswer};
+use protocol::query::{AnswerMessage, AnswerOutcome, Disclosure, Match, Obligations, QueryAnswer};
 use protocol::{FieldId, MemberId, SigningKey, Timestamp, Told};
-use std::collections::BTreeSet;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The permitted part of a resident's records.
 pub(crate) struct Released {
     present: Option<bool>,
     fields: BTreeSet<FieldId>,
     disclosures: Vec<Disclosure>,
+    matches: BTreeMap<FieldId, Match>,
     obligations: Obligations,
 }
 
-/// Keeps of `records` what `permit` names, each value under a fresh salt.
-pub(crate) fn minimise(permit: &Permit, records: &Records) -> std::io::Result<Released> {
+/// Keeps of `records` what `permit` names, each value under a fresh salt; of what may only be compared with `expected`,
+/// whether it is the same.
+pub(crate) fn minimise(
+    permit: &Permit,
+    records: &Records,
+    engine: &Engine,
+    expected: Option<&BTreeMap<FieldId, Value>>,
+) -> std::io::Result<Released> {
     let mut released = Released {
         present: (permit.tier() == Tier::Presence).then(|| !records.is_empty()),
         fields: BTreeSet::new(),
         disclosures: Vec::new(),
+        matches: compared(permit, records, engine, expected),
         obligations: permit.obligations().clone(),
     };
     if permit.tier() == Tier::Share {
@@ -39,6 +48,21 @@ pub(crate) fn minimise(permit: &Permit, records: &Records) -> std::io::Result<Re
         }
     }
     Ok(released)
+}
+
+fn compared(
+    permit: &Permit,
+    records: &Records,
+    engine: &Engine,
+    expected: Option<&BTreeMap<FieldId, Value>>,
+) -> BTreeMap<FieldId, Match> {
+    let tolerance = engine.query(permit.query()).map_or(0, |query| query.tolerance);
+    let of = |id: &FieldId| {
+        let (field, expected) = (engine.field(id)?, expected?.get(id)?);
+        let held = records.column(id)?;
+        Some(policies::compare(field.kind, tolerance, &held, expected))
+    };
+    permit.compared().iter().map(|id| (id.clone(), of(id).unwrap_or(Match::NotComparable))).collect()
 }
 
 impl Released {
@@ -66,8 +90,8 @@ pub(crate) fn answer(
     let (outcome, disclosures) = match decided {
         Ok(released) => {
             let digests = released.disclosures.iter().map(|d| Bytes(d.digest().to_vec())).collect();
-            let Released { present, obligations, disclosures, .. } = released;
-            (AnswerOutcome::Answered { present, digests, obligations }, disclosures)
+            let Released { present, obligations, disclosures, matches, .. } = released;
+            (AnswerOutcome::Answered { present, digests, matches, obligations }, disclosures)
         }
         Err(told) => (AnswerOutcome::Denied { told }, Vec::new()),
     };

@@ -1,22 +1,23 @@
 //! The legal basis of a request: what is claimed, and which fields it covers.
 
-use crate::catalogue::{BasisKind, Catalogue, Mandate, Query, Template};
+use crate::catalogue::{BasisKind, Emergency, Evidence, Mandate, Query};
 use crate::decide::DAY_SECONDS;
 use crate::engine::Engine;
-use crate::facts::ConsentFact;
 use crate::permit::{BasisRef, Denial, Step};
-use protocol::consent::{ConsentRef, Grant, STATUS_MAX_AGE_SECONDS};
+use crate::template::Permission;
+use protocol::consent::{ConsentRef, Grant};
 use protocol::manifest::Member;
-use protocol::query::{Basis, QueryRequest};
-use protocol::{FieldId, MemberKind, QueryType, Reason, Timestamp};
+use protocol::query::{Basis, EmergencyClaim, QueryRequest};
+use protocol::{FieldId, Reason, Timestamp};
 
 /// Length of a SHA-256 or HMAC-SHA-256, in bytes.
-const HASH_BYTES: usize = 32;
+pub(crate) const HASH_BYTES: usize = 32;
 
 /// A basis that may carry the query, as far as that does not depend on the resident.
 pub(crate) enum Ground<'a> {
     Mandate { id: &'a str, mandate: &'a Mandate },
     Consent(&'a ConsentRef),
+    Emergency { id: &'a str, emergency: &'a Emergency },
 }
 
 impl Ground<'_> {
@@ -24,6 +25,20 @@ impl Ground<'_> {
         match self {
             Ground::Mandate { .. } => BasisKind::Mandate,
             Ground::Consent(_) => BasisKind::Consent,
+            Ground::Emergency { .. } => BasisKind::Emergency,
+        }
+    }
+
+    /// Whether the resident's objection has a person decide.
+    pub(crate) fn may_be_objected_to(&self) -> bool {
+        matches!(self, Ground::Mandate { mandate, .. } if mandate.may_be_objected_to())
+    }
+
+    /// When the recipient's review of it is due.
+    pub(crate) fn review_by(&self, now: Timestamp) -> Option<Timestamp> {
+        match self {
+            Ground::Emergency { emergency, .. } => Some(now + i64::from(emergency.review_days) * DAY_SECONDS),
+            Ground::Mandate { .. } | Ground::Consent(_) => None,
         }
     }
 }
@@ -31,21 +46,28 @@ impl Ground<'_> {
 /// A basis that holds for this resident.
 pub(crate) enum Cover<'a> {
     Mandate { id: &'a str, mandate: &'a Mandate },
-    Consent { grant: &'a Grant, template: &'a Template, query: &'a QueryType, holder: &'a MemberKind },
+    Consent(Given<'a>),
+    Emergency { id: &'a str, emergency: &'a Emergency },
+}
+
+/// A consent that stands, with what is left of it for one query.
+pub(crate) struct Given<'a> {
+    pub(crate) grant: &'a Grant,
+    pub(crate) permissions: Vec<&'a Permission>,
+    /// Fields the resident refused, more specifically or later.
+    pub(crate) refused: Vec<&'a FieldId>,
 }
 
 impl Cover<'_> {
-    /// Whether `field` may leave on it: for a consent, only what the grant says and its template permits.
+    /// Whether `field` may leave on it: for a consent, only what the grant says and a module given permits.
     pub(crate) fn contains(&self, field: &FieldId) -> bool {
         match self {
             Cover::Mandate { mandate, .. } => mandate.fields.contains(field),
-            Cover::Consent { grant, template, query, holder } => {
+            Cover::Emergency { emergency, .. } => emergency.fields.contains(field),
+            Cover::Consent(Given { grant, permissions, refused }) => {
                 grant.fields.contains(field)
-                    && template.all_permissions().any(|permission| {
-                        &permission.query == *query
-                            && &permission.holder_kind == *holder
-                            && permission.fields.contains(field)
-                    })
+                    && permissions.iter().any(|permission| permission.fields.contains(field))
+                    && !refused.contains(&field)
             }
         }
     }
@@ -53,7 +75,10 @@ impl Cover<'_> {
     pub(crate) fn reference(&self) -> BasisRef {
         match self {
             Cover::Mandate { id, mandate } => BasisRef::Mandate { id: (*id).to_owned(), version: mandate.version },
-            Cover::Consent { grant, .. } => {
+            Cover::Emergency { id, emergency } => {
+                BasisRef::Emergency { id: (*id).to_owned(), version: emergency.version }
+            }
+            Cover::Consent(Given { grant, .. }) => {
                 BasisRef::Consent { id: grant.consent, recorder: grant.iss.clone(), template: grant.template.clone() }
             }
         }
@@ -70,7 +95,6 @@ impl Engine {
         holder: &Member,
         now: Timestamp,
     ) -> Result<Ground<'a>, Denial> {
-        let deny = |reason, detail: &'static str| Denial::new(Step::Basis, reason, detail);
         let ground = match &request.basis {
             Basis::None => return Err(deny(Reason::BasisMissing, "none given")),
             Basis::Consent(reference) => Ground::Consent(reference),
@@ -85,80 +109,52 @@ impl Engine {
                 let detail = "no such mandate in force for these institutions and this purpose";
                 Ground::Mandate { id, mandate: mandate.ok_or_else(|| deny(Reason::MandateUnknown, detail))? }
             }
+            Basis::Emergency(claim) => {
+                let found = self.library.catalogue.emergency_for(&claim.reason).filter(|(_, emergency)| {
+                    emergency.asker_kinds.contains(&asker.kind)
+                        && emergency.holder_kinds.contains(&holder.kind)
+                        && emergency.purposes.contains(&request.purpose)
+                });
+                let detail = "no such reason for these institutions and this purpose";
+                let (id, emergency) = found.ok_or_else(|| deny(Reason::EmergencyReason, detail))?;
+                Ground::Emergency { id, emergency }
+            }
         };
         if !query.bases.contains(&ground.kind()) {
             return Err(deny(Reason::BasisNotAllowed, "this query may not rest on it"));
         }
-        let case_cited = request.case.as_ref().is_some_and(|case| case.0.len() == HASH_BYTES);
-        if matches!(&ground, Ground::Mandate { mandate, .. } if mandate.requires_case && !case_cited) {
-            return Err(deny(Reason::CaseMissing, "the mandate needs an open case"));
+        match (&ground, &request.basis) {
+            (Ground::Mandate { mandate, .. }, _) => evidence(mandate, request)?,
+            (Ground::Emergency { emergency, .. }, Basis::Emergency(claim)) => open(emergency, claim, now)?,
+            _ => {}
         }
         Ok(ground)
     }
+}
 
-    /// What `ground` covers; a consent is judged here.
-    pub(crate) fn cover<'a>(
-        &'a self,
-        ground: &Ground<'a>,
-        held: Option<&ConsentFact<'a>>,
-        request: &'a QueryRequest,
-        holder: &'a Member,
-        now: Timestamp,
-    ) -> Result<Cover<'a>, Denial> {
-        let deny = |reason, detail: &'static str| Denial::new(Step::Consent, reason, detail);
-        let reference = match *ground {
-            Ground::Mandate { id, mandate } => return Ok(Cover::Mandate { id, mandate }),
-            Ground::Consent(reference) => reference,
-        };
-        let held = held.filter(|held| names(held.grant, reference, request, holder));
-        let held = held.ok_or_else(|| deny(Reason::ConsentUnknown, "no such grant for this resident here"))?;
-        let grant = held.grant;
-        let template = template_for(&self.library.catalogue, grant, &request.query, &holder.kind);
-        let template =
-            template.ok_or_else(|| deny(Reason::BasisNotAllowed, "its template does not permit this query"))?;
-
-        if grant.recipient != request.iss {
-            return Err(deny(Reason::ConsentOtherRecipient, "given for another recipient"));
-        }
-        if !grant.purposes.contains(&request.purpose) || !template.purposes.contains(&request.purpose) {
-            return Err(deny(Reason::ConsentOtherPurpose, "given for another purpose"));
-        }
-        let longest = grant.valid_from + i64::from(template.max_days).saturating_mul(DAY_SECONDS);
-        if !grant.iat.not_ahead_of(now) || now < grant.valid_from || now > grant.valid_to.min(longest) {
-            return Err(deny(Reason::ConsentExpired, "outside its period, or longer than its template allows"));
-        }
-        if held.withdrawn || held.status.is_some_and(|status| status.withdrawn) {
-            return Err(deny(Reason::ConsentWithdrawn, "withdrawn"));
-        }
-        let fresh = held
-            .status
-            .is_some_and(|status| status.as_of.not_ahead_of(now) && now - status.as_of <= STATUS_MAX_AGE_SECONDS);
-        if !fresh {
-            return Err(deny(Reason::ConsentStatusStale, "the recorder's status list is too old"));
-        }
-        // A grant proves only that its recorder says so: a recorder must not be able to grant itself in one hand.
-        if grant.evidence.0.len() != HASH_BYTES {
-            return Err(deny(Reason::ConsentUnknown, "no evidence digest"));
-        }
-        if grant.iss == request.iss && (grant.collected_by.0.is_empty() || grant.collected_by == request.user.id) {
-            return Err(deny(Reason::ConsentSameUser, "the asking user took the consent"));
-        }
-        Ok(Cover::Consent { grant, template, query: &request.query, holder: &holder.kind })
+fn evidence(mandate: &Mandate, request: &QueryRequest) -> Result<(), Denial> {
+    let case_cited = request.case.as_ref().is_some_and(|case| case.0.len() == HASH_BYTES);
+    if mandate.requires.contains(&Evidence::Case) && !case_cited {
+        return Err(deny(Reason::CaseMissing, "the mandate needs an open case"));
     }
+    Ok(())
 }
 
-/// Whether `grant` is the one cited, for this resident, at this holder.
-fn names(grant: &Grant, reference: &ConsentRef, request: &QueryRequest, holder: &Member) -> bool {
-    grant.consent == reference.id && grant.aud == holder.id && grant.sub == request.sub && grant.epoch == request.epoch
+/// Whether the glass was broken properly and not too long ago.
+fn open(emergency: &Emergency, claim: &EmergencyClaim, now: Timestamp) -> Result<(), Denial> {
+    if claim.note.0.len() != HASH_BYTES {
+        return Err(deny(Reason::EmergencyReason, "nothing was written about it"));
+    }
+    if claim.confirmed <= claim.opened || !claim.confirmed.not_ahead_of(now) {
+        return Err(deny(Reason::EmergencyUnconfirmed, "not confirmed a second time, after it was opened"));
+    }
+    let open_seconds = i64::from(emergency.minutes).saturating_mul(60);
+    if !claim.opened.not_ahead_of(now) || now - claim.opened > open_seconds {
+        return Err(deny(Reason::EmergencyExpired, "opened too long ago"));
+    }
+    Ok(())
 }
 
-fn template_for<'a>(
-    catalogue: &'a Catalogue,
-    grant: &Grant,
-    query: &QueryType,
-    holder: &MemberKind,
-) -> Option<&'a Template> {
-    catalogue.template(&grant.template).filter(|template| {
-        template.all_permissions().any(|permission| &permission.query == query && &permission.holder_kind == holder)
-    })
+fn deny(reason: Reason, detail: &'static str) -> Denial {
+    Denial::new(Step::Basis, reason, detail)
 }

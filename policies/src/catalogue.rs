@@ -1,5 +1,7 @@
-//! The rules that are data: fields, query types, mandates, consent templates, purposes, roles, kinds.
+//! The rules that are data: fields, query types, mandates, emergencies, purposes, roles, kinds.
 
+use crate::template::Template;
+use protocol::agreement::AnswerMode;
 use protocol::consent::TemplateRef;
 use protocol::{FieldId, MemberKind, Purpose, QueryType, Role, Timestamp};
 use serde::{Deserialize, Deserializer, de::Error as _};
@@ -20,6 +22,8 @@ pub struct Catalogue {
     pub queries: BTreeMap<QueryType, Query>,
     /// Statutory mandates.
     pub mandates: BTreeMap<String, Mandate>,
+    /// What opens in danger.
+    pub emergencies: BTreeMap<String, Emergency>,
     /// Consent templates with their versions, oldest first.
     pub templates: BTreeMap<String, Vec<Template>>,
 }
@@ -59,6 +63,9 @@ pub struct Field {
     pub kind: FieldType,
     /// How sensitive it is.
     pub sensitivity: Sensitivity,
+    /// Its term in the Data Privacy Vocabulary's personal data extension, if there is one.
+    #[serde(default)]
+    pub dpv: Option<String>,
     /// Stored, never published, never answerable.
     #[serde(default)]
     pub sealed: bool,
@@ -123,11 +130,17 @@ pub struct Query {
     /// Every basis that may carry it.
     pub bases: BTreeSet<BasisKind>,
     /// Who decides at the holder.
-    pub mode: Mode,
+    pub mode: AnswerMode,
     /// In which roles a user may ask it.
     pub roles: BTreeSet<Role>,
     /// The recipient deletes what it got after this many days.
     pub delete_after_days: u32,
+    /// Verify queries: how many values of one field an asker may compare for one resident in 30 days.
+    #[serde(default)]
+    pub guesses: Option<u32>,
+    /// Verify queries: by how much an amount may differ, in hundredths.
+    #[serde(default, deserialize_with = "hundredths")]
+    pub tolerance: i64,
 }
 
 /// How much an answer says.
@@ -136,7 +149,7 @@ pub struct Query {
 pub enum Tier {
     /// Known or not known.
     Presence,
-    /// Match or mismatch per field, no values. Not answered by this version: a library that lists one does not load.
+    /// Match or mismatch per field, no values.
     Verify,
     /// Values.
     Share,
@@ -154,16 +167,6 @@ impl Tier {
     }
 }
 
-/// Who decides at the holder.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Mode {
-    /// The node, by these rules.
-    Automatic,
-    /// A person. Not answered by this version: a library that lists one does not load.
-    Human,
-}
-
 /// A sort of legal basis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -172,6 +175,8 @@ pub enum BasisKind {
     Consent,
     /// GDPR art. 6(1)(c) or (e), by a mandate of the library.
     Mandate,
+    /// GDPR art. 6(1)(d), reviewed afterwards.
+    Emergency,
 }
 
 impl BasisKind {
@@ -181,6 +186,7 @@ impl BasisKind {
         match self {
             BasisKind::Consent => "consent",
             BasisKind::Mandate => "mandate",
+            BasisKind::Emergency => "emergency",
         }
     }
 }
@@ -191,6 +197,8 @@ impl BasisKind {
 pub struct Mandate {
     /// Raised with every change.
     pub version: u32,
+    /// The GDPR's own bases it falls under, terms of `https://w3id.org/dpv/legal/eu/gdpr#`.
+    pub gdpr: BTreeSet<String>,
     /// The statute, as cited.
     pub statute: String,
     /// The article.
@@ -207,8 +215,8 @@ pub struct Mandate {
     pub purposes: BTreeSet<Purpose>,
     /// Fields it covers.
     pub fields: BTreeSet<FieldId>,
-    /// Whether an open case must be cited.
-    pub requires_case: bool,
+    /// What must be shown.
+    pub requires: BTreeSet<Evidence>,
     /// First moment of force.
     #[serde(deserialize_with = "moment")]
     pub valid_from: Timestamp,
@@ -217,71 +225,60 @@ pub struct Mandate {
     pub valid_to: Option<Timestamp>,
 }
 
-/// One version of a text a resident can consent to.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Template {
-    /// Its version.
-    pub version: String,
-    /// In Polish.
-    pub pl: TemplateText,
-    /// In English.
-    pub en: TemplateText,
-    /// Purposes a consent to it may name.
-    pub purposes: BTreeSet<Purpose>,
-    /// Longest a consent to it lasts.
-    pub max_days: u32,
-    /// What the resident answers one by one.
-    pub modules: BTreeMap<String, Module>,
+/// What a mandate wants to be shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Evidence {
+    /// The reference of an open case.
+    Case,
 }
 
-/// What the resident reads.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TemplateText {
-    /// The heading.
-    pub title: String,
-    /// The declaration.
-    pub text: String,
+impl Mandate {
+    /// Whether a resident may object to it (GDPR art. 21): a public task, not a legal obligation.
+    #[must_use]
+    pub fn may_be_objected_to(&self) -> bool {
+        self.gdpr.contains(PUBLIC_TASK)
+    }
 }
 
-/// A part of a template that is given or refused by itself.
+/// What may be opened when somebody's life or health is in danger, to whom and for how long.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Module {
-    /// In Polish.
+pub struct Emergency {
+    /// Raised with every change.
+    pub version: u32,
+    /// What it is for, in Polish.
     pub pl: String,
-    /// In English.
+    /// What it is for, in English.
     pub en: String,
-    /// What it permits.
-    pub permissions: Vec<Permission>,
-}
-
-/// What a module permits at one sort of holder.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Permission {
-    /// Who may answer.
-    pub holder_kind: MemberKind,
-    /// Which query type.
-    pub query: QueryType,
-    /// Which of its fields.
+    /// The GDPR's own bases it falls under.
+    pub gdpr: BTreeSet<String>,
+    /// Who may rely on it.
+    pub asker_kinds: BTreeSet<MemberKind>,
+    /// Who answers.
+    pub holder_kinds: BTreeSet<MemberKind>,
+    /// Purposes it covers.
+    pub purposes: BTreeSet<Purpose>,
+    /// Fields it opens; these alone.
     pub fields: BTreeSet<FieldId>,
-}
-
-impl Template {
-    /// What the modules in `given` permit; a module not given is refused.
-    pub fn permissions<'a>(&'a self, given: &'a BTreeSet<String>) -> impl Iterator<Item = &'a Permission> {
-        self.modules.iter().filter(|(id, _)| given.contains(*id)).flat_map(|(_, module)| &module.permissions)
-    }
-
-    /// Every permission of every module.
-    pub fn all_permissions(&self) -> impl Iterator<Item = &Permission> {
-        self.modules.values().flat_map(|module| &module.permissions)
-    }
+    /// What a user may give as reason.
+    pub reasons: BTreeMap<String, Name>,
+    /// How long it lasts.
+    pub minutes: u32,
+    /// How many a holder takes from one member in a day.
+    pub per_member_per_day: u32,
+    /// Within how many days it must be reviewed.
+    pub review_days: u32,
 }
 
 impl Catalogue {
+    /// The emergency that `reason` belongs to, with its id.
+    #[must_use]
+    pub fn emergency_for(&self, reason: &str) -> Option<(&str, &Emergency)> {
+        let found = self.emergencies.iter().find(|(_, emergency)| emergency.reasons.contains_key(reason));
+        found.map(|(id, emergency)| (id.as_str(), emergency))
+    }
+
     /// The version of a template that `reference` names.
     #[must_use]
     pub fn template(&self, reference: &TemplateRef) -> Option<&Template> {
@@ -289,18 +286,26 @@ impl Catalogue {
     }
 }
 
-fn moment<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
+/// Art. 6(1)(e) among the terms of `https://w3id.org/dpv/legal/eu/gdpr#`.
+const PUBLIC_TASK: &str = "A6-1-e";
+
+fn hundredths<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
+    let written = String::deserialize(deserializer)?;
+    crate::verify::hundredths(&written).ok_or_else(|| D::Error::custom(format!("{written} is not an amount")))
+}
+
+pub(crate) fn moment<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
     let written = toml::value::Datetime::deserialize(deserializer)?.to_string();
     let instant: jiff::Timestamp =
         written.parse().map_err(|_| D::Error::custom(format!("{written} is not a date and time with an offset")))?;
     Ok(Timestamp(instant.as_second()))
 }
 
-fn optional_moment<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
+pub(crate) fn optional_moment<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
     moment(deserializer).map(Some)
 }
 
 /// The moment the examples of a library are judged at.
-#[derive(Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(transparent)]
 pub(crate) struct Moment(#[serde(deserialize_with = "moment")] pub(crate) Timestamp);

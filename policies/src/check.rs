@@ -1,13 +1,27 @@
 //! What the files of a library say of each other.
 
-use crate::catalogue::{BasisKind, Catalogue, FieldType, Mode, Query, Template, Tier};
-use crate::library::{CONSENTS, FIELDS, LibraryError, MANDATES, QUERIES};
+use crate::catalogue::{BasisKind, Catalogue, Emergency, FieldType, Query, Sensitivity, Tier};
+use crate::library::{CONSENTS, EMERGENCIES, FIELDS, KINDS, LibraryError, MANDATES, PURPOSES, QUERIES, ROLES};
+use crate::template::Template;
 use protocol::FieldId;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Refuses a catalogue that names what it does not have, opens a sealed field, or lists what cannot be answered.
+/// Most values of one field that may be compared for one resident in 30 days (design §5).
+const MAX_GUESSES: u32 = 3;
+/// The Data Privacy Vocabulary, whose terms purposes are.
+const VOCABULARY: &str = "https://w3id.org/dpv";
+
+/// Refuses a catalogue that names what it does not have, opens a sealed field, lacks a language, or lets sensitive data
+/// leave without a basis for them.
 pub(crate) fn catalogue(catalogue: &Catalogue) -> Result<(), LibraryError> {
+    catalogue.kinds.iter().try_for_each(|(id, name)| said(KINDS, id, [&name.pl, &name.en]))?;
+    catalogue.roles.iter().try_for_each(|(id, name)| said(ROLES, id, [&name.pl, &name.en]))?;
+    for (id, purpose) in &catalogue.purposes {
+        said(PURPOSES, id, [&purpose.pl, &purpose.en])?;
+        ensure(PURPOSES, id, purpose.iri.starts_with(VOCABULARY), "its iri is not of the Data Privacy Vocabulary")?;
+    }
     for (id, field) in &catalogue.fields {
+        said(FIELDS, id, [&field.pl, &field.en])?;
         let guessable = matches!(field.kind, FieldType::Boolean | FieldType::Code);
         ensure(
             FIELDS,
@@ -24,7 +38,12 @@ pub(crate) fn catalogue(catalogue: &Catalogue) -> Result<(), LibraryError> {
         known(MANDATES, id, "kind", &mandate.asker_kinds, &catalogue.kinds)?;
         known(MANDATES, id, "kind", &mandate.holder_kinds, &catalogue.kinds)?;
         known(MANDATES, id, "purpose", &mandate.purposes, &catalogue.purposes)?;
+        said(MANDATES, id, [&mandate.pl, &mandate.en, &mandate.statute, &mandate.article])?;
         open_fields(MANDATES, id, &mandate.fields, catalogue)?;
+        special(MANDATES, id, &mandate.gdpr, &mandate.fields, catalogue)?;
+    }
+    for (id, emergency) in &catalogue.emergencies {
+        check_emergency(catalogue, id, emergency)?;
     }
     for (id, versions) in &catalogue.templates {
         let names: BTreeSet<_> = versions.iter().map(|template| &template.version).collect();
@@ -40,16 +59,47 @@ fn check_query(catalogue: &Catalogue, id: &impl ToString, query: &Query) -> Resu
     known(QUERIES, id, "role", &query.roles, &catalogue.roles)?;
     open_fields(QUERIES, id, &query.fields, catalogue)?;
     ensure(QUERIES, id, query.bases.contains(&query.basis), "its basis is not one of its bases")?;
-    ensure(QUERIES, id, query.tier != Tier::Verify, "verify queries are not answered by this version")?;
-    ensure(QUERIES, id, query.mode != Mode::Human, "human answers are not given by this version")?;
+    said(QUERIES, id, [&query.pl, &query.en])?;
     let presence = query.tier == Tier::Presence;
-    ensure(QUERIES, id, presence == query.fields.is_empty(), "a presence query has no fields, every other has some")
+    ensure(QUERIES, id, presence == query.fields.is_empty(), "a presence query has no fields, every other has some")?;
+    let verify = query.tier == Tier::Verify;
+    let metered = query.guesses.is_some_and(|guesses| (1..=MAX_GUESSES).contains(&guesses));
+    ensure(QUERIES, id, verify == query.guesses.is_some(), "a verify query has guesses, and no other")?;
+    ensure(QUERIES, id, !verify || metered, "guesses are 1 to 3")?;
+    ensure(QUERIES, id, verify || query.tolerance == 0, "only a verify query has a tolerance")?;
+    let comparable = |field: &FieldId| catalogue.fields.get(field).is_some_and(|field| field.verifiable);
+    ensure(QUERIES, id, !verify || query.fields.iter().all(comparable), "a field of it is not verifiable")
+}
+
+fn check_emergency(catalogue: &Catalogue, id: &str, emergency: &Emergency) -> Result<(), LibraryError> {
+    known(EMERGENCIES, &id, "kind", &emergency.asker_kinds, &catalogue.kinds)?;
+    known(EMERGENCIES, &id, "kind", &emergency.holder_kinds, &catalogue.kinds)?;
+    known(EMERGENCIES, &id, "purpose", &emergency.purposes, &catalogue.purposes)?;
+    open_fields(EMERGENCIES, &id, &emergency.fields, catalogue)?;
+    special(EMERGENCIES, &id, &emergency.gdpr, &emergency.fields, catalogue)?;
+    said(EMERGENCIES, &id, [&emergency.pl, &emergency.en])?;
+    for (reason, name) in &emergency.reasons {
+        said(EMERGENCIES, &reason, [&name.pl, &name.en])?;
+        let once = catalogue.emergencies.values().filter(|other| other.reasons.contains_key(reason)).count() == 1;
+        ensure(EMERGENCIES, &reason, once, "a reason of two emergencies")?;
+    }
+    ensure(EMERGENCIES, &id, (15..=60).contains(&emergency.minutes), "minutes are 15 to 60")?;
+    ensure(EMERGENCIES, &id, emergency.per_member_per_day > 0 && emergency.review_days > 0, "a limit is 0")?;
+    ensure(EMERGENCIES, &id, !emergency.reasons.is_empty(), "it has no reasons")
 }
 
 fn check_template(catalogue: &Catalogue, id: &str, template: &Template) -> Result<(), LibraryError> {
     known(CONSENTS, &id, "purpose", &template.purposes, &catalogue.purposes)?;
+    let texts = [&template.pl, &template.en, &template.uk].into_iter().flat_map(|text| [&text.title, &text.text]);
+    said(CONSENTS, &id, texts)?;
+    for (module, about) in &template.modules {
+        said(CONSENTS, &format!("{id}, {module}"), [&about.pl, &about.en, &about.uk])?;
+        ensure(CONSENTS, &id, !about.permissions.is_empty(), "a module permits nothing")?;
+    }
+    ensure(CONSENTS, &id, template.max_days > 0 && !template.modules.is_empty(), "it permits nothing")?;
     for permission in template.all_permissions() {
         open_fields(CONSENTS, &id, &permission.fields, catalogue)?;
+        special(CONSENTS, &id, &template.gdpr, &permission.fields, catalogue)?;
         let query = catalogue.queries.get(&permission.query);
         let query =
             query.ok_or_else(|| LibraryError::new(CONSENTS, format!("{id}: {} is unknown", permission.query)))?;
@@ -60,6 +110,27 @@ fn check_template(catalogue: &Catalogue, id: &str, template: &Template) -> Resul
         ensure(CONSENTS, &format!("{id}, {}", permission.query), fits, problem)?;
     }
     Ok(())
+}
+
+/// Fields of GDPR art. 9 leave on a basis of art. 9(2) alone; those of art. 10 on none.
+fn special(
+    file: &str,
+    id: &impl ToString,
+    gdpr: &BTreeSet<String>,
+    fields: &BTreeSet<FieldId>,
+    catalogue: &Catalogue,
+) -> Result<(), LibraryError> {
+    let has = |sensitivity| {
+        fields.iter().any(|id| catalogue.fields.get(id).is_some_and(|field| field.sensitivity == sensitivity))
+    };
+    let names = |article: &str| gdpr.iter().any(|basis| basis.starts_with(article));
+    ensure(file, id, names("A6-1-"), "gdpr names no basis of art. 6(1)")?;
+    ensure(file, id, !has(Sensitivity::Special) || names("A9-2-"), "fields of art. 9 without a basis of art. 9(2)")?;
+    ensure(file, id, !has(Sensitivity::Criminal), "a field of art. 10")
+}
+
+fn said<'a>(file: &str, id: &impl ToString, texts: impl IntoIterator<Item = &'a String>) -> Result<(), LibraryError> {
+    ensure(file, id, texts.into_iter().all(|text| !text.trim().is_empty()), "a text is empty")
 }
 
 fn open_fields(

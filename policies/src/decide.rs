@@ -8,12 +8,15 @@
 use crate::basis::Ground;
 use crate::catalogue::{Query, Tier};
 use crate::engine::Engine;
-use crate::facts::{Facts, TicketFact};
+use crate::explain::{Explanation, Observer, Seen};
+use crate::facts::{ApprovalFact, Facts, Flags, TicketFact};
 use crate::guard::Question;
-use crate::permit::{AgreementRef, Denial, Permit, Step};
+use crate::hours;
+use crate::permit::{Denial, Permit, Proposal, Step};
+use protocol::agreement::{Agreement, AnswerMode};
 use protocol::jws::JwsError;
-use protocol::manifest::{Agreement, Member};
-use protocol::query::{MAX_LIFE_SECONDS, Obligations, QueryRequest};
+use protocol::manifest::Member;
+use protocol::query::{MAX_LIFE_SECONDS, Obligations, PENDING_SECONDS, QueryRequest};
 use protocol::registry::{OLD_TICKET_SECONDS, TICKET_SECONDS, Ticket};
 use protocol::{FieldId, Reason, Timestamp};
 use std::borrow::Cow;
@@ -28,43 +31,71 @@ impl Engine {
     /// Whether `facts` permit an answer at `now`.
     ///
     /// # Errors
-    /// The first step that fails.
+    /// The first step that fails. Where a person must decide and has not, the denial's reason is
+    /// [`Reason::ApprovalPending`] and [`Denial::proposal`] says what there is to decide.
     pub fn decide(&self, facts: &Facts<'_>, now: Timestamp) -> Result<Permit, Denial> {
+        self.judge(facts, now, &mut ())
+    }
+
+    /// The same decision, with what each step saw.
+    #[must_use]
+    pub fn explain(&self, facts: &Facts<'_>, now: Timestamp) -> Explanation {
+        let mut seen = Vec::<Seen>::new();
+        let outcome = self.judge(facts, now, &mut seen);
+        Explanation::new(seen, &outcome)
+    }
+
+    fn judge(&self, facts: &Facts<'_>, now: Timestamp, to: &mut impl Observer) -> Result<Permit, Denial> {
         let holder = self.own_state(facts, now)?;
+        to.passed(Step::Node, || format!("manifest {} pins library {}", facts.manifest.version, self.library.version));
         let asker = peer(facts)?;
+        to.passed(Step::Peer, || format!("{}, kind {}", asker.id, asker.kind));
         let request = request(facts, now)?;
-        let (ticket, used_old_ticket) = ticket(facts, request, now)?;
+        to.passed(Step::Request, || "signed by the peer, for this member, fresh, first use".to_owned());
+        let (ticket, used_old_ticket) = ticket(facts, request)?;
+        to.passed(Step::Ticket, || if used_old_ticket { "old, the registry is away" } else { "in time" }.to_owned());
         let agreement = agreement(facts, request, now)?;
+        to.passed(Step::Agreement, || agreement.reference().to_string());
         let query = self.askable_here(request, asker, holder)?;
+        to.passed(Step::Query, || format!("{}, {}, role {}", request.query, query.tier.as_str(), request.user.role));
         let ground = self.ground(request, query, asker, holder, now)?;
-        quota(facts, agreement)?;
-        subject(facts, ticket)?;
-        let cover = self.cover(&ground, facts.consent.as_ref(), request, holder, now)?;
+        to.passed(Step::Basis, || format!("{} for {}", ground.kind().as_str(), request.purpose));
+        meters(facts, agreement, query, &ground, now)?;
+        to.passed(Step::Quota, || format!("{} of {} queries used today", facts.used.today, agreement.queries_per_day));
+        let flags = subject(facts, ticket, &ground)?;
+        to.passed(Step::Subject, || "known here, the ticket's, may be answered on".to_owned());
+        let cover = self.cover(&ground, facts, request, holder, now)?;
+        to.passed(Step::Consent, || cover.reference().to_string());
 
         let allowed = |field: &&FieldId| {
             query.fields.contains(*field) && agreement.fields.contains(*field) && cover.contains(field)
         };
         let mut fields: BTreeSet<_> = request.fields.iter().filter(allowed).cloned().collect();
         let policies = self.policies(request, query, asker, &ground, &fields)?;
+        to.passed(Step::Policy, || policies.join(", "));
         fields.retain(|id| self.field(id).is_some_and(|field| !field.sealed));
-        if query.tier != Tier::Presence && fields.is_empty() {
-            return Err(Denial::new(
-                Step::Fields,
-                Reason::NoFields,
-                "no field was asked, agreed and covered by the basis",
-            ));
-        }
+        some_left(query, &fields)?;
+        to.passed(Step::Fields, || list(&fields));
         let life = i64::from(query.delete_after_days).saturating_mul(DAY_SECONDS);
-        Ok(Permit {
+        let mut permit = Permit {
             query: request.query.clone(),
             tier: query.tier,
             fields,
-            obligations: Obligations { delete_after: now + life, onward_transfer: false },
-            agreement: AgreementRef { id: agreement.id.clone(), version: agreement.version },
+            obligations: Obligations {
+                delete_after: now + life,
+                onward_transfer: false,
+                do_not_contact: flags.do_not_contact,
+                review_by: ground.review_by(now),
+            },
+            agreement: agreement.reference(),
             basis: cover.reference(),
             used_old_ticket,
             policies,
-        })
+        };
+        let mode = mode(query, agreement, &ground, flags);
+        approved(facts, request, query, mode, &mut permit, now)?;
+        to.passed(Step::Mode, || format!("{mode:?}: {}", list(&permit.fields)));
+        Ok(permit)
     }
 
     /// This node's own entry in a manifest that is in force and pins the library in use.
@@ -82,11 +113,16 @@ impl Engine {
     fn askable_here(&self, request: &QueryRequest, asker: &Member, holder: &Member) -> Result<&Query, Denial> {
         let query = self.askable(&request.query, &asker.kind, &request.user.role);
         let query = query.map_err(|reason| Denial::new(Step::Query, reason, "not for this asker or role"))?;
-        if query.holder_kinds.contains(&holder.kind) {
-            Ok(query)
-        } else {
-            Err(Denial::new(Step::Query, Reason::QueryUnknown, "not a query type this holder answers"))
+        if !query.holder_kinds.contains(&holder.kind) {
+            return Err(Denial::new(Step::Query, Reason::QueryUnknown, "not a query type this holder answers"));
         }
+        // Values come with what they are compared with, and nowhere else.
+        let compares = query.tier == Tier::Verify;
+        if compares == request.expected.is_empty() || (compares && !request.expected.keys().eq(&request.fields)) {
+            let detail = "values to compare do not go with the query type and its fields";
+            return Err(Denial::new(Step::Query, Reason::RequestMalformed, detail));
+        }
+        Ok(query)
     }
 
     fn policies(
@@ -129,16 +165,19 @@ fn request<'a>(facts: &Facts<'a>, now: Timestamp) -> Result<&'a QueryRequest, De
     if request.cnf.x5t_s256.0 != facts.peer.certificate_sha256 {
         return deny(Reason::CertificateMismatch, "bound to another certificate than the one presented");
     }
-    // No tier that compares values is answered yet, so values to compare have no business here.
-    if request.jti.0.len() != JTI_BYTES || !request.expected.is_empty() {
-        return deny(Reason::RequestMalformed, "jti is not 16 bytes, or values came that no query compares");
+    if request.jti.0.len() != JTI_BYTES {
+        return deny(Reason::RequestMalformed, "its jti is not 16 bytes");
     }
     if &request.aud != facts.me {
         return deny(Reason::AudienceWrong, "addressed to another member");
     }
     let life = request.exp - request.iat;
-    if !request.iat.not_ahead_of(now) || !(0..=MAX_LIFE_SECONDS).contains(&life) || request.exp < now {
+    let arrived = facts.received;
+    if !request.iat.not_ahead_of(arrived) || !(0..=MAX_LIFE_SECONDS).contains(&life) || request.exp < arrived {
         return deny(Reason::RequestStale, "from the future, past its time, or meant to live too long");
+    }
+    if !(0..=PENDING_SECONDS).contains(&(now - arrived)) {
+        return deny(Reason::RequestStale, "arrived too long ago");
     }
     let other_hash = request.manifest.hash.0 != facts.manifest_hash;
     if request.manifest.version == facts.manifest.version && other_hash {
@@ -165,7 +204,7 @@ fn unverified(error: JwsError) -> Denial {
 }
 
 /// The ticket, and whether it is past its time.
-fn ticket<'a>(facts: &Facts<'a>, request: &QueryRequest, now: Timestamp) -> Result<(&'a Ticket, bool), Denial> {
+fn ticket<'a>(facts: &Facts<'a>, request: &QueryRequest) -> Result<(&'a Ticket, bool), Denial> {
     let deny = |reason, detail: &'static str| Err(Denial::new(Step::Ticket, reason, detail));
     let ticket = match facts.ticket {
         TicketFact::Missing => return deny(Reason::TicketMissing, "no ticket"),
@@ -179,12 +218,12 @@ fn ticket<'a>(facts: &Facts<'a>, request: &QueryRequest, now: Timestamp) -> Resu
     if ticket.nonce.0.len() != NONCE_BYTES || ticket.epoch != request.epoch {
         return deny(Reason::TicketInvalid, "of another epoch, or its nonce is not 16 bytes");
     }
-    let life = ticket.exp - ticket.iat;
-    if !ticket.iat.not_ahead_of(now) || !(0..=TICKET_SECONDS).contains(&life) {
+    let (life, arrived) = (ticket.exp - ticket.iat, facts.received);
+    if !ticket.iat.not_ahead_of(arrived) || !(0..=TICKET_SECONDS).contains(&life) {
         return deny(Reason::TicketInvalid, "from the future, or meant to live too long");
     }
-    let used_old_ticket = ticket.exp < now;
-    if used_old_ticket && !(facts.registry_away && now - ticket.iat <= OLD_TICKET_SECONDS) {
+    let used_old_ticket = ticket.exp < arrived;
+    if used_old_ticket && !(facts.registry_away && arrived - ticket.iat <= OLD_TICKET_SECONDS) {
         return deny(Reason::TicketExpired, "past its time");
     }
     if ticket.sub != request.iss {
@@ -194,31 +233,124 @@ fn ticket<'a>(facts: &Facts<'a>, request: &QueryRequest, now: Timestamp) -> Resu
 }
 
 fn agreement<'a>(facts: &Facts<'a>, request: &QueryRequest, now: Timestamp) -> Result<&'a Agreement, Denial> {
-    Engine::agreement_for(facts.manifest, &request.iss, facts.me, &request.query, &request.purpose, now)
+    let (manifest, revoked) = (facts.manifest, facts.revoked);
+    Engine::agreement_for(manifest, revoked, &request.iss, facts.me, &request.query, &request.purpose, now)
         .map_err(|reason| Denial::new(Step::Agreement, reason, "for this asker, query and purpose"))
 }
 
-fn quota(facts: &Facts<'_>, agreement: &Agreement) -> Result<(), Denial> {
-    if facts.used_today < agreement.queries_per_day {
+/// What was counted, and the hour. Danger waits for neither quota nor hours, but is counted by itself.
+fn meters(
+    facts: &Facts<'_>,
+    agreement: &Agreement,
+    query: &Query,
+    ground: &Ground<'_>,
+    now: Timestamp,
+) -> Result<(), Denial> {
+    let used = facts.used;
+    let deny = |reason, detail: String| Err(Denial::new(Step::Quota, reason, Cow::Owned(detail)));
+    if let Ground::Emergency { emergency, .. } = ground {
+        if used.review_overdue {
+            return deny(Reason::EmergencyReviewOverdue, "of this user".to_owned());
+        }
+        if used.emergencies_today >= emergency.per_member_per_day {
+            return deny(Reason::EmergencyLimit, format!("{} today", used.emergencies_today));
+        }
         return Ok(());
     }
-    let detail = format!("{} of {} queries used today", facts.used_today, agreement.queries_per_day);
-    Err(Denial::new(Step::Quota, Reason::QuotaExceeded, Cow::Owned(detail)))
+    if used.today >= agreement.queries_per_day {
+        return deny(Reason::QuotaExceeded, format!("{} of {} used today", used.today, agreement.queries_per_day));
+    }
+    if agreement.queries_per_user_per_day.is_some_and(|most| used.today_by_user >= most) {
+        return deny(Reason::UserQuotaExceeded, format!("{} used today", used.today_by_user));
+    }
+    if query.guesses.is_some_and(|most| used.guesses >= most) {
+        return deny(Reason::GuessLimit, format!("{} values compared in 30 days", used.guesses));
+    }
+    if !hours::open(&agreement.hours, now) {
+        return deny(Reason::OutsideHours, "not an hour of the agreement".to_owned());
+    }
+    Ok(())
 }
 
-fn subject(facts: &Facts<'_>, ticket: &Ticket) -> Result<(), Denial> {
+fn subject(facts: &Facts<'_>, ticket: &Ticket, ground: &Ground<'_>) -> Result<Flags, Denial> {
     let deny = |reason, detail: &'static str| Err(Denial::new(Step::Subject, reason, detail));
     let Some(subject) = facts.subject else {
         return deny(Reason::SubjectUnknown, "not known here");
     };
+    let flags = subject.flags;
     if !ticket.is_for(subject.index) {
         return deny(Reason::TicketWrongSubject, "the ticket is for another resident");
     }
-    if subject.flags.unlisted {
+    if flags.unlisted {
         return deny(Reason::SubjectUnlisted, "flagged unlisted");
     }
-    if subject.flags.restricted {
+    if flags.deceased {
+        return deny(Reason::SubjectDeceased, "flagged deceased");
+    }
+    if flags.restricted {
         return deny(Reason::SubjectRestricted, "flagged restricted");
     }
+    // An objection beats a consent; what the law demands it does not touch.
+    if flags.objected && matches!(ground, Ground::Consent(_)) {
+        return deny(Reason::SubjectObjected, "flagged as objecting");
+    }
+    Ok(flags)
+}
+
+fn some_left(query: &Query, fields: &BTreeSet<FieldId>) -> Result<(), Denial> {
+    if query.tier != Tier::Presence && fields.is_empty() {
+        let detail = "no field was asked, agreed and covered by the basis";
+        return Err(Denial::new(Step::Fields, Reason::NoFields, detail));
+    }
     Ok(())
+}
+
+/// Who decides: the strictest of query type, agreement and objection. Danger does not wait for anybody.
+fn mode(query: &Query, agreement: &Agreement, ground: &Ground<'_>, flags: Flags) -> AnswerMode {
+    if matches!(ground, Ground::Emergency { .. }) {
+        return AnswerMode::Automatic;
+    }
+    let objected = flags.objected && ground.may_be_objected_to();
+    query.mode.max(agreement.mode).max(if objected { AnswerMode::Human } else { AnswerMode::Automatic })
+}
+
+/// Narrows `permit` to what a person approved, where one must.
+fn approved(
+    facts: &Facts<'_>,
+    request: &QueryRequest,
+    query: &Query,
+    mode: AnswerMode,
+    permit: &mut Permit,
+    now: Timestamp,
+) -> Result<(), Denial> {
+    let deny = |reason, detail: &'static str| Err(Denial::new(Step::Mode, reason, detail));
+    if mode == AnswerMode::Automatic {
+        if facts.received == now {
+            return Ok(());
+        }
+        return deny(Reason::RequestStale, "nobody has to decide, so it is answered when it arrives or never");
+    }
+    let approval = match facts.approval {
+        ApprovalFact::Awaited => {
+            let proposal = Proposal { permit: permit.clone(), until: facts.received + PENDING_SECONDS };
+            return Err(Denial::pending(proposal));
+        }
+        ApprovalFact::Refused => return deny(Reason::ApprovalRefused, "a person here refused"),
+        ApprovalFact::Lapsed => return deny(Reason::ApprovalExpired, "nobody decided in time"),
+        ApprovalFact::Given(approval) => approval,
+    };
+    let same_question = request.question().is_ok_and(|question| &question == approval.question);
+    if !same_question || approval.by.0.is_empty() || *approval.by == request.user.id {
+        return deny(Reason::ApprovalInvalid, "of another question, by nobody, or by the user who asks");
+    }
+    if now > approval.until {
+        return deny(Reason::ApprovalExpired, "not collected in time");
+    }
+    permit.fields.retain(|field| approval.fields.contains(field));
+    some_left(query, &permit.fields)
+}
+
+fn list(fields: &BTreeSet<FieldId>) -> String {
+    let names: Vec<_> = fields.iter().map(FieldId::as_str).collect();
+    if names.is_empty() { "no field".to_owned() } else { names.join(", ") }
 }

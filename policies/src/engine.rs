@@ -1,9 +1,11 @@
 //! The rules of one institution: the federation's library and the institution's own forbids.
 
-use crate::catalogue::{Field, Mandate, Query, Template};
+use crate::catalogue::{Field, Mandate, Query};
 use crate::guard::Guard;
 use crate::library::{Library, LibraryError};
-use protocol::manifest::{Agreement, Manifest};
+use crate::template::Template;
+use protocol::agreement::{Agreement, AgreementRef};
+use protocol::manifest::Manifest;
 use protocol::{FieldId, MemberId, MemberKind, Purpose, QueryType, Reason, Role, Timestamp};
 
 /// Decides requests, and says to the asking side what may be asked.
@@ -76,23 +78,39 @@ impl Engine {
     }
 
     /// The agreement under which `asker` may put `query` to `holder` for `purpose` at `now`: the first of the manifest
-    /// in force. A holder counts its quota.
+    /// in force and not among `revoked`. A holder counts its quotas.
     ///
     /// # Errors
-    /// [`Reason::AgreementMissing`], or [`Reason::AgreementExpired`] if there is one that is not in force at `now`.
+    /// [`Reason::AgreementMissing`]; [`Reason::AgreementExpired`] or [`Reason::AgreementRevoked`] if there is one that
+    /// does not serve at `now`.
     pub fn agreement_for<'m>(
         manifest: &'m Manifest,
+        revoked: &[AgreementRef],
         asker: &MemberId,
         holder: &MemberId,
         query: &QueryType,
         purpose: &Purpose,
         now: Timestamp,
     ) -> Result<&'m Agreement, Reason> {
-        let covers = |a: &&Agreement| {
-            &a.asker == asker && &a.holder == holder && a.queries.contains(query) && a.purposes.contains(purpose)
-        };
-        let mut covering = manifest.agreements.iter().filter(covers).peekable();
-        let missing = if covering.peek().is_some() { Reason::AgreementExpired } else { Reason::AgreementMissing };
-        covering.find(|a| a.valid_from <= now && now <= a.valid_to).ok_or(missing)
+        let mut missing = Reason::AgreementMissing;
+        for signed in &manifest.agreements {
+            let terms = &signed.terms;
+            let covers = &terms.asker == asker
+                && &terms.holder == holder
+                && terms.queries.contains(query)
+                && terms.purposes.contains(purpose);
+            if !covers {
+                continue;
+            }
+            let also_revoked = revoked.iter().any(|gone| gone.id == terms.id && gone.version == terms.version);
+            if signed.revocation.is_some() || also_revoked {
+                missing = Reason::AgreementRevoked;
+            } else if signed.in_force(now) {
+                return Ok(terms);
+            } else {
+                missing = Reason::AgreementExpired;
+            }
+        }
+        Err(missing)
     }
 }

@@ -1,16 +1,21 @@
-//! The library's own examples, run through [`Engine::decide`] whenever it is loaded.
+//! Examples: a request in a few words with the outcome it must have, run through [`Engine::decide`].
 //!
-//! An example says what a request is; everything else is made valid, so that only the rules decide.
+//! An example says what a request is; everything else is made valid, so that only the rules decide. A library's own are
+//! run whenever it is loaded; an institution can write more, and recorded traffic is replayed as examples.
 
-use crate::catalogue::Moment;
+use crate::catalogue::{Moment, Tier};
 use crate::engine::Engine;
-use crate::facts::{ConsentFact, Facts, Flags, PeerFact, StatusFact, SubjectFact, TicketFact};
+use crate::explain::Explanation;
+use crate::facts::{
+    Approval, ApprovalFact, ConsentFact, Facts, Flags, PeerFact, Refusal, StatusFact, SubjectFact, TicketFact, Used,
+};
 use crate::library::{EXAMPLES, Library, LibraryError};
 use crate::permit::{Denial, Permit};
-use protocol::consent::{ConsentRef, Grant, TemplateRef};
+use protocol::agreement::{Agreement, AgreementRef, AnswerMode, SignedAgreement};
+use protocol::consent::{Acting, ConsentRef, Grant, TemplateRef};
 use protocol::jws::JwsError;
-use protocol::manifest::{Agreement, Duty, KeyEpoch, Manifest, ManifestRef, Member, Officers, Quotas};
-use protocol::query::{Basis, Confirmation, LogPosition, QueryRequest, User};
+use protocol::manifest::{Duty, KeyEpoch, Manifest, ManifestRef, Member, Officers, Quotas};
+use protocol::query::{Basis, Confirmation, EmergencyClaim, LogPosition, QueryRequest, User};
 use protocol::registry::{TICKET_SECONDS, Ticket};
 use protocol::{
     Bytes, ConsentId, Epoch, FieldId, Index, MemberId, MemberKind, Purpose, QueryType, Realm, Reason, Role, SubjectId,
@@ -19,55 +24,145 @@ use protocol::{
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// `examples.toml`.
-#[derive(Deserialize)]
+/// A file of examples, as `examples.toml` of a library.
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Examples {
+pub struct Examples {
     at: Moment,
     example: Vec<Example>,
 }
 
-/// A request with the outcome it must have: fields released, or a reason.
-#[derive(Clone, Deserialize)]
+/// A request with the outcome it must have: fields released or compared, or a reason.
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Example {
-    pub(crate) name: String,
-    pub(crate) asker: MemberKind,
-    pub(crate) holder: MemberKind,
-    pub(crate) role: Role,
-    pub(crate) query: QueryType,
-    pub(crate) purpose: Purpose,
+pub struct Example {
+    /// What it shows.
+    pub name: String,
+    /// Kind of the institution that asks.
+    pub asker: MemberKind,
+    /// Kind of the institution that is asked.
+    pub holder: MemberKind,
+    /// The user's role.
+    pub role: Role,
+    /// The query type.
+    pub query: QueryType,
+    /// What for.
+    pub purpose: Purpose,
     /// A mandate's id.
-    pub(crate) mandate: Option<String>,
+    #[serde(default)]
+    pub mandate: Option<String>,
     /// A template's id and version: the resident consented to all of it.
-    pub(crate) consent: Option<TemplateRef>,
     #[serde(default)]
-    pub(crate) case: bool,
+    pub consent: Option<TemplateRef>,
+    /// An emergency's reason.
     #[serde(default)]
-    pub(crate) fields: BTreeSet<FieldId>,
-    releases: Option<BTreeSet<FieldId>>,
-    refused: Option<Reason>,
+    pub emergency: Option<String>,
+    /// Whether an open case is cited.
+    #[serde(default)]
+    pub case: bool,
+    /// Fields asked, or compared.
+    #[serde(default)]
+    pub fields: BTreeSet<FieldId>,
+    /// What a person at the holder decided, if anybody did.
+    #[serde(default)]
+    pub person: Option<Person>,
+    /// It must be answered with these values: none for a presence query.
+    #[serde(default)]
+    pub releases: Option<BTreeSet<FieldId>>,
+    /// It must be answered by comparing these.
+    #[serde(default)]
+    pub compares: Option<BTreeSet<FieldId>>,
+    /// It must be refused so.
+    #[serde(default)]
+    pub refused: Option<Reason>,
 }
 
-/// Runs `examples`; every query type needs one that is answered and one that is refused.
+/// What a person at the holder decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Person {
+    /// Yes, wholly.
+    Approved,
+    /// No.
+    Refused,
+    /// Nothing, in time.
+    Lapsed,
+}
+
+/// Why examples could not be run, or which one disagrees.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ExampleError(String);
+
+impl Examples {
+    /// Reads a file of examples.
+    ///
+    /// # Errors
+    /// [`ExampleError`] with line and column.
+    pub fn parse(text: &str) -> Result<Self, ExampleError> {
+        toml::from_str(text).map_err(|e| ExampleError(e.to_string()))
+    }
+
+    /// When they are judged.
+    #[must_use]
+    pub fn at(&self) -> Timestamp {
+        self.at.0
+    }
+
+    /// The examples, in the file's order.
+    pub fn iter(&self) -> impl Iterator<Item = &Example> {
+        self.example.iter()
+    }
+}
+
+impl Engine {
+    /// Whether every example has the outcome it says.
+    ///
+    /// # Errors
+    /// The first that has not.
+    pub fn check(&self, examples: &Examples) -> Result<(), ExampleError> {
+        examples.example.iter().try_for_each(|example| example.holds(self, examples.at.0).map(|_| ()))
+    }
+
+    /// The decision on `example` at `at`, step by step.
+    ///
+    /// # Errors
+    /// [`ExampleError`] if it names what the library does not have.
+    pub fn explain_example(&self, example: &Example, at: Timestamp) -> Result<Explanation, ExampleError> {
+        let scenario = Scenario::new(self.library(), example, at).map_err(ExampleError)?;
+        Ok(self.explain(&scenario.facts(), at))
+    }
+}
+
+impl Example {
+    /// Whether it was answered, if it has the outcome it says.
+    fn holds(&self, engine: &Engine, at: Timestamp) -> Result<bool, ExampleError> {
+        let outcome = Scenario::new(engine.library(), self, at).map_err(ExampleError)?.decide(engine);
+        let agrees = match (&outcome, &self.releases, &self.compares, self.refused) {
+            (Ok(permit), Some(fields), None, None) => permit.fields() == fields && permit.compared().is_empty(),
+            (Ok(permit), None, Some(fields), None) => permit.compared() == fields && permit.fields().is_empty(),
+            (Err(denial), None, None, Some(reason)) => denial.reason() == reason,
+            _ => false,
+        };
+        if agrees {
+            return Ok(outcome.is_ok());
+        }
+        let found = match outcome {
+            Ok(permit) => format!("released {:?}, compared {:?}", permit.fields(), permit.compared()),
+            Err(denial) => denial.to_string(),
+        };
+        Err(ExampleError(format!("{:?} disagrees: {found}", self.name)))
+    }
+}
+
+/// Runs a library's own `examples`; every query type needs one that is answered and one that is refused.
 pub(crate) fn run(examples: &Examples, engine: &Engine) -> Result<(), LibraryError> {
     let wrong = |problem: String| LibraryError::new(EXAMPLES, problem);
     let mut uncovered: BTreeSet<_> =
         engine.library().catalogue().queries.keys().flat_map(|id| [(id, true), (id, false)]).collect();
     for example in &examples.example {
-        let scenario = Scenario::new(engine.library(), example, examples.at.0).map_err(wrong)?;
-        let outcome = scenario.decide(engine);
-        uncovered.remove(&(&example.query, outcome.is_ok()));
-        let agrees = match (&outcome, &example.releases, example.refused) {
-            (Ok(permit), Some(fields), None) => permit.fields() == fields,
-            (Err(denial), None, Some(reason)) => denial.reason() == reason,
-            _ => false,
-        };
-        if !agrees {
-            let found =
-                outcome.map_or_else(|denial| denial.to_string(), |permit| format!("released {:?}", permit.fields()));
-            return Err(wrong(format!("{:?} disagrees: {found}", example.name)));
-        }
+        let answered = example.holds(engine, examples.at.0).map_err(|e| wrong(e.to_string()))?;
+        uncovered.remove(&(&example.query, answered));
     }
     match uncovered.first() {
         Some((id, true)) => Err(wrong(format!("{id} has no example that is answered"))),
@@ -77,13 +172,15 @@ pub(crate) fn run(examples: &Examples, engine: &Engine) -> Result<(), LibraryErr
 }
 
 /// Owned facts of one request that is valid in everything its example does not say.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is one fact, as in `Facts`")]
-pub(crate) struct Scenario {
+pub struct Scenario {
     pub(crate) now: Timestamp,
     pub(crate) me: MemberId,
     pub(crate) manifest: Manifest,
     pub(crate) manifest_hash: [u8; 32],
+    pub(crate) revoked: Vec<AgreementRef>,
+    pub(crate) received: Timestamp,
     pub(crate) peer: MemberId,
     pub(crate) certificate: [u8; 32],
     pub(crate) active: bool,
@@ -92,10 +189,22 @@ pub(crate) struct Scenario {
     pub(crate) ticket: Option<Result<Ticket, JwsError>>,
     pub(crate) registry_away: bool,
     pub(crate) subject: Option<(Index, Flags)>,
+    pub(crate) refusals: Vec<Refusal>,
     pub(crate) grant: Option<Grant>,
     pub(crate) withdrawn: bool,
+    pub(crate) withdrawn_modules: BTreeSet<String>,
     pub(crate) status: Option<StatusFact>,
-    pub(crate) used_today: u64,
+    pub(crate) used: Used,
+    pub(crate) decided: Decided,
+}
+
+/// What a person at the holder decided, owned.
+#[derive(Clone, Debug)]
+pub(crate) enum Decided {
+    Nothing,
+    Refused,
+    Lapsed,
+    Approved { question: [u8; 32], by: Bytes, fields: BTreeSet<FieldId>, until: Timestamp },
 }
 
 const EPOCH: Epoch = Epoch(1);
@@ -107,6 +216,14 @@ const CONSENT: ConsentId = ConsentId([5; 16]);
 const NONCE: [u8; 16] = [6; 16];
 
 impl Scenario {
+    /// The facts of `example` at `now`, as far as `library` has what it names.
+    ///
+    /// # Errors
+    /// [`ExampleError`].
+    pub fn of(library: &Library, example: &Example, now: Timestamp) -> Result<Self, ExampleError> {
+        Self::new(library, example, now).map_err(ExampleError)
+    }
+
     pub(crate) fn new(library: &Library, example: &Example, now: Timestamp) -> Result<Self, String> {
         let id = |text: &str| text.parse::<MemberId>().map_err(|e| e.to_string());
         let (me, peer, registry) = (id("holder")?, id("asker")?, id("registry")?);
@@ -125,38 +242,56 @@ impl Scenario {
             officers: Officers { threshold: 2, keys: Vec::new() },
             members,
             epochs: vec![epoch(now)],
-            agreements: vec![agreement(example, &me, &peer, library, now)],
+            agreements: vec![SignedAgreement::draft(agreement(example, &me, &peer, library, now))],
             library: Bytes(library.digest().to_vec()),
         };
         let grant = match &example.consent {
             Some(reference) => Some(grant(example, reference, &me, &peer, library, now)?),
             None => None,
         };
+        let request = request(library, example, me.clone(), peer.clone(), now);
+        let question = request.question().map_err(|e| e.to_string())?;
+        let approved =
+            Decided::Approved { question, by: Bytes(vec![12; 32]), fields: example.fields.clone(), until: now };
         Ok(Scenario {
             now,
-            me: me.clone(),
+            me,
             manifest,
             manifest_hash: MANIFEST_HASH,
+            revoked: Vec::new(),
+            received: now,
             peer: peer.clone(),
             certificate: CERTIFICATE,
             active: true,
-            request: Ok(request(example, me, peer.clone(), now)),
+            request: Ok(request),
             first_use: true,
             ticket: Some(Ok(ticket(registry, peer, now))),
             registry_away: false,
             subject: Some((INDEX, Flags::default())),
+            refusals: Vec::new(),
             grant,
             withdrawn: false,
+            withdrawn_modules: BTreeSet::new(),
             status: Some(StatusFact { as_of: now, withdrawn: false }),
-            used_today: 0,
+            used: Used::default(),
+            decided: match example.person {
+                None => Decided::Nothing,
+                Some(Person::Approved) => approved,
+                Some(Person::Refused) => Decided::Refused,
+                Some(Person::Lapsed) => Decided::Lapsed,
+            },
         })
     }
 
-    pub(crate) fn facts(&self) -> Facts<'_> {
+    /// These facts, borrowed.
+    #[must_use]
+    pub fn facts(&self) -> Facts<'_> {
         Facts {
             me: &self.me,
             manifest: &self.manifest,
             manifest_hash: &self.manifest_hash,
+            revoked: &self.revoked,
+            received: self.received,
             peer: PeerFact { member: &self.peer, certificate_sha256: self.certificate, active: self.active },
             request: self.request.as_ref().map_err(|error| *error),
             first_use: self.first_use,
@@ -166,13 +301,26 @@ impl Scenario {
                 Some(Ok(ticket)) => TicketFact::Read(ticket),
             },
             registry_away: self.registry_away,
-            subject: self.subject.as_ref().map(|(index, flags)| SubjectFact { index, flags: *flags }),
+            used: self.used,
+            subject: self.subject.as_ref().map(|(index, flags)| SubjectFact {
+                index,
+                flags: *flags,
+                refusals: &self.refusals,
+            }),
             consent: self.grant.as_ref().map(|grant| ConsentFact {
                 grant,
                 withdrawn: self.withdrawn,
+                withdrawn_modules: &self.withdrawn_modules,
                 status: self.status,
             }),
-            used_today: self.used_today,
+            approval: match &self.decided {
+                Decided::Nothing => ApprovalFact::Awaited,
+                Decided::Refused => ApprovalFact::Refused,
+                Decided::Lapsed => ApprovalFact::Lapsed,
+                Decided::Approved { question, by, fields, until } => {
+                    ApprovalFact::Given(Approval { question, by, fields, until: *until })
+                }
+            },
         }
     }
 
@@ -218,17 +366,28 @@ fn agreement(example: &Example, me: &MemberId, peer: &MemberId, library: &Librar
         fields: library.catalogue().fields.keys().cloned().collect(),
         purposes: BTreeSet::from([example.purpose.clone()]),
         queries_per_day: 100,
+        queries_per_user_per_day: Some(20),
+        hours: BTreeSet::new(),
+        mode: AnswerMode::Automatic,
         valid_from: now,
         valid_to: now + 86_400,
     }
 }
 
-fn request(example: &Example, me: MemberId, peer: MemberId, now: Timestamp) -> QueryRequest {
-    let basis = match (&example.mandate, &example.consent) {
-        (Some(id), None) => Basis::Mandate { id: id.clone() },
-        (None, Some(_)) => Basis::Consent(ConsentRef { id: CONSENT }),
+fn request(library: &Library, example: &Example, me: MemberId, peer: MemberId, now: Timestamp) -> QueryRequest {
+    let basis = match (&example.mandate, &example.consent, &example.emergency) {
+        (Some(id), None, None) => Basis::Mandate { id: id.clone() },
+        (None, Some(_), None) => Basis::Consent(ConsentRef { id: CONSENT }),
+        (None, None, Some(reason)) => Basis::Emergency(EmergencyClaim {
+            reason: reason.clone(),
+            note: Bytes(vec![13; 32]),
+            opened: now + -10,
+            confirmed: now,
+        }),
         _ => Basis::None,
     };
+    let compares = library.catalogue().queries.get(&example.query).is_some_and(|query| query.tier == Tier::Verify);
+    let compared = example.fields.iter().filter(|_| compares);
     QueryRequest {
         iss: peer,
         aud: me,
@@ -241,7 +400,7 @@ fn request(example: &Example, me: MemberId, peer: MemberId, now: Timestamp) -> Q
         user: User { id: Bytes(vec![8; 32]), role: example.role.clone() },
         query: example.query.clone(),
         fields: example.fields.clone(),
-        expected: BTreeMap::new(),
+        expected: compared.map(|field| (field.clone(), "?".into())).collect(),
         purpose: example.purpose.clone(),
         basis,
         case: example.case.then(|| Bytes(vec![9; 32])),
@@ -263,7 +422,7 @@ fn ticket(registry: MemberId, peer: MemberId, now: Timestamp) -> Ticket {
     }
 }
 
-/// Recorded by the asker itself, by another user, naming every field there is.
+/// Recorded by the asker itself, by another user, with every module given and every field there is.
 fn grant(
     example: &Example,
     reference: &TemplateRef,
@@ -284,6 +443,8 @@ fn grant(
         recipient: peer.clone(),
         purposes: template.purposes.clone(),
         fields: library.catalogue().fields.keys().cloned().collect(),
+        modules: template.modules.keys().cloned().collect(),
+        acting: Acting::Resident,
         valid_from: now,
         valid_to: now + 86_400,
         template: reference.clone(),

@@ -10,6 +10,7 @@ use cedar_policy::{
 };
 use protocol::{FieldId, MemberId, MemberKind, Purpose, QueryType, Reason, Role};
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::{Arc, RwLock};
 
 /// The schema's file in a library.
 pub(crate) const SCHEMA: &str = "schema.cedarschema";
@@ -23,6 +24,7 @@ pub(crate) struct Guard {
     policies: PolicySet,
     entities: Entities,
     types: Types,
+    contexts: Contexts,
 }
 
 /// What Cedar is asked.
@@ -36,7 +38,26 @@ pub(crate) struct Question<'a> {
     pub(crate) case: bool,
     pub(crate) query: &'a QueryType,
     pub(crate) tier: Tier,
+    /// What the answer would be about. A share query's values leave, no other's.
     pub(crate) fields: &'a BTreeSet<FieldId>,
+}
+
+impl Question<'_> {
+    fn values(&self) -> impl Iterator<Item = &FieldId> {
+        self.fields.iter().filter(|_| self.tier == Tier::Share)
+    }
+
+    /// Everything its context is made of. No id has a line break in it.
+    fn key(&self) -> String {
+        let mut key = String::with_capacity(256);
+        let scalars = [self.asker_kind.as_str(), self.role.as_str(), self.purpose.as_str(), self.basis.as_str()];
+        let flags = [if self.case { "case" } else { "" }, self.tier.as_str()];
+        for part in scalars.into_iter().chain(flags).chain(self.fields.iter().map(FieldId::as_str)) {
+            key.push_str(part);
+            key.push('\n');
+        }
+        key
+    }
 }
 
 impl Guard {
@@ -49,7 +70,14 @@ impl Guard {
         }
         let types = Types::new().map_err(in_schema)?;
         let entities = types.entities(catalogue, &schema).map_err(in_schema)?;
-        let guard = Guard { authorizer: Authorizer::new(), schema, policies: PolicySet::new(), entities, types };
+        let guard = Guard {
+            authorizer: Authorizer::new(),
+            schema,
+            policies: PolicySet::new(),
+            entities,
+            types,
+            contexts: Contexts::default(),
+        };
         guard.with(FEDERATION, policies, catalogue, None)
     }
 
@@ -109,16 +137,7 @@ impl Guard {
     /// The Cedar request; checked against `schema` if one is given.
     fn request(&self, question: &Question<'_>, schema: Option<&Schema>) -> Result<Request, String> {
         let types = &self.types;
-        let value = |of: &EntityTypeName, id: &str| RestrictedExpression::new_entity_uid(uid(of, id));
-        let context = Context::from_pairs([
-            ("asker_kind".to_owned(), value(&types.kind, question.asker_kind.as_str())),
-            ("role".to_owned(), value(&types.role, question.role.as_str())),
-            ("purpose".to_owned(), value(&types.purpose, question.purpose.as_str())),
-            ("basis".to_owned(), value(&types.basis, question.basis.as_str())),
-            ("case".to_owned(), RestrictedExpression::new_bool(question.case)),
-            ("fields".to_owned(), types.set(question.fields)),
-        ])
-        .map_err(|e| causes(&e))?;
+        let context = self.contexts.of(question, || types.context(question))?;
         Request::new(
             uid(&types.member, question.asker.as_str()),
             uid(&types.action, question.tier.as_str()),
@@ -127,6 +146,31 @@ impl Guard {
             schema,
         )
         .map_err(|e| causes(&e))
+    }
+}
+
+/// Contexts of questions asked before: building one costs as much as the evaluation. What may be asked is a matter of the
+/// catalogue, so there are few; an evaluation is never skipped.
+#[derive(Clone, Debug, Default)]
+struct Contexts(Arc<RwLock<HashMap<String, Context>>>);
+
+/// Most contexts kept.
+const MOST_CONTEXTS: usize = 4096;
+
+impl Contexts {
+    fn of(&self, question: &Question<'_>, build: impl FnOnce() -> Result<Context, String>) -> Result<Context, String> {
+        let key = question.key();
+        if let Some(kept) = self.0.read().ok().and_then(|kept| kept.get(&key).cloned()) {
+            return Ok(kept);
+        }
+        let context = build()?;
+        if let Ok(mut kept) = self.0.write() {
+            if kept.len() >= MOST_CONTEXTS {
+                kept.clear();
+            }
+            kept.insert(key, context.clone());
+        }
+        Ok(context)
     }
 }
 
@@ -141,6 +185,7 @@ struct Types {
     field: EntityTypeName,
     basis: EntityTypeName,
     query: EntityTypeName,
+    tier: EntityTypeName,
 }
 
 impl Types {
@@ -155,7 +200,22 @@ impl Types {
             field: name("Field")?,
             basis: name("Basis")?,
             query: name("Query")?,
+            tier: name("Tier")?,
         })
+    }
+
+    fn context(&self, question: &Question<'_>) -> Result<Context, String> {
+        let value = |of: &EntityTypeName, id: &str| RestrictedExpression::new_entity_uid(uid(of, id));
+        Context::from_pairs([
+            ("asker_kind".to_owned(), value(&self.kind, question.asker_kind.as_str())),
+            ("role".to_owned(), value(&self.role, question.role.as_str())),
+            ("purpose".to_owned(), value(&self.purpose, question.purpose.as_str())),
+            ("basis".to_owned(), value(&self.basis, question.basis.as_str())),
+            ("case".to_owned(), RestrictedExpression::new_bool(question.case)),
+            ("fields".to_owned(), self.set(question.fields)),
+            ("values".to_owned(), self.set(question.values())),
+        ])
+        .map_err(|e| causes(&e))
     }
 
     fn set<'a>(&self, fields: impl IntoIterator<Item = &'a FieldId>) -> RestrictedExpression {
@@ -167,10 +227,14 @@ impl Types {
     /// One entity a query type; the others have nothing but their names.
     fn entities(&self, catalogue: &Catalogue, schema: &Schema) -> Result<Entities, String> {
         let sealed = || catalogue.fields.iter().filter(|(_, field)| field.sealed).map(|(id, _)| id);
+        let emergency = || catalogue.emergencies.values().flat_map(|emergency| &emergency.fields);
         let queries = catalogue.queries.iter().map(|(id, query)| {
+            let tier = uid(&self.tier, query.tier.as_str());
             let attributes = HashMap::from([
+                ("tier".to_owned(), RestrictedExpression::new_entity_uid(tier)),
                 ("fields".to_owned(), self.set(&query.fields)),
                 ("sealed".to_owned(), self.set(sealed())),
+                ("emergency".to_owned(), self.set(emergency())),
             ]);
             Entity::new(uid(&self.query, id.as_str()), attributes, HashSet::new()).map_err(|e| causes(&e))
         });
@@ -251,13 +315,13 @@ mod tests {
         fields: BTreeSet<FieldId>,
     }
 
-    fn parts(fields: &[&str]) -> Parts {
+    fn parts(query: &str, fields: &[&str]) -> Parts {
         Parts {
             asker: "mops-lodz".parse().unwrap(),
             kind: "mops".parse().unwrap(),
             role: "caseworker".parse().unwrap(),
             purpose: "social-welfare-provision".parse().unwrap(),
-            query: "q02".parse().unwrap(),
+            query: query.parse().unwrap(),
             fields: fields.iter().map(|id| id.parse().unwrap()).collect(),
         }
     }
@@ -266,10 +330,10 @@ mod tests {
     #[test]
     fn requests_conform_to_the_schema() {
         let guard = Library::builtin().unwrap().guard;
-        for (tier, conforms) in [(Tier::Presence, true), (Tier::Share, true), (Tier::Verify, false)] {
+        for tier in [Tier::Presence, Tier::Share, Tier::Verify] {
             for fields in [&[][..], &["pup.status", "pup.registered_from"]] {
-                let parts = parts(fields);
-                assert_eq!(guard.request(&question(&parts, tier), Some(&guard.schema)).is_ok(), conforms, "{tier:?}");
+                let parts = parts("q02", fields);
+                assert!(guard.request(&question(&parts, tier), Some(&guard.schema)).is_ok(), "{tier:?}");
             }
         }
     }
@@ -277,15 +341,25 @@ mod tests {
     #[test]
     fn the_federations_policies_hold_by_themselves() {
         let guard = Library::builtin().unwrap().guard;
-        let permits = |fields: &[&str], tier| guard.evaluate(&question(&parts(fields), tier)).is_ok();
-        assert!(permits(&[], Tier::Presence));
-        assert!(!permits(&["pup.status"], Tier::Presence), "presence yields no values");
-        assert!(permits(&["pup.status"], Tier::Share));
-        assert!(!permits(&["pup.almp"], Tier::Share), "not a field of the query");
-        assert!(!permits(&["pup.status", "mops.nk"], Tier::Share), "sealed");
-        assert!(!permits(&[], Tier::Verify) && !permits(&["pup.status"], Tier::Verify), "not answered yet");
-        let mut technician = parts(&["pup.status"]);
-        technician.role = "technician".parse().unwrap();
-        assert!(guard.evaluate(&question(&technician, Tier::Share)).is_err());
+        let permits = |query, fields: &[&str], tier| guard.evaluate(&question(&parts(query, fields), tier)).is_ok();
+        assert!(permits("q01", &[], Tier::Presence));
+        assert!(!permits("q01", &["pup.status"], Tier::Presence), "presence yields no values");
+        assert!(!permits("q02", &[], Tier::Presence), "not what the query type is");
+        assert!(permits("q02", &["pup.status"], Tier::Share));
+        assert!(!permits("q02", &["pup.almp"], Tier::Share), "not a field of the query");
+        assert!(!permits("q02", &["pup.status", "mops.nk"], Tier::Share), "sealed");
+        assert!(!permits("q02", &["pup.status"], Tier::Verify) && !permits("q08", &["css.amount"], Tier::Share));
+        assert!(permits("q08", &["css.amount"], Tier::Verify) && !permits("q08", &["css.children"], Tier::Verify));
+        for (role, tier, allowed) in [
+            ("technician", Tier::Share, false),
+            ("dpo", Tier::Verify, false),
+            ("front-desk", Tier::Share, false),
+            ("front-desk", Tier::Verify, true),
+        ] {
+            let (query, fields) = if tier == Tier::Share { ("q02", "pup.status") } else { ("q08", "css.amount") };
+            let mut parts = parts(query, &[fields]);
+            parts.role = role.parse().unwrap();
+            assert_eq!(guard.evaluate(&question(&parts, tier)).is_ok(), allowed, "{role}");
+        }
     }
 }

@@ -1,27 +1,45 @@
 //! May this leave the institution? [`Engine::decide`] turns facts into a [`Permit`] or a [`Denial`].
 //!
 //! Pure: no I/O but reading a library's files, no clock, no randomness. The rules are data in `library/` — catalogue,
-//! mandates, consent templates, Cedar policies — checked against each other and against the library's own examples
-//! before one of them is used.
+//! mandates, emergencies, consent templates, Cedar policies — checked against each other and against the library's own
+//! examples before one of them is used.
 
 mod basis;
+mod bundle;
 mod catalogue;
 mod check;
+mod consent;
 mod decide;
 mod engine;
 mod example;
+mod explain;
+mod export;
 mod facts;
 mod guard;
+mod hours;
 mod library;
 mod permit;
+pub mod receipt;
+pub mod record;
+mod simulate;
+mod template;
 #[cfg(test)]
 mod tests;
+mod verify;
 
+pub use bundle::{Bundle, Change};
 pub use catalogue::{
-    BasisKind, Catalogue, Field, FieldType, Mandate, Mode, Module, Name, Permission, PurposeTerm, Query, Sensitivity,
-    Template, TemplateText, Tier,
+    BasisKind, Catalogue, Emergency, Evidence, Field, FieldType, Mandate, Name, PurposeTerm, Query, Sensitivity, Tier,
 };
 pub use engine::Engine;
-pub use facts::{ConsentFact, Facts, Flags, PeerFact, StatusFact, SubjectFact, TicketFact};
+pub use example::{Example, ExampleError, Examples, Person, Scenario};
+pub use explain::{Explanation, Outcome, Seen};
+pub use facts::{
+    Approval, ApprovalFact, ConsentFact, Facts, Flags, PeerFact, Refusal, StatusFact, SubjectFact, TicketFact, Used,
+};
 pub use library::{Library, LibraryError};
-pub use permit::{AgreementRef, BasisRef, Denial, Permit, Step};
+pub use permit::{BasisRef, Denial, Permit, Proposal, Step};
+pub use protocol::agreement::{AgreementRef, AnswerMode};
+pub use simulate::{Decided, Recorded, RecordedBasis, Simulated, Simulation};
+pub use template::{Module, Permission, Template, TemplateText};
+pub use verify::compare;

@@ -1,15 +1,20 @@
 //! The bundle of rule files: read, digested, checked.
 
+use crate::bundle::{BUNDLE, Bundle};
 use crate::catalogue::Catalogue;
 use crate::engine::Engine;
 use crate::guard::{FEDERATION, Guard, SCHEMA};
 use crate::{check, example};
+use protocol::Realm;
+use protocol::bundle::{BundleRelease, Unreleased};
 use protocol::encoding::sha256;
+use protocol::manifest::Officers;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::path::Path;
 
 pub(crate) const CONSENTS: &str = "consents.toml";
+pub(crate) const EMERGENCIES: &str = "emergencies.toml";
 pub(crate) const EXAMPLES: &str = "examples.toml";
 pub(crate) const FIELDS: &str = "fields.toml";
 pub(crate) const KINDS: &str = "kinds.toml";
@@ -17,10 +22,14 @@ pub(crate) const MANDATES: &str = "mandates.toml";
 pub(crate) const PURPOSES: &str = "purposes.toml";
 pub(crate) const QUERIES: &str = "queries.toml";
 pub(crate) const ROLES: &str = "roles.toml";
+/// The officers' signatures beside a library, a JSON array of compact JWS. Not a part of what they sign.
+const RELEASE: &str = "release.json";
 
 /// The files of a library, all needed and no others, as this program carries them.
-const BUILTIN: [(&str, &str); 10] = [
+const BUILTIN: [(&str, &str); 12] = [
+    (BUNDLE, include_str!("../library/bundle.toml")),
     (CONSENTS, include_str!("../library/consents.toml")),
+    (EMERGENCIES, include_str!("../library/emergencies.toml")),
     (EXAMPLES, include_str!("../library/examples.toml")),
     (FEDERATION, include_str!("../library/federation.cedar")),
     (FIELDS, include_str!("../library/fields.toml")),
@@ -36,6 +45,10 @@ const BUILTIN: [(&str, &str); 10] = [
 #[derive(Clone, Debug)]
 pub struct Library {
     pub(crate) digest: [u8; 32],
+    pub(crate) version: u32,
+    bundle: Bundle,
+    releases: Vec<String>,
+    files: BTreeMap<String, String>,
     pub(crate) catalogue: Catalogue,
     pub(crate) guard: Guard,
 }
@@ -75,49 +88,84 @@ impl Library {
         Self::from_files(&builtin_files())
     }
 
-    /// The library in `directory`: exactly the files of `policies/library`.
+    /// The library in `directory`: exactly the files of `policies/library`, and the officers' `release.json` if they
+    /// signed it.
     ///
     /// # Errors
     /// The first file that cannot be read, is missing or not known, contradicts another, or disagrees with an example.
     pub fn load(directory: &Path) -> Result<Self, LibraryError> {
-        let unreadable =
-            |path: &Path, error: std::io::Error| LibraryError::new(&path.display().to_string(), error.to_string());
-        let mut files = BTreeMap::new();
-        for entry in std::fs::read_dir(directory).map_err(|e| unreadable(directory, e))? {
-            let path = entry.map_err(|e| unreadable(directory, e))?.path();
-            let text = std::fs::read_to_string(&path).map_err(|e| unreadable(&path, e))?;
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            files.insert(name, text);
-        }
-        Self::from_files(&files)
+        Self::from_files(&read(directory)?)
+    }
+
+    /// The `bundle.toml` that fits the other files in `directory`: for whoever drafts a version.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or a `bundle.toml` that is missing or not one.
+    pub fn renewed_bundle(directory: &Path) -> Result<String, LibraryError> {
+        let mut files = read(directory)?;
+        files.remove(RELEASE);
+        let bundle: Bundle = table(&files, BUNDLE)?;
+        bundle.renewed(&files).map_err(|e| LibraryError::new(BUNDLE, e.to_string()))
     }
 
     pub(crate) fn from_files(files: &BTreeMap<String, String>) -> Result<Self, LibraryError> {
+        let mut files = files.clone();
+        let releases = match files.remove(RELEASE) {
+            None => Vec::new(),
+            Some(text) => serde_json::from_str(&text).map_err(|e| LibraryError::new(RELEASE, e.to_string()))?,
+        };
         if let Some(name) = files.keys().find(|name| BUILTIN.iter().all(|(known, _)| known != name)) {
             return Err(LibraryError::new(name, "not a file of a library"));
         }
         let catalogue = Catalogue {
-            kinds: table(files, KINDS)?,
-            roles: table(files, ROLES)?,
-            purposes: table(files, PURPOSES)?,
-            fields: table(files, FIELDS)?,
-            queries: table(files, QUERIES)?,
-            mandates: table(files, MANDATES)?,
-            templates: table(files, CONSENTS)?,
+            kinds: table(&files, KINDS)?,
+            roles: table(&files, ROLES)?,
+            purposes: table(&files, PURPOSES)?,
+            fields: table(&files, FIELDS)?,
+            queries: table(&files, QUERIES)?,
+            mandates: table(&files, MANDATES)?,
+            emergencies: table(&files, EMERGENCIES)?,
+            templates: table(&files, CONSENTS)?,
         };
         check::catalogue(&catalogue)?;
-        let guard = Guard::new(text(files, SCHEMA)?, text(files, FEDERATION)?, &catalogue)?;
-        let library = Library { digest: digest(files), catalogue, guard };
+        let guard = Guard::new(text(&files, SCHEMA)?, text(&files, FEDERATION)?, &catalogue)?;
+        let bundle: Bundle = table(&files, BUNDLE)?;
+        let digest = sha256(&[text(&files, BUNDLE)?.as_bytes()]);
+        let (examples, version) = (table(&files, EXAMPLES)?, bundle.version);
+        let library = Library { digest, version, bundle, releases, files, catalogue, guard };
         let engine = Engine::federation(library);
-        example::run(&table(files, EXAMPLES)?, &engine)?;
-        Ok(engine.into_library())
+        example::run(&examples, &engine)?;
+        let library = engine.into_library();
+        // Last, so that somebody who writes a draft is told of its faults before its digests.
+        library.bundle.check(&library.files)?;
+        Ok(library)
     }
 
-    /// SHA-256 over the files in the order of their names, each as length (u64, big-endian) ‖ name ‖ length ‖ bytes.
-    /// A manifest pins it.
+    /// SHA-256 of its `bundle.toml`, in which the digest of every other file stands. A manifest pins it.
     #[must_use]
     pub fn digest(&self) -> [u8; 32] {
         self.digest
+    }
+
+    /// What `bundle.toml` says: version, digests and what changed.
+    #[must_use]
+    pub fn bundle(&self) -> &Bundle {
+        &self.bundle
+    }
+
+    /// Whether as many officers released this version as `officers` says. The manifest's pin says the same of the
+    /// library in use; this says it of one that no manifest names yet.
+    ///
+    /// # Errors
+    /// [`Unreleased`].
+    pub fn check_release(&self, officers: &Officers, realm: &Realm) -> Result<(), Unreleased> {
+        BundleRelease::check(&self.releases, officers, realm, self.version, &self.digest)
+    }
+
+    /// The Cedar schema and the federation's policies.
+    #[must_use]
+    pub fn cedar(&self) -> [&str; 2] {
+        [SCHEMA, FEDERATION].map(|name| self.files.get(name).map_or("", String::as_str))
     }
 
     /// Everything it lists.
@@ -125,6 +173,18 @@ impl Library {
     pub fn catalogue(&self) -> &Catalogue {
         &self.catalogue
     }
+}
+
+fn read(directory: &Path) -> Result<BTreeMap<String, String>, LibraryError> {
+    let unreadable =
+        |path: &Path, error: std::io::Error| LibraryError::new(&path.display().to_string(), error.to_string());
+    let mut files = BTreeMap::new();
+    for entry in std::fs::read_dir(directory).map_err(|e| unreadable(directory, e))? {
+        let path = entry.map_err(|e| unreadable(directory, e))?.path();
+        let text = std::fs::read_to_string(&path).map_err(|e| unreadable(&path, e))?;
+        files.insert(path.file_name().unwrap_or_default().to_string_lossy().into_owned(), text);
+    }
+    Ok(files)
 }
 
 pub(crate) fn builtin_files() -> BTreeMap<String, String> {
@@ -137,13 +197,4 @@ fn text<'a>(files: &'a BTreeMap<String, String>, name: &str) -> Result<&'a str, 
 
 fn table<T: DeserializeOwned>(files: &BTreeMap<String, String>, name: &str) -> Result<T, LibraryError> {
     toml::from_str(text(files, name)?).map_err(|e| LibraryError::new(name, e.to_string()))
-}
-
-fn digest(files: &BTreeMap<String, String>) -> [u8; 32] {
-    let framed = files.iter().flat_map(|(name, text)| [name, text]).fold(Vec::new(), |mut out, part| {
-        out.extend((part.len() as u64).to_be_bytes());
-        out.extend(part.as_bytes());
-        out
-    });
-    sha256(&[&framed])
 }

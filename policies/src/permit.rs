@@ -1,9 +1,11 @@
 //! What a decision gives: a permit that code past the gate needs, or a denial that says why.
 
 use crate::catalogue::Tier;
+use protocol::agreement::AgreementRef;
 use protocol::consent::TemplateRef;
 use protocol::query::Obligations;
-use protocol::{ConsentId, FieldId, MemberId, QueryType, Reason, Told};
+use protocol::{ConsentId, FieldId, MemberId, QueryType, Reason, Timestamp, Told};
+use serde::Serialize;
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
@@ -34,10 +36,18 @@ impl Permit {
         self.tier
     }
 
-    /// The fields whose values may leave: none for a presence query, at least one for a share query.
+    /// The fields whose values may leave: at least one for a share query, none for any other.
     #[must_use]
     pub fn fields(&self) -> &BTreeSet<FieldId> {
-        &self.fields
+        const NONE: &BTreeSet<FieldId> = &BTreeSet::new();
+        if self.tier == Tier::Share { &self.fields } else { NONE }
+    }
+
+    /// The fields that may be compared: at least one for a verify query, none for any other.
+    #[must_use]
+    pub fn compared(&self) -> &BTreeSet<FieldId> {
+        const NONE: &BTreeSet<FieldId> = &BTreeSet::new();
+        if self.tier == Tier::Verify { &self.fields } else { NONE }
     }
 
     /// What the recipient must do.
@@ -71,21 +81,6 @@ impl Permit {
     }
 }
 
-/// An agreement, as a log names it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AgreementRef {
-    /// Its id.
-    pub id: String,
-    /// Its version.
-    pub version: u32,
-}
-
-impl fmt::Display for AgreementRef {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}@{}", self.id, self.version)
-    }
-}
-
 /// A legal basis, as a log names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BasisRef {
@@ -105,6 +100,13 @@ pub enum BasisRef {
         /// Its version.
         version: u32,
     },
+    /// An emergency of the library.
+    Emergency {
+        /// Its id.
+        id: String,
+        /// Its version.
+        version: u32,
+    },
 }
 
 impl fmt::Display for BasisRef {
@@ -112,7 +114,41 @@ impl fmt::Display for BasisRef {
         match self {
             BasisRef::Consent { id, template, .. } => write!(f, "consent:{id} ({}@{})", template.id, template.version),
             BasisRef::Mandate { id, version } => write!(f, "mandate:{id}@{version}"),
+            BasisRef::Emergency { id, version } => write!(f, "emergency:{id}@{version}"),
         }
+    }
+}
+
+/// What a person at the holder is asked to approve: everything else permits it. Opens nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proposal {
+    pub(crate) permit: Permit,
+    pub(crate) until: Timestamp,
+}
+
+impl Proposal {
+    /// The fields that would leave or be compared.
+    #[must_use]
+    pub fn fields(&self) -> &BTreeSet<FieldId> {
+        &self.permit.fields
+    }
+
+    /// The agreement relied on.
+    #[must_use]
+    pub fn agreement(&self) -> &AgreementRef {
+        &self.permit.agreement
+    }
+
+    /// The legal basis relied on.
+    #[must_use]
+    pub fn basis(&self) -> &BasisRef {
+        &self.permit.basis
+    }
+
+    /// Until when somebody must decide.
+    #[must_use]
+    pub fn until(&self) -> Timestamp {
+        self.until
     }
 }
 
@@ -123,11 +159,24 @@ pub struct Denial {
     reason: Reason,
     step: Step,
     detail: Cow<'static, str>,
+    proposal: Option<Box<Proposal>>,
 }
 
 impl Denial {
     pub(crate) fn new(step: Step, reason: Reason, detail: impl Into<Cow<'static, str>>) -> Self {
-        Denial { reason, step, detail: detail.into() }
+        Denial { reason, step, detail: detail.into(), proposal: None }
+    }
+
+    pub(crate) fn pending(proposal: Proposal) -> Self {
+        let mut denial = Denial::new(Step::Mode, Reason::ApprovalPending, "a person here must decide");
+        denial.proposal = Some(Box::new(proposal));
+        denial
+    }
+
+    /// What there is to decide, if the reason is [`Reason::ApprovalPending`].
+    #[must_use]
+    pub fn proposal(&self) -> Option<&Proposal> {
+        self.proposal.as_deref()
     }
 
     /// The code for the institution's own log and users.
@@ -156,7 +205,8 @@ impl Denial {
 }
 
 /// The steps of a decision, in their order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Step {
     /// This node's own manifest and library.
     Node,
@@ -172,7 +222,7 @@ pub enum Step {
     Query,
     /// The legal basis, as far as it does not depend on the resident.
     Basis,
-    /// The agreement's quota.
+    /// Quotas, guesses, emergencies and the hour.
     Quota,
     /// Whether the resident is known here, is the ticket's, and may be answered on.
     Subject,
@@ -182,6 +232,8 @@ pub enum Step {
     Policy,
     /// Whether any field is left.
     Fields,
+    /// Whether a person must decide, and what was decided.
+    Mode,
 }
 
 impl Step {
@@ -201,6 +253,7 @@ impl Step {
             Step::Consent => "consent",
             Step::Policy => "policy",
             Step::Fields => "fields",
+            Step::Mode => "mode",
         }
     }
 }

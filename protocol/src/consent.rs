@@ -42,6 +42,11 @@ pub struct Grant {
     pub purposes: BTreeSet<Purpose>,
     /// Which fields.
     pub fields: BTreeSet<FieldId>,
+    /// The template's modules that were given; the others are refused.
+    pub modules: BTreeSet<String>,
+    /// Who gave it.
+    #[serde(default)]
+    pub acting: Acting,
     /// First moment of validity.
     pub valid_from: Timestamp,
     /// Last moment of validity.
@@ -63,6 +68,19 @@ impl Envelope for Grant {
     }
 }
 
+/// In whose hand a consent was given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Acting {
+    /// The resident's own.
+    #[default]
+    Resident,
+    /// A minor's parent or guardian.
+    Guardian,
+    /// Somebody the resident gave a power of attorney to.
+    Attorney,
+}
+
 /// A consent template of the library.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -73,7 +91,7 @@ pub struct TemplateRef {
     pub version: String,
 }
 
-/// A withdrawal of one consent, sent to a holder.
+/// A withdrawal of one consent, in whole or in part, sent to its recorder and every holder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Withdrawal {
@@ -89,6 +107,9 @@ pub struct Withdrawal {
     pub sub: SubjectId,
     /// Which key `sub` comes from.
     pub epoch: Epoch,
+    /// The modules withdrawn; all of them if not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub modules: Option<BTreeSet<String>>,
 }
 
 impl Envelope for Withdrawal {

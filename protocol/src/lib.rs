@@ -3,6 +3,8 @@
 //! Pure: no I/O, no clock, no randomness of its own. Every message is either a compact JWS ([`jws`]), one of the two
 //! binary evaluation messages ([`evaluation`]) or the signed manifest ([`manifest`]).
 
+pub mod agreement;
+pub mod bundle;
 pub mod consent;
 pub mod dkg;
 pub mod encoding;
@@ -16,6 +18,7 @@ pub mod query;
 pub mod reason;
 pub mod registry;
 pub mod review;
+pub mod saying;
 pub mod time;
 
 pub use encoding::Bytes;

@@ -3,9 +3,10 @@
 //! Version n+1 is accepted under the thresholds of both n and n+1; the first is pinned by a fingerprint compared out
 //! of band (design §4).
 
+use crate::agreement::{AgreementError, AgreementRef, SignedAgreement};
 use crate::encoding::{Bytes, b64, push_len8, sha256};
 use crate::keys::{KeyId, PublicKey, SigningKey};
-use crate::{Epoch, FieldId, MemberId, MemberKind, Purpose, QueryType, Realm, SpiffeId, Timestamp};
+use crate::{Epoch, MemberId, MemberKind, Realm, SpiffeId, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,9 +35,9 @@ pub struct Manifest {
     pub members: Vec<Member>,
     /// Pseudonym keys in use, at most one per epoch number.
     pub epochs: Vec<KeyEpoch>,
-    /// What was agreed between members.
-    pub agreements: Vec<Agreement>,
-    /// SHA-256 of the policy library every node must run.
+    /// What was agreed between members, each signed by both.
+    pub agreements: Vec<SignedAgreement>,
+    /// Digest of the policy library every node must run.
     pub library: Bytes,
 }
 
@@ -222,32 +223,6 @@ impl KeyEpoch {
     }
 }
 
-/// What two members agreed: asker may put these queries to holder.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Agreement {
-    /// Stable id.
-    pub id: String,
-    /// Version of its text.
-    pub version: u32,
-    /// Who may ask.
-    pub asker: MemberId,
-    /// Who answers.
-    pub holder: MemberId,
-    /// Query types covered.
-    pub queries: BTreeSet<QueryType>,
-    /// Fields that may leave.
-    pub fields: BTreeSet<FieldId>,
-    /// Purposes covered.
-    pub purposes: BTreeSet<Purpose>,
-    /// Queries a day.
-    pub queries_per_day: u64,
-    /// First moment of force.
-    pub valid_from: Timestamp,
-    /// Last moment of force.
-    pub valid_to: Timestamp,
-}
-
 impl Manifest {
     /// The member `id`.
     #[must_use]
@@ -267,6 +242,14 @@ impl Manifest {
         self.members.iter().find_map(|member| {
             let key = member.keys.iter().find(|k| k.usage == usage && k.valid_at(at) && &k.key.id() == kid)?;
             Some((member.id.clone(), key.key))
+        })
+    }
+
+    /// Owner and key named `kid` of this use, valid or not any more: for signatures of the past.
+    pub(crate) fn any_key(&self, kid: &KeyId, usage: KeyUse) -> Option<(&MemberId, &MemberKey)> {
+        self.members.iter().find_map(|member| {
+            let key = member.keys.iter().find(|k| k.usage == usage && &k.key.id() == kid)?;
+            Some((&member.id, key))
         })
     }
 
@@ -301,10 +284,10 @@ impl Manifest {
     pub fn audience(&self, member: &MemberId, at: Timestamp) -> BTreeSet<MemberId> {
         self.agreements
             .iter()
-            .filter(|a| a.valid_from <= at && at <= a.valid_to)
-            .filter_map(|a| match (&a.asker == member, &a.holder == member) {
-                (true, false) => Some(a.holder.clone()),
-                (false, true) => Some(a.asker.clone()),
+            .filter(|agreement| agreement.in_force(at))
+            .filter_map(|SignedAgreement { terms, .. }| match (&terms.asker == member, &terms.holder == member) {
+                (true, false) => Some(terms.holder.clone()),
+                (false, true) => Some(terms.asker.clone()),
                 _ => None,
             })
             .collect()
@@ -316,11 +299,12 @@ impl Manifest {
         SpiffeId::new(self.realm.clone(), member.clone())
     }
 
-    /// Structure that officers' signatures cannot vouch for: unique ids, thresholds that bind, epochs signed by all
-    /// holders.
+    /// What officers' signatures cannot vouch for: unique ids, thresholds that bind, epochs signed by all holders,
+    /// agreements signed by both parties.
     ///
     /// # Errors
-    /// [`ManifestError::Inconsistent`], [`ManifestError::TooFewOperators`] or [`ManifestError::EpochUnsigned`].
+    /// [`ManifestError::Inconsistent`], [`ManifestError::TooFewOperators`], [`ManifestError::EpochUnsigned`] or
+    /// [`ManifestError::Agreement`].
     pub fn check(&self) -> Result<(), ManifestError> {
         let unique = |count: usize, set: usize| if count == set { Ok(()) } else { Err(ManifestError::Inconsistent) };
         unique(self.members.len(), self.members.iter().map(|m| &m.id).collect::<BTreeSet<_>>().len())?;
@@ -332,7 +316,33 @@ impl Manifest {
         }
         let keys: Vec<_> = self.members.iter().flat_map(|m| &m.keys).map(|k| k.key).collect();
         unique(keys.len(), keys.iter().collect::<BTreeSet<_>>().len())?;
+        let agreements: BTreeSet<_> = self.agreements.iter().map(|a| a.terms.reference()).collect();
+        unique(self.agreements.len(), agreements.len())?;
+        for agreement in &self.agreements {
+            let bad = |why| ManifestError::Agreement(agreement.terms.reference(), why);
+            agreement.check(self).map_err(bad)?;
+        }
         self.epochs.iter().try_for_each(|epoch| self.check_epoch(epoch))
+    }
+
+    /// Whether what was agreed in `old` still stands as it was: an agreement's terms never change under one version,
+    /// and a revoked one stays, revoked, until it would have ended or a party is no member any more.
+    fn keeps_agreements_of(&self, old: &Manifest) -> Result<(), ManifestError> {
+        for before in &old.agreements {
+            let now = self.agreements.iter().find(|a| a.terms.reference() == before.terms.reference());
+            let kept = match now {
+                Some(now) => now.terms == before.terms && (before.revocation.is_none() || now.revocation.is_some()),
+                None => {
+                    let parties = [&before.terms.asker, &before.terms.holder];
+                    let somebody_left = parties.into_iter().any(|party| self.member(party).is_none());
+                    before.revocation.is_none() || somebody_left || before.terms.valid_to < self.issued
+                }
+            };
+            if !kept {
+                return Err(ManifestError::AgreementChanged(before.terms.reference()));
+            }
+        }
+        Ok(())
     }
 
     fn check_epoch(&self, epoch: &KeyEpoch) -> Result<(), ManifestError> {
@@ -384,7 +394,7 @@ impl Manifest {
 }
 
 impl MemberKey {
-    fn valid_at(&self, at: Timestamp) -> bool {
+    pub(crate) fn valid_at(&self, at: Timestamp) -> bool {
         self.valid_from <= at && at <= self.valid_to && self.revoked_at.is_none_or(|revoked| at < revoked)
     }
 }
@@ -432,6 +442,12 @@ pub enum ManifestError {
     /// The key's shares lie with too few operators.
     #[error("fewer operators than the threshold control enough shares of key epoch {} to use it", .0.0)]
     TooFewOperators(Epoch),
+    /// An agreement is not what both parties signed.
+    #[error("agreement {0}: {1}")]
+    Agreement(AgreementRef, AgreementError),
+    /// An agreement that was signed reads otherwise now, or a revocation is gone.
+    #[error("agreement {0} was changed or its revocation dropped; a changed one needs a new version")]
+    AgreementChanged(AgreementRef),
     /// Not the one pinned.
     #[error("the manifest's fingerprint is not the one pinned")]
     WrongFingerprint,
@@ -527,6 +543,7 @@ impl SignedManifest {
             return Err(ManifestError::Fork(new.version));
         }
         self.signed_by(&old.officers)?;
+        new.keeps_agreements_of(&old)?;
         self.accept_held()
     }
 

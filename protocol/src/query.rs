@@ -13,6 +13,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// A query request may live this long.
 pub const MAX_LIFE_SECONDS: i64 = 60;
+/// A person at the holder decides within this time of its arrival, or it lapses.
+pub const PENDING_SECONDS: i64 = 7 * 24 * 60 * 60;
 
 /// What one member asks another about one resident.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -65,6 +67,21 @@ impl Envelope for QueryRequest {
     }
 }
 
+impl QueryRequest {
+    /// SHA-256 over the canonical JSON (RFC 8785) of what is asked by whom about whom, why and on which basis: alike in
+    /// every request that puts the same question. An approval is of a question, so that it can be asked again.
+    ///
+    /// # Errors
+    /// The serialiser's; never for a request that was read.
+    pub fn question(&self) -> Result<[u8; 32], serde_json::Error> {
+        let question = (
+            (&self.iss, &self.aud, &self.user, &self.sub, self.epoch),
+            (&self.query, &self.fields, &self.expected, &self.purpose, &self.basis, &self.case),
+        );
+        Ok(sha256(&[&serde_json_canonicalizer::to_vec(&question)?]))
+    }
+}
+
 /// A user of the asking institution, under a pseudonymous id that the institution can resolve.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -88,6 +105,22 @@ pub enum Basis {
         /// Its id.
         id: String,
     },
+    /// GDPR art. 6(1)(d): somebody's life or health is in danger.
+    Emergency(EmergencyClaim),
+}
+
+/// What a user says to break the glass.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EmergencyClaim {
+    /// One of the library's reasons.
+    pub reason: String,
+    /// SHA-256 (32 bytes) of what the user wrote; the text stays in the asker's own log.
+    pub note: Bytes,
+    /// When it was opened. It closes by itself.
+    pub opened: Timestamp,
+    /// When the user confirmed it a second time.
+    pub confirmed: Timestamp,
 }
 
 /// `x5t#S256` confirmation.
@@ -147,6 +180,9 @@ pub enum AnswerOutcome {
         present: Option<bool>,
         /// SHA-256 of each disclosure.
         digests: Vec<Bytes>,
+        /// Verify queries: whether each field's value is the one expected.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        matches: BTreeMap<FieldId, Match>,
         /// What the recipient must do.
         obligations: Obligations,
     },
@@ -155,6 +191,23 @@ pub enum AnswerOutcome {
         /// As much as the peer may know.
         told: Told,
     },
+    /// A person at the holder decides; ask again with the same request's digest until then.
+    Pending {
+        /// After this there will be no answer.
+        until: Timestamp,
+    },
+}
+
+/// What comparing one field says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Match {
+    /// A record has the value expected.
+    Match,
+    /// No record has it.
+    Mismatch,
+    /// The holder has no value to compare with, or the one expected is not one of this field's.
+    NotComparable,
 }
 
 /// Duties that travel with released data.
@@ -165,6 +218,12 @@ pub struct Obligations {
     pub delete_after: Timestamp,
     /// Whether the recipient may pass the values on.
     pub onward_transfer: bool,
+    /// The recipient must not contact the resident on its own.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub do_not_contact: bool,
+    /// An emergency: its review is due by then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub review_by: Option<Timestamp>,
 }
 
 /// An answer as it travels.
@@ -219,7 +278,7 @@ impl AnswerMessage {
     pub fn open(&self, answer: &QueryAnswer) -> Option<BTreeMap<FieldId, serde_json::Value>> {
         let digests: &[Bytes] = match &answer.outcome {
             AnswerOutcome::Answered { digests, .. } => digests,
-            AnswerOutcome::Denied { .. } => &[],
+            AnswerOutcome::Denied { .. } | AnswerOutcome::Pending { .. } => &[],
         };
         let vouched = digests.len() == self.disclosures.len()
             && digests.iter().zip(&self.disclosures).all(|(digest, d)| digest.0 == d.digest());
@@ -247,7 +306,13 @@ mod tests {
             outcome: AnswerOutcome::Answered {
                 present: None,
                 digests: vec![Bytes(disclosure.digest().to_vec())],
-                obligations: Obligations { delete_after: Timestamp(1), onward_transfer: false },
+                matches: BTreeMap::new(),
+                obligations: Obligations {
+                    delete_after: Timestamp(1),
+                    onward_transfer: false,
+                    do_not_contact: false,
+                    review_by: None,
+                },
             },
             log: LogPosition { origin: "x".into(), index: 0, entry: Bytes(vec![]) },
         };

@@ -6,8 +6,9 @@
 use serde::{Deserialize, Serialize};
 
 macro_rules! reasons {
-    ($($(#[$doc:meta])* $name:ident = $code:literal, $told:ident, $next:literal;)+) => {
-        /// Why a request was refused, one code per step of the decision order (design §5).
+    ($($(#[$doc:meta])* $name:ident = $code:literal, $told:ident;)+) => {
+        /// Why a request was refused, one code per step of the decision order (design §5). What a person reads of it
+        /// stands in [`Reason::saying`].
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
         pub enum Reason {
             $($(#[$doc])* #[serde(rename = $code)] $name,)+
@@ -28,109 +29,145 @@ macro_rules! reasons {
             pub fn told(self) -> Told {
                 match self { $(Reason::$name => Told::$told),+ }
             }
-
-            /// What the person asking can do next.
-            #[must_use]
-            pub fn next_step(self) -> &'static str {
-                match self { $(Reason::$name => $next),+ }
-            }
         }
     };
 }
 
 reasons! {
     /// The node is closed: clock, manifest, CRL or log do not permit any answer.
-    NodeClosed = "node_closed", Closed, "Ask the holder's IT; nothing is released until the node is ready again.";
+    NodeClosed = "node_closed", Closed;
     /// The local clock is below the persisted floor or ahead of its peers.
-    ClockWrong = "clock_wrong", Closed, "Correct the clock (NTP) and restart the node.";
+    ClockWrong = "clock_wrong", Closed;
     /// No record could be written.
-    LogUnavailable = "log_unavailable", Closed, "Ask the holder's IT: its log cannot be written.";
+    LogUnavailable = "log_unavailable", Closed;
     /// The manifest held here has expired.
-    ManifestExpired = "manifest_expired", Closed, "Fetch a current manifest from the registry.";
+    ManifestExpired = "manifest_expired", Closed;
     /// The peer's manifest has the same version but another hash.
-    ManifestMismatch = "manifest_mismatch", Closed, "Compare the manifest fingerprint with the officers at once.";
+    ManifestMismatch = "manifest_mismatch", Closed;
     /// The peer is not an active member.
-    PeerUnknown = "peer_unknown", Refused, "Only active members of the federation may ask.";
+    PeerUnknown = "peer_unknown", Refused;
     /// The certificate presented is not the one the request is bound to.
-    CertificateMismatch = "certificate_mismatch", Refused, "Send the request over the connection of the member that signed it.";
+    CertificateMismatch = "certificate_mismatch", Refused;
     /// The request cannot be read.
-    RequestMalformed = "request_malformed", Refused, "Compare the request with docs/PROTOCOL.md.";
+    RequestMalformed = "request_malformed", Refused;
     /// The request's signature does not verify under a valid key of its issuer.
-    SignatureInvalid = "signature_invalid", Refused, "Check the member's signing key in the manifest.";
+    SignatureInvalid = "signature_invalid", Refused;
     /// The request is for another member.
-    AudienceWrong = "audience_wrong", Refused, "Address the request to this member.";
+    AudienceWrong = "audience_wrong", Refused;
     /// The request is too old, or lives too long.
-    RequestStale = "request_stale", Refused, "Send a fresh request; check both clocks.";
+    RequestStale = "request_stale", Refused;
     /// The same request was seen before.
-    RequestReplayed = "request_replayed", Refused, "Send a fresh request.";
+    RequestReplayed = "request_replayed", Refused;
     /// No ticket came with the request.
-    TicketMissing = "ticket_missing", Refused, "Locate the resident at the registry first.";
+    TicketMissing = "ticket_missing", Refused;
     /// The ticket is not the registry's.
-    TicketInvalid = "ticket_invalid", Refused, "Locate the resident again.";
+    TicketInvalid = "ticket_invalid", Refused;
     /// The ticket is too old.
-    TicketExpired = "ticket_expired", Refused, "Locate the resident again.";
+    TicketExpired = "ticket_expired", Refused;
     /// The ticket was given to another member.
-    TicketWrongAsker = "ticket_wrong_asker", Refused, "Locate the resident yourself.";
+    TicketWrongAsker = "ticket_wrong_asker", Refused;
     /// The ticket is for another resident.
-    TicketWrongSubject = "ticket_wrong_subject", NotAvailable, "Nothing is available.";
+    TicketWrongSubject = "ticket_wrong_subject", NotAvailable;
     /// The pseudonym epoch is not one in use.
-    EpochUnknown = "epoch_unknown", Refused, "Fetch the current manifest.";
+    EpochUnknown = "epoch_unknown", Refused;
     /// No agreement covers this asker, holder, query and purpose.
-    AgreementMissing = "agreement_missing", NotAgreed, "Conclude an agreement that covers this query and purpose.";
+    AgreementMissing = "agreement_missing", NotAgreed;
     /// The agreement is not in force today.
-    AgreementExpired = "agreement_expired", NotAgreed, "Renew the agreement.";
+    AgreementExpired = "agreement_expired", NotAgreed;
+    /// The agreement was revoked by one of its parties.
+    AgreementRevoked = "agreement_revoked", NotAgreed;
     /// The query type is not in the catalogue, or not one this holder answers.
-    QueryUnknown = "query_unknown", NotAgreed, "Choose a query type of the catalogue.";
+    QueryUnknown = "query_unknown", NotAgreed;
     /// The user's role may not ask this.
-    RoleNotAllowed = "role_not_allowed", RoleNotAllowed, "Ask somebody whose role permits this query.";
+    RoleNotAllowed = "role_not_allowed", RoleNotAllowed;
     /// No legal basis was given.
-    BasisMissing = "basis_missing", BasisMissing, "Name the mandate or record the resident's consent.";
+    BasisMissing = "basis_missing", BasisMissing;
     /// The basis given may not carry this query.
-    BasisNotAllowed = "basis_not_allowed", BasisMissing, "Use a basis the agreement permits for this query.";
-    /// No consent with this id is held for this resident.
-    ConsentUnknown = "consent_unknown", ConsentMissing, "Record the resident's consent first.";
-    /// The consent was withdrawn.
-    ConsentWithdrawn = "consent_withdrawn", ConsentWithdrawn, "The resident withdrew; ask the resident for the paper instead.";
-    /// The consent's period is over or has not begun.
-    ConsentExpired = "consent_expired", ConsentMissing, "Ask the resident to renew the consent.";
-    /// The consent is for another recipient.
-    ConsentOtherRecipient = "consent_other_recipient", ConsentMissing, "Record a consent that names your institution.";
-    /// The consent is for another purpose.
-    ConsentOtherPurpose = "consent_other_purpose", ConsentMissing, "Record a consent for this purpose.";
-    /// The consent was recorded by the user who asks.
-    ConsentSameUser = "consent_same_user", ConsentMissing, "Somebody other than the user who took the consent must ask.";
-    /// The consent's status is older than permitted.
-    ConsentStatusStale = "consent_status_stale", StatusUnknown, "Try again when the consent's recorder can be reached.";
+    BasisNotAllowed = "basis_not_allowed", BasisMissing;
     /// No such mandate, or not for these institutions.
-    MandateUnknown = "mandate_unknown", BasisMissing, "Cite a mandate of the library.";
+    MandateUnknown = "mandate_unknown", BasisMissing;
     /// The mandate needs a case reference.
-    CaseMissing = "case_missing", BasisMissing, "Give the reference of the open case.";
-    /// The resident is not known here.
-    SubjectUnknown = "subject_unknown", NotAvailable, "Nothing is available.";
-    /// Processing is restricted (GDPR art. 18).
-    SubjectRestricted = "subject_restricted", NotAvailable, "Nothing is available.";
-    /// The resident is not listed.
-    SubjectUnlisted = "subject_unlisted", NotAvailable, "Nothing is available.";
+    CaseMissing = "case_missing", BasisMissing;
+    /// The emergency names no reason of the library, or says nothing of it.
+    EmergencyReason = "emergency_reason", BasisMissing;
+    /// The emergency was not confirmed a second time.
+    EmergencyUnconfirmed = "emergency_unconfirmed", BasisMissing;
+    /// The emergency is over: its time ran out.
+    EmergencyExpired = "emergency_expired", BasisMissing;
+    /// The member has declared as many emergencies here as it may in a day.
+    EmergencyLimit = "emergency_limit", QuotaExceeded;
+    /// An earlier emergency of this user was not reviewed in time.
+    EmergencyReviewOverdue = "emergency_review_overdue", ReviewOverdue;
     /// The agreement's quota is used up.
-    QuotaExceeded = "quota_exceeded", QuotaExceeded, "Wait until the quota is renewed.";
+    QuotaExceeded = "quota_exceeded", QuotaExceeded;
+    /// The user's own quota under the agreement is used up.
+    UserQuotaExceeded = "user_quota_exceeded", QuotaExceeded;
+    /// As many values of a field were compared for this resident as may be.
+    GuessLimit = "guess_limit", QuotaExceeded;
+    /// The agreement does not let anybody ask at this hour.
+    OutsideHours = "outside_hours", OutsideHours;
+    /// The resident is not known here.
+    SubjectUnknown = "subject_unknown", NotAvailable;
+    /// Processing is restricted (GDPR art. 18).
+    SubjectRestricted = "subject_restricted", NotAvailable;
+    /// The resident is not listed.
+    SubjectUnlisted = "subject_unlisted", NotAvailable;
+    /// The resident has died.
+    SubjectDeceased = "subject_deceased", NotAvailable;
+    /// The resident objected (GDPR art. 21).
+    SubjectObjected = "subject_objected", NotAvailable;
+    /// No consent with this id is held for this resident.
+    ConsentUnknown = "consent_unknown", ConsentMissing;
+    /// The consent was withdrawn.
+    ConsentWithdrawn = "consent_withdrawn", ConsentWithdrawn;
+    /// The consent's period is over or has not begun.
+    ConsentExpired = "consent_expired", ConsentMissing;
+    /// The consent is for another recipient.
+    ConsentOtherRecipient = "consent_other_recipient", ConsentMissing;
+    /// The consent is for another purpose.
+    ConsentOtherPurpose = "consent_other_purpose", ConsentMissing;
+    /// The consent does not cover this query: its module was not given, or its template has none.
+    ConsentOtherQuery = "consent_other_query", ConsentMissing;
+    /// The consent is another resident's.
+    ConsentOtherSubject = "consent_other_subject", ConsentMissing;
+    /// The resident refused this.
+    ConsentRefused = "consent_refused", ConsentMissing;
+    /// The consent's template is no longer in force.
+    ConsentTemplateExpired = "consent_template_expired", ConsentMissing;
+    /// Whoever gave the consent may not give it for this resident, or not any more.
+    ConsentRepresentative = "consent_representative", ConsentMissing;
+    /// The consent was recorded by the user who asks.
+    ConsentSameUser = "consent_same_user", ConsentMissing;
+    /// The consent's status is older than permitted.
+    ConsentStatusStale = "consent_status_stale", StatusUnknown;
     /// The policies forbid this.
-    PolicyDenied = "policy_denied", Refused, "Ask the data-protection officer which rule forbids this.";
+    PolicyDenied = "policy_denied", Refused;
     /// The policies could not be evaluated.
-    PolicyError = "policy_error", Refused, "Ask the holder's IT: its policies do not evaluate.";
+    PolicyError = "policy_error", Refused;
     /// No field remains that was asked, allowed and needed.
-    NoFields = "no_fields", NotAgreed, "Ask for fields that the agreement and the basis cover.";
+    NoFields = "no_fields", NotAgreed;
+    /// A person at the holder has not decided yet.
+    ApprovalPending = "approval_pending", Pending;
+    /// A person at the holder refused.
+    ApprovalRefused = "approval_refused", Declined;
+    /// Nobody at the holder decided in time, or what was approved was not collected in time.
+    ApprovalExpired = "approval_expired", Declined;
+    /// The approval is not one: of another request, by the user who asks, or not signed by anybody.
+    ApprovalInvalid = "approval_invalid", Refused;
     /// The local caller's token is missing or not valid.
-    TokenInvalid = "token_invalid", Refused, "Sign in again at your institution.";
+    TokenInvalid = "token_invalid", Refused;
     /// The resident is not an enrolled client of the asking institution.
-    NotServed = "not_served", Refused, "You may only ask about residents your institution serves.";
+    NotServed = "not_served", Refused;
+    /// The parents or guardians of a minor do not agree.
+    GuardiansDisagree = "guardians_disagree", ConsentMissing;
     /// No holder that could answer knows the resident.
-    NoHolder = "no_holder", NotAvailable, "No institution that may answer holds a file.";
+    NoHolder = "no_holder", NotAvailable;
     /// The peer could not be reached in time.
-    PeerUnavailable = "peer_unavailable", Closed, "Try again later.";
+    PeerUnavailable = "peer_unavailable", Closed;
     /// The registry could not be reached.
-    RegistryUnavailable = "registry_unavailable", Closed, "Try again when the registry can be reached.";
+    RegistryUnavailable = "registry_unavailable", Closed;
     /// Too few key holders answered.
-    KeyHoldersUnavailable = "key_holders_unavailable", Closed, "Try again when enough key holders can be reached.";
+    KeyHoldersUnavailable = "key_holders_unavailable", Closed;
 }
 
 /// What a peer is told of a refusal. Carried in the signed answer.
@@ -155,11 +192,37 @@ pub enum Told {
     StatusUnknown,
     /// The quota is used up.
     QuotaExceeded,
+    /// The agreement names other hours.
+    OutsideHours,
+    /// The user owes a review of an emergency.
+    ReviewOverdue,
+    /// A person at the holder decides.
+    Pending,
+    /// A person at the holder refused, or nobody decided in time.
+    Declined,
     /// Unknown, restricted, unlisted and deceased alike.
     NotAvailable,
 }
 
 impl Told {
+    /// Every code.
+    pub const ALL: &'static [Told] = &[
+        Told::Closed,
+        Told::Refused,
+        Told::NotAgreed,
+        Told::RoleNotAllowed,
+        Told::BasisMissing,
+        Told::ConsentMissing,
+        Told::ConsentWithdrawn,
+        Told::StatusUnknown,
+        Told::QuotaExceeded,
+        Told::OutsideHours,
+        Told::ReviewOverdue,
+        Told::Pending,
+        Told::Declined,
+        Told::NotAvailable,
+    ];
+
     /// Stable `snake_case` code.
     #[must_use]
     pub fn code(self) -> &'static str {
@@ -173,26 +236,11 @@ impl Told {
             Told::ConsentWithdrawn => "consent_withdrawn",
             Told::StatusUnknown => "status_unknown",
             Told::QuotaExceeded => "quota_exceeded",
+            Told::OutsideHours => "outside_hours",
+            Told::ReviewOverdue => "review_overdue",
+            Told::Pending => "pending",
+            Told::Declined => "declined",
             Told::NotAvailable => "not_available",
-        }
-    }
-
-    /// What the person asking can do next.
-    #[must_use]
-    pub fn next_step(self) -> &'static str {
-        match self {
-            Told::Closed => "Try again later; if it lasts, ask the holder's IT.",
-            Told::Refused => "Ask your IT: the holder did not accept the request; its log says why.",
-            Told::NotAgreed => "Conclude an agreement with the holder that covers this query and purpose.",
-            Told::RoleNotAllowed => "Ask somebody whose role permits this query.",
-            Told::BasisMissing => "Name a mandate that covers this, with the case, or record the resident's consent.",
-            Told::ConsentMissing => {
-                "Record the resident's consent for your institution, this purpose and these fields."
-            }
-            Told::ConsentWithdrawn => "The resident withdrew the consent; ask the resident for the paper instead.",
-            Told::StatusUnknown => "Try again when the institution that recorded the consent can be reached.",
-            Told::QuotaExceeded => "Wait until the agreement's quota is renewed.",
-            Told::NotAvailable => "Nothing is available there.",
         }
     }
 }
@@ -214,9 +262,15 @@ mod tests {
 
     #[test]
     fn what_a_resident_is_here_is_told_alike() {
-        for reason in
-            [Reason::SubjectUnknown, Reason::SubjectRestricted, Reason::SubjectUnlisted, Reason::TicketWrongSubject]
-        {
+        let states = [
+            Reason::SubjectUnknown,
+            Reason::SubjectRestricted,
+            Reason::SubjectUnlisted,
+            Reason::SubjectDeceased,
+            Reason::SubjectObjected,
+            Reason::TicketWrongSubject,
+        ];
+        for reason in states {
             assert_eq!(reason.told(), Told::NotAvailable);
         }
     }

@@ -387,6 +387,15 @@ fn refused_manifest(error: &ManifestError) -> Problem {
             TITLE,
             "Fewer operators than the threshold would control the key: let others hold its shares.",
         ),
+        ManifestError::Agreement(..) => {
+            problem(422, "manifest_agreement_unsigned", TITLE, "Both parties must sign every agreement as it stands.")
+        }
+        ManifestError::AgreementChanged(_) => problem(
+            409,
+            "manifest_agreement_changed",
+            TITLE,
+            "A signed agreement never changes and a revocation stays: give a changed one a new version.",
+        ),
         ManifestError::WrongFingerprint => problem(
             403,
             "manifest_wrong_fingerprint",

@@ -297,6 +297,7 @@ impl Member {
         match self.query(holder, token).await.expect("an answer").0.outcome {
             AnswerOutcome::Answered { .. } => None,
             AnswerOutcome::Denied { told } => Some(told),
+            AnswerOutcome::Pending { .. } => Some(protocol::Told::Pending),
         }
     }
 
@@ -315,6 +316,8 @@ impl Member {
             recipient: member("mops"),
             purposes: BTreeSet::from([PURPOSE.parse().expect("a purpose")]),
             fields: BTreeSet::from(["pup.status".parse().expect("a field")]),
+            modules: BTreeSet::from(["labour-status".to_owned()]),
+            acting: protocol::consent::Acting::Resident,
             valid_from: now,
             valid_to: now + 3_600,
             template: protocol::consent::TemplateRef { id: "instead-of-certificate".into(), version: "1.0".into() },

@@ -1,8 +1,11 @@
 //! Fixtures shared by the tests: one fully valid request on each basis.
 
+mod life;
 mod privacy;
 mod property;
 mod reasons;
+mod replay;
+
 mod rules;
 
 use crate::example::{Example, Scenario};
@@ -50,6 +53,57 @@ fn by_consent() -> Scenario {
         purpose = "social-welfare-eligibility-assessment"
         consent = { id = "instead-of-certificate", version = "1.0" }
         fields = ["pup.status", "pup.registered_from"]
+        "#,
+    )
+}
+
+/// MOPS has CŚS compare an amount by statute.
+fn comparing() -> Scenario {
+    scenario(
+        r#"
+        name = "comparing"
+        asker = "mops"
+        holder = "css"
+        role = "caseworker"
+        query = "q08"
+        purpose = "social-welfare-eligibility-assessment"
+        mandate = "ups-105"
+        case = true
+        fields = ["css.amount"]
+        "#,
+    )
+}
+
+/// Housing asks MOPS because a life is in danger.
+fn in_danger() -> Scenario {
+    scenario(
+        r#"
+        name = "in danger"
+        asker = "hou"
+        holder = "mops"
+        role = "caseworker"
+        query = "q18"
+        purpose = "social-welfare-provision"
+        emergency = "life"
+        fields = ["mops.duty.phone", "mops.emergency.contact"]
+        "#,
+    )
+}
+
+/// MOPS asks housing for an eviction judgment, which a person there approved.
+fn with_approval() -> Scenario {
+    scenario(
+        r#"
+        name = "with approval"
+        asker = "mops"
+        holder = "hou"
+        role = "caseworker"
+        query = "q11"
+        purpose = "social-welfare-eligibility-assessment"
+        mandate = "ups-105"
+        case = true
+        fields = ["hou.eviction", "hou.eviction.notice"]
+        person = "approved"
         "#,
     )
 }

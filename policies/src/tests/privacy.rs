@@ -1,14 +1,15 @@
 //! What a peer can learn of a resident from a refusal: nothing.
 
-use super::reasons::{Break, CONSENT, EITHER, MANDATE, Part};
-use super::{ENGINE, by_consent, by_mandate};
+use super::reasons::{Break, CONSENT, EITHER, EMERGENCY, HUMAN, MANDATE, Part, VERIFY};
+use super::{ENGINE, by_consent, by_mandate, comparing, in_danger, with_approval};
 use crate::example::Scenario;
 use protocol::{Index, Reason, Told};
 
-const STATES: [fn(&mut Scenario); 4] = [
+const STATES: [fn(&mut Scenario); 5] = [
     |s| s.subject = None,
     |s| s.subject.as_mut().unwrap().1.restricted = true,
     |s| s.subject.as_mut().unwrap().1.unlisted = true,
+    |s| s.subject.as_mut().unwrap().1.deceased = true,
     |s| s.subject.as_mut().unwrap().0 = Index([0xdd; 32]),
 ];
 
@@ -32,6 +33,9 @@ fn unknown_restricted_and_unlisted_are_told_alike_whatever_else_is_wrong() {
     told_alike(by_mandate, MANDATE);
     told_alike(by_consent, EITHER);
     told_alike(by_consent, CONSENT);
+    told_alike(comparing, VERIFY);
+    told_alike(in_danger, EMERGENCY);
+    told_alike(with_approval, HUMAN);
 }
 
 #[test]

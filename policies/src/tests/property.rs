@@ -1,9 +1,9 @@
 //! Removing or corrupting a fact never opens what was closed.
 
-use super::reasons::{Break, CONSENT, EITHER, MANDATE, Part};
-use super::{ENGINE, NOW, by_consent, by_mandate, member};
+use super::reasons::{Break, CONSENT, EITHER, EMERGENCY, HUMAN, MANDATE, Part, VERIFY};
+use super::{ENGINE, NOW, by_consent, by_mandate, comparing, in_danger, member, with_approval};
 use crate::StatusFact;
-use crate::example::Scenario;
+use crate::example::{Decided, Scenario};
 use proptest::prelude::*;
 use protocol::jws::JwsError;
 use protocol::{Bytes, ConsentId, Index, SubjectId};
@@ -50,8 +50,25 @@ const DAMAGE: &[Damage] = &[
     (Part::Consent, |s, n| grant(s, |g| g.recipient = who(n))),
     (Part::Consent, |s, n| grant(s, |g| g.valid_to = NOW + noise(n))),
     (Part::Consent, |s, _| grant(s, |g| g.fields.clear())),
-    (Part::Quota, |s, n| s.used_today = u64::from_be_bytes(n[..8].try_into().unwrap())),
+    (Part::Consent, |s, _| grant(s, |g| g.modules.clear())),
+    (Part::Consent, |s, _| s.withdrawn_modules.extend(["labour-status".to_owned()])),
+    (Part::Quota, |s, n| s.used.today = u64::from_be_bytes(n[..8].try_into().unwrap())),
+    (Part::Quota, |s, n| s.used.today_by_user = u64::from(n[0])),
+    (Part::Quota, |s, n| s.used.guesses = u32::from(n[0])),
+    (Part::Quota, |s, n| s.used.emergencies_today = u32::from(n[0])),
+    (Part::Arrival, |s, n| s.received = NOW + noise(n)),
+    (Part::Revoked, |s, _| s.revoked.clear()),
+    (Part::Approval, |s, _| s.decided = Decided::Nothing),
+    (Part::Approval, |s, _| s.decided = Decided::Lapsed),
+    (Part::Approval, |s, n| approved(s, |question, _| *question = n)),
+    (Part::Approval, |s, n| approved(s, |_, by| by.0 = n.to_vec())),
 ];
+
+fn approved(s: &mut Scenario, change: impl FnOnce(&mut [u8; 32], &mut Bytes)) {
+    if let Decided::Approved { question, by, .. } = &mut s.decided {
+        change(question, by);
+    }
+}
 
 fn request(s: &mut Scenario, change: impl FnOnce(&mut protocol::query::QueryRequest)) {
     if let Ok(request) = &mut s.request {
@@ -84,23 +101,34 @@ fn error(n: [u8; 32]) -> JwsError {
     [JwsError::Malformed, JwsError::UnknownKey, JwsError::BadSignature, JwsError::WrongIssuer][usize::from(n[6] % 4)]
 }
 
-fn breaks(consent: bool) -> Vec<&'static Break> {
-    EITHER.iter().chain(if consent { CONSENT } else { MANDATE }).collect()
+/// A valid request with everything that can be broken of it.
+type Case = (fn() -> Scenario, &'static [&'static [Break]]);
+const CASES: &[Case] = &[
+    (by_mandate, &[EITHER, MANDATE]),
+    (by_consent, &[EITHER, CONSENT]),
+    (comparing, &[VERIFY]),
+    (in_danger, &[EMERGENCY]),
+    (with_approval, &[HUMAN]),
+];
+
+fn breaks(case: &Case) -> Vec<&'static Break> {
+    case.1.iter().copied().flatten().collect()
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(ProptestConfig { max_global_rejects: 100_000, ..ProptestConfig::with_cases(2000) })]
 
     #[test]
     fn damage_never_turns_a_denial_into_a_permit(
-        consent: bool, broken: prop::sample::Index, damage: prop::sample::Index, noise: [u8; 32],
+        case: prop::sample::Index, broken: prop::sample::Index, damage: prop::sample::Index, noise: [u8; 32],
     ) {
-        let all = breaks(consent);
+        let case = &CASES[case.index(CASES.len())];
+        let all = breaks(case);
         let broken = all[broken.index(all.len())];
         let (part, damage) = DAMAGE[damage.index(DAMAGE.len())];
         // The broken fact itself may be mended by another value; any other may not make up for it.
         prop_assume!(!broken.parts.contains(&part));
-        let mut scenario = if consent { by_consent() } else { by_mandate() };
+        let mut scenario = case.0();
         (broken.apply)(&mut scenario);
         damage(&mut scenario, noise);
         prop_assert!(scenario.decide(&ENGINE).is_err(), "{:?} and then {part:?}", broken.reason);
@@ -108,26 +136,30 @@ proptest! {
 
     #[test]
     fn damage_never_widens_a_permit(
-        consent: bool, damages in prop::collection::vec((any::<prop::sample::Index>(), any::<[u8; 32]>()), 1..4),
+        case: prop::sample::Index, damages in prop::collection::vec((any::<prop::sample::Index>(), any::<[u8; 32]>()), 1..4),
     ) {
-        let whole = if consent { by_consent() } else { by_mandate() };
+        let case = &CASES[case.index(CASES.len())];
+        let whole = case.0();
         let mut scenario = whole.clone();
         for (damage, noise) in damages {
             DAMAGE[damage.index(DAMAGE.len())].1(&mut scenario, noise);
         }
         if let Ok(permit) = scenario.decide(&ENGINE) {
-            prop_assert!(permit.fields().is_subset(whole.decide(&ENGINE).unwrap().fields()));
+            let before = whole.decide(&ENGINE).unwrap();
+            prop_assert!(permit.fields().is_subset(before.fields()));
+            prop_assert!(permit.compared().is_subset(before.compared()));
         }
     }
 
     #[test]
     fn two_broken_facts_are_no_better_than_one(
-        consent: bool, first: prop::sample::Index, second: prop::sample::Index,
+        case: prop::sample::Index, first: prop::sample::Index, second: prop::sample::Index,
     ) {
-        let all = breaks(consent);
+        let case = &CASES[case.index(CASES.len())];
+        let all = breaks(case);
         let (first, second) = (all[first.index(all.len())], all[second.index(all.len())]);
         prop_assume!(first.parts.iter().all(|part| !second.parts.contains(part)));
-        let mut scenario = if consent { by_consent() } else { by_mandate() };
+        let mut scenario = case.0();
         (first.apply)(&mut scenario);
         (second.apply)(&mut scenario);
         prop_assert!(scenario.decide(&ENGINE).is_err());

@@ -1,12 +1,14 @@
 //! Every reason a decision can give: a fully valid request with one fact broken.
 
-use super::{ENGINE, NOW, by_consent, by_mandate, member};
-use crate::example::Scenario;
-use crate::{BasisRef, Engine, StatusFact, Tier};
+use super::{ENGINE, NOW, by_consent, by_mandate, comparing, in_danger, member, with_approval};
+use crate::example::{Decided, Scenario};
+use crate::{BasisRef, Engine, Refusal, StatusFact, Tier};
+use protocol::agreement::{AnswerMode, Hours, Weekday};
+use protocol::consent::Acting;
 use protocol::jws::JwsError;
-use protocol::query::Basis;
+use protocol::query::{Basis, EmergencyClaim, PENDING_SECONDS};
 use protocol::registry::{OLD_TICKET_SECONDS, TICKET_SECONDS};
-use protocol::{Bytes, ConsentId, Epoch, Index, Reason, SubjectId};
+use protocol::{Bytes, ConsentId, Epoch, FieldId, Index, Reason, SubjectId, Timestamp};
 use std::collections::BTreeSet;
 
 /// Parts of the facts. Some denials lie between two of them.
@@ -20,8 +22,11 @@ pub(super) enum Part {
     Subject,
     Consent,
     Quota,
+    Arrival,
+    Revoked,
+    Approval,
 }
-use Part::{Consent, Manifest, Peer, Quota, Replay, Request, Subject, Ticket};
+use Part::{Approval, Arrival, Consent, Manifest, Peer, Quota, Replay, Request, Revoked, Subject, Ticket};
 
 /// One broken fact and the reason it must give.
 pub(super) struct Break {
@@ -41,7 +46,7 @@ macro_rules! on_ticket {
     ($($change:tt)+) => { |s: &mut Scenario| { let t = s.ticket.as_mut().unwrap().as_mut().unwrap(); t.$($change)+; } };
 }
 macro_rules! on_agreement {
-    ($($change:tt)+) => { |s: &mut Scenario| { let a = &mut s.manifest.agreements[0]; a.$($change)+; } };
+    ($($change:tt)+) => { |s: &mut Scenario| { let a = &mut s.manifest.agreements[0].terms; a.$($change)+; } };
 }
 macro_rules! on_grant {
     ($($change:tt)+) => { |s: &mut Scenario| { let g = s.grant.as_mut().unwrap(); g.$($change)+; } };
@@ -78,6 +83,9 @@ pub(super) const EITHER: &[Break] = &[
         (request.iat, request.exp) = (NOW + -31, NOW + -1);
     }),
     b(Reason::RequestStale, &[Request], on_request!(exp = NOW + 61)),
+    b(Reason::RequestStale, &[Arrival], |s| s.received = NOW + 1),
+    b(Reason::RequestStale, &[Arrival], |s| s.received = NOW + -1),
+    b(Reason::RequestStale, &[Arrival], |s| s.received = NOW + -(PENDING_SECONDS + 1)),
     b(Reason::RequestStale, &[Request], |s| {
         let request = s.request_mut();
         (request.iat, request.exp) = (NOW + 10, NOW);
@@ -108,6 +116,10 @@ pub(super) const EITHER: &[Break] = &[
     b(Reason::AgreementMissing, &[Manifest], on_agreement!(purposes.clear())),
     b(Reason::AgreementExpired, &[Manifest], on_agreement!(valid_to = NOW + -1)),
     b(Reason::AgreementExpired, &[Manifest], on_agreement!(valid_from = NOW + 1)),
+    b(Reason::AgreementRevoked, &[Manifest], |s| s.manifest.agreements[0].revocation = Some(String::new())),
+    b(Reason::AgreementRevoked, &[Revoked], |s| {
+        s.revoked = s.manifest.agreements.iter().map(|signed| signed.terms.reference()).collect();
+    }),
     b(Reason::QueryUnknown, &[Manifest, Request], |s| ask(s, "q99")),
     b(Reason::QueryUnknown, &[Manifest, Request], |s| ask(s, "q06")),
     b(Reason::QueryUnknown, &[Manifest], |s| s.manifest.members[0].kind = "css".parse().unwrap()),
@@ -115,16 +127,73 @@ pub(super) const EITHER: &[Break] = &[
     b(Reason::BasisMissing, &[Request], on_request!(basis = Basis::None)),
     b(Reason::MandateUnknown, &[Request], on_request!(basis = Basis::Mandate { id: "none".into() })),
     b(Reason::MandateUnknown, &[Request], on_request!(basis = Basis::Mandate { id: "usr-23".into() })),
-    b(Reason::QuotaExceeded, &[Quota], |s| s.used_today = 100),
+    b(Reason::EmergencyReason, &[Request], |s| danger(s, |claim| claim.reason = "whim".into())),
+    b(Reason::EmergencyReason, &[Request], |s| danger(s, |_| {})),
+    b(Reason::QuotaExceeded, &[Quota], |s| s.used.today = 100),
+    b(Reason::UserQuotaExceeded, &[Quota], |s| s.used.today_by_user = 20),
+    b(Reason::OutsideHours, &[Manifest], |s| {
+        s.manifest.agreements[0].terms.hours = [Hours { day: Weekday::Sunday, from_minute: 0, to_minute: 1440 }].into();
+    }),
     b(Reason::QuotaExceeded, &[Manifest], on_agreement!(queries_per_day = 0)),
     b(Reason::SubjectUnknown, &[Subject], |s| s.subject = None),
     b(Reason::TicketWrongSubject, &[Subject, Ticket], |s| s.subject.as_mut().unwrap().0 = Index([0xee; 32])),
     b(Reason::TicketWrongSubject, &[Ticket], on_ticket!(bind.0.truncate(31))),
     b(Reason::SubjectUnlisted, &[Subject], |s| s.subject.as_mut().unwrap().1.unlisted = true),
+    b(Reason::SubjectDeceased, &[Subject], |s| s.subject.as_mut().unwrap().1.deceased = true),
     b(Reason::SubjectRestricted, &[Subject], |s| s.subject.as_mut().unwrap().1.restricted = true),
     b(Reason::NoFields, &[Request], on_request!(fields = BTreeSet::from(["mops.income".parse().unwrap()]))),
     b(Reason::NoFields, &[Request], on_request!(fields.clear())),
     b(Reason::NoFields, &[Manifest], on_agreement!(fields.clear())),
+    b(Reason::ApprovalPending, &[Manifest], on_agreement!(mode = AnswerMode::Human)),
+];
+
+/// Breaks of a verify query.
+pub(super) const VERIFY: &[Break] = &[
+    b(Reason::RequestMalformed, &[Request], on_request!(expected.clear())),
+    b(Reason::RequestMalformed, &[Request], |s| {
+        s.request_mut().expected.insert("css.paid_in_month".parse().unwrap(), "1".into());
+    }),
+    b(Reason::RequestMalformed, &[Request], on_request!(fields.clear())),
+    b(Reason::GuessLimit, &[Quota], |s| s.used.guesses = 3),
+    b(Reason::NoFields, &[Manifest], on_agreement!(fields.clear())),
+];
+
+/// Breaks of an emergency.
+pub(super) const EMERGENCY: &[Break] = &[
+    b(Reason::EmergencyReason, &[Request], |s| danger(s, |claim| claim.reason = "whim".into())),
+    b(Reason::EmergencyReason, &[Request], |s| danger(s, |claim| claim.note = Bytes(vec![0; 31]))),
+    b(Reason::EmergencyReason, &[Request, Manifest], |s| {
+        s.manifest.agreements[0].terms.purposes.insert("housing-welfare-management".parse().unwrap());
+        s.request_mut().purpose = "housing-welfare-management".parse().unwrap();
+    }),
+    b(Reason::EmergencyUnconfirmed, &[Request], |s| danger(s, |claim| claim.confirmed = claim.opened)),
+    b(Reason::EmergencyUnconfirmed, &[Request], |s| danger(s, |claim| claim.confirmed = NOW + 31)),
+    b(Reason::EmergencyExpired, &[Request], |s| danger(s, |claim| claim.opened = NOW + -3601)),
+    b(Reason::EmergencyLimit, &[Quota], |s| s.used.emergencies_today = 5),
+    b(Reason::EmergencyReviewOverdue, &[Quota], |s| s.used.review_overdue = true),
+    b(Reason::SubjectUnlisted, &[Subject], |s| s.subject.as_mut().unwrap().1.unlisted = true),
+    b(Reason::NoFields, &[Request], on_request!(fields = BTreeSet::from(["mops.nk".parse().unwrap()]))),
+];
+
+/// Breaks of a query that a person approved.
+pub(super) const HUMAN: &[Break] = &[
+    b(Reason::ApprovalPending, &[Approval], |s| s.decided = Decided::Nothing),
+    b(Reason::ApprovalRefused, &[Approval], |s| s.decided = Decided::Refused),
+    b(Reason::ApprovalExpired, &[Approval], |s| s.decided = Decided::Lapsed),
+    b(Reason::ApprovalExpired, &[Approval], |s| approval(s, |_, _, _, until| *until = NOW + -1)),
+    b(Reason::ApprovalInvalid, &[Approval], |s| approval(s, |question, _, _, _| question[0] ^= 1)),
+    b(Reason::ApprovalInvalid, &[Approval], |s| approval(s, |_, by, _, _| by.0.clear())),
+    b(Reason::ApprovalInvalid, &[Request, Approval], |s| {
+        let asker = s.request_mut().user.id.clone();
+        approval(s, |_, by, _, _| *by = asker);
+    }),
+    b(
+        Reason::ApprovalInvalid,
+        &[Request],
+        on_request!(fields = BTreeSet::from(["hou.eviction.notice".parse().unwrap()])),
+    ),
+    b(Reason::ApprovalInvalid, &[Request], on_request!(case = Some(Bytes(vec![0xee; 32])))),
+    b(Reason::NoFields, &[Approval], |s| approval(s, |_, _, fields, _| fields.clear())),
 ];
 
 /// Breaks of a request by statute.
@@ -133,7 +202,7 @@ pub(super) const MANDATE: &[Break] = &[
     b(Reason::CaseMissing, &[Request], on_request!(case = Some(Bytes::default()))),
     b(Reason::MandateUnknown, &[Request, Manifest], |s| {
         let purpose = "housing-welfare-management".parse().unwrap();
-        s.manifest.agreements[0].purposes.insert(purpose);
+        s.manifest.agreements[0].terms.purposes.insert(purpose);
         s.request_mut().purpose = "housing-welfare-management".parse().unwrap();
     }),
     b(Reason::BasisNotAllowed, &[Request, Manifest, Peer], |s| {
@@ -147,13 +216,20 @@ pub(super) const MANDATE: &[Break] = &[
 pub(super) const CONSENT: &[Break] = &[
     b(Reason::ConsentUnknown, &[Consent], |s| s.grant = None),
     b(Reason::ConsentUnknown, &[Consent], on_grant!(consent = ConsentId([0xee; 16]))),
-    b(Reason::ConsentUnknown, &[Consent], on_grant!(sub = SubjectId([0xee; 32]))),
-    b(Reason::ConsentUnknown, &[Request, Consent], on_request!(sub = SubjectId([0xee; 32]))),
-    b(Reason::ConsentUnknown, &[Consent], on_grant!(epoch = Epoch(2))),
+    b(Reason::ConsentOtherSubject, &[Consent], on_grant!(sub = SubjectId([0xee; 32]))),
+    b(Reason::ConsentOtherSubject, &[Request, Consent], on_request!(sub = SubjectId([0xee; 32]))),
+    b(Reason::ConsentOtherSubject, &[Consent], on_grant!(epoch = Epoch(2))),
+    b(Reason::ConsentOtherQuery, &[Consent], on_grant!(modules.clear())),
+    b(Reason::ConsentOtherQuery, &[Consent], on_grant!(modules = BTreeSet::from(["benefits".to_owned()]))),
+    b(Reason::ConsentWithdrawn, &[Consent], |s| assert!(s.withdrawn_modules.insert("labour-status".into()))),
+    b(Reason::ConsentRepresentative, &[Consent, Subject], on_grant!(acting = Acting::Guardian)),
+    b(Reason::ConsentRepresentative, &[Consent, Subject], |s| s.subject.as_mut().unwrap().1.minor = true),
+    b(Reason::ConsentRefused, &[Consent, Subject], |s| s.refusals = vec![refusal(NOW)]),
+    b(Reason::SubjectObjected, &[Subject], |s| s.subject.as_mut().unwrap().1.objected = true),
     b(Reason::ConsentUnknown, &[Consent], on_grant!(aud = member("registry"))),
     b(Reason::ConsentUnknown, &[Consent], on_grant!(evidence = Bytes::default())),
     b(Reason::BasisNotAllowed, &[Consent], on_grant!(template.version = "0.9".into())),
-    b(Reason::BasisNotAllowed, &[Consent], on_grant!(template.id = "early-housing-help".into())),
+    b(Reason::BasisNotAllowed, &[Consent], on_grant!(template.id = "none".into())),
     b(Reason::ConsentOtherRecipient, &[Consent], on_grant!(recipient = member("registry"))),
     b(Reason::ConsentOtherPurpose, &[Consent], on_grant!(purposes.clear())),
     b(Reason::ConsentExpired, &[Consent], on_grant!(valid_to = NOW + -1)),
@@ -177,6 +253,26 @@ pub(super) const CONSENT: &[Break] = &[
     b(Reason::NoFields, &[Consent], on_grant!(fields.clear())),
 ];
 
+/// Claims an emergency, changed so.
+fn danger(scenario: &mut Scenario, change: impl FnOnce(&mut EmergencyClaim)) {
+    let mut claim =
+        EmergencyClaim { reason: "life".into(), note: Bytes(vec![13; 32]), opened: NOW + -10, confirmed: NOW };
+    change(&mut claim);
+    scenario.request_mut().basis = Basis::Emergency(claim);
+}
+
+fn approval(
+    scenario: &mut Scenario,
+    change: impl FnOnce(&mut [u8; 32], &mut Bytes, &mut BTreeSet<FieldId>, &mut Timestamp),
+) {
+    let Decided::Approved { question, by, fields, until } = &mut scenario.decided else { panic!("approved") };
+    change(question, by, fields, until);
+}
+
+fn refusal(at: Timestamp) -> Refusal {
+    Refusal { recipient: None, purpose: None, fields: None, at }
+}
+
 fn age_ticket(scenario: &mut Scenario, seconds: i64) {
     let ticket = scenario.ticket.as_mut().unwrap().as_mut().unwrap();
     ticket.iat = NOW + -seconds;
@@ -184,7 +280,7 @@ fn age_ticket(scenario: &mut Scenario, seconds: i64) {
 }
 
 fn ask(scenario: &mut Scenario, query: &str) {
-    scenario.manifest.agreements[0].queries.insert(query.parse().unwrap());
+    scenario.manifest.agreements[0].terms.queries.insert(query.parse().unwrap());
     scenario.request_mut().query = query.parse().unwrap();
 }
 
@@ -207,8 +303,13 @@ fn every_reason_has_a_fact_that_gives_it() {
         check(by_consent, EITHER),
         check(by_mandate, MANDATE),
         check(by_consent, CONSENT),
+        check(comparing, VERIFY),
+        check(in_danger, EMERGENCY),
+        check(with_approval, HUMAN),
         // Cedar's two are in `rules`.
         vec![Reason::PolicyDenied, Reason::PolicyError],
+        // A library's template that ended is there too.
+        vec![Reason::ConsentTemplateExpired],
     ]
     .concat()
     .into_iter()
@@ -219,6 +320,7 @@ fn every_reason_has_a_fact_that_gives_it() {
         Reason::LogUnavailable,
         Reason::TokenInvalid,
         Reason::NotServed,
+        Reason::GuardiansDisagree,
         Reason::NoHolder,
         Reason::PeerUnavailable,
         Reason::RegistryUnavailable,
@@ -238,7 +340,7 @@ fn a_permit_says_what_it_rests_on() {
     let fields: Vec<_> = permit.fields().iter().map(protocol::FieldId::as_str).collect();
     assert_eq!(fields, ["pup.registered_from", "pup.status"]);
     assert_eq!(permit.agreement().to_string(), "example@1");
-    assert_eq!(permit.basis().to_string(), "mandate:ups-105@1");
+    assert_eq!(permit.basis().to_string(), "mandate:ups-105@2");
     assert_eq!(permit.policies(), ["federation.cedar#share-fields-of-the-query"]);
     assert_eq!(permit.obligations().delete_after, NOW + 30 * 86_400);
     assert!(!permit.obligations().onward_transfer && !permit.used_old_ticket());
@@ -262,7 +364,7 @@ fn the_edges_of_time_still_serve() {
         on_agreement!(valid_to = NOW),
         on_grant!(valid_to = NOW),
         |s| s.status = Some(StatusFact { as_of: NOW + -60, withdrawn: false }),
-        |s| s.used_today = 99,
+        |s| s.used.today = 99,
     ];
     for (position, edge) in edges.iter().enumerate() {
         let mut scenario = by_consent();
@@ -303,13 +405,13 @@ fn another_recorders_consent_may_be_used_by_whoever_took_it() {
 fn of_two_agreements_the_one_in_force_serves() {
     let mut scenario = by_mandate();
     let mut old = scenario.manifest.agreements[0].clone();
-    (old.id, old.valid_to) = ("old".into(), NOW + -1);
+    (old.terms.id, old.terms.valid_to) = ("old".into(), NOW + -1);
     scenario.manifest.agreements.insert(0, old);
     assert_eq!(scenario.decide(&ENGINE).unwrap().agreement().id, "example");
     let request = scenario.request.clone().unwrap();
     let found = |purpose| {
         let (manifest, now) = (&scenario.manifest, scenario.now);
-        Engine::agreement_for(manifest, &request.iss, &request.aud, &request.query, purpose, now)
+        Engine::agreement_for(manifest, &[], &request.iss, &request.aud, &request.query, purpose, now)
     };
     assert_eq!(found(&request.purpose).unwrap().id, "example");
     assert_eq!(found(&"housing-welfare-management".parse().unwrap()).unwrap_err(), Reason::AgreementMissing);

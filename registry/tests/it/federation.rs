@@ -4,10 +4,11 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Request};
 use certs::Authority;
 use http_body_util::BodyExt as _;
+use protocol::agreement::{Agreement, AnswerMode, SignedAgreement};
 use protocol::jws::{self, Envelope};
 use protocol::manifest::{
-    Agreement, Duty, KeyEpoch, KeyHolder, KeyUse, Manifest, ManifestRef, Member, MemberKey, OfficerKey, Officers,
-    Quotas, SignedManifest,
+    Duty, KeyEpoch, KeyHolder, KeyUse, Manifest, ManifestRef, Member, MemberKey, OfficerKey, Officers, Quotas,
+    SignedManifest,
 };
 use protocol::registry::{EntriesRequest, LocateAnswer, LocateRequest, PutEntry, SEALED_BYTES};
 use protocol::review::{ReviewAnswer, ReviewItem, ReviewRequest};
@@ -294,8 +295,9 @@ pub(crate) fn signed(manifest: &Manifest) -> SignedManifest {
     draft
 }
 
-pub(crate) fn agreement(asker: &str, holder: &str) -> Agreement {
-    Agreement {
+/// Signed by both.
+pub(crate) fn agreement(asker: &str, holder: &str) -> SignedAgreement {
+    agreed(Agreement {
         id: format!("{asker}-{holder}"),
         version: 1,
         asker: member(asker),
@@ -304,9 +306,20 @@ pub(crate) fn agreement(asker: &str, holder: &str) -> Agreement {
         fields: ["pup.status".parse().unwrap()].into(),
         purposes: ["social-welfare-eligibility-assessment".parse().unwrap()].into(),
         queries_per_day: 100,
+        queries_per_user_per_day: None,
+        hours: [].into(),
+        mode: AnswerMode::Automatic,
         valid_from: NOW + -DAY,
         valid_to: NOW + 1000 * DAY,
+    })
+}
+
+pub(crate) fn agreed(terms: Agreement) -> SignedAgreement {
+    let mut signed = SignedAgreement::draft(terms);
+    for party in [signed.terms.asker.clone(), signed.terms.holder.clone()] {
+        signed.assent(&party, &message_key(party.as_str()), NOW).unwrap();
     }
+    signed
 }
 
 fn first_manifest(own_keys: &[MemberKey]) -> Manifest {

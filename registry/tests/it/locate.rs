@@ -1,6 +1,6 @@
 //! Who sees what.
 
-use crate::federation::{DAY, Federation, Reply, index, member, sealed};
+use crate::federation::{DAY, Federation, Reply, agreed, index, member, sealed};
 use protocol::jws;
 use protocol::manifest::KeyUse;
 use protocol::registry::{LocateAnswer, Located, MAX_BATCH, TICKET_SECONDS, Ticket};
@@ -99,7 +99,13 @@ async fn an_agreement_that_ended_closes() {
     federation.put("mops", &[1], &ALL).await;
     federation.put("pup", &[1], &ALL).await;
     assert_eq!(federation.locate("mops", &[1]).await.found[0].entries.len(), 1);
-    federation.amend(|manifest| manifest.agreements[1].valid_to = manifest.issued + 5).await;
+    federation
+        .amend(|manifest| {
+            let mut terms = manifest.agreements[1].terms.clone();
+            (terms.version, terms.valid_to) = (2, manifest.issued + 5);
+            manifest.agreements[1] = agreed(terms);
+        })
+        .await;
     federation.clock.advance(6);
     assert_eq!(federation.locate("mops", &[1]).await.found[0].entries.len(), 0);
 }

@@ -127,7 +127,10 @@ async fn a_member_that_left_is_unknown_and_unseen() {
     federation.put("zlm", &[1], &MEMBERS).await;
     assert_eq!(federation.locate("mops", &[1]).await.found[0].entries.len(), 1);
     federation.manifest = {
-        let next = federation.successor(|m| m.members.retain(|member| member.id.as_str() != "zlm"));
+        let next = federation.successor(|m| {
+            m.members.retain(|member| member.id.as_str() != "zlm");
+            m.agreements.retain(|a| [&a.terms.asker, &a.terms.holder].iter().all(|party| party.as_str() != "zlm"));
+        });
         signed(&next.read().unwrap())
     };
     federation.registry().publish(federation.manifest.clone()).await.unwrap();

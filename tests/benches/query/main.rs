@@ -335,6 +335,8 @@ fn grant(asker: &Asker, known: &Known, consent: ConsentId) -> Grant {
         recipient: asker.me.clone(),
         purposes: [tests::PURPOSE.parse().expect("a purpose")].into(),
         fields: question_fields().iter().map(|id| id.parse().expect("a field")).collect(),
+        modules: ["labour-status".to_owned()].into(),
+        acting: protocol::consent::Acting::Resident,
         valid_from: now,
         valid_to: now + 30 * 86_400,
         template: TemplateRef { id: "instead-of-certificate".into(), version: "1.0".into() },

@@ -95,7 +95,12 @@ impl Cedar {
     /// `fields` are those of q02, `sealed` those that never leave.
     pub(crate) fn new(fields: &[String], sealed: &[String]) -> Self {
         let (schema, _warnings) = Schema::from_cedarschema_str(SCHEMA).expect("a schema");
-        let attributes = HashMap::from([("fields".to_owned(), set(fields)), ("sealed".to_owned(), set(sealed))]);
+        let attributes = HashMap::from([
+            ("tier".to_owned(), RestrictedExpression::new_entity_uid(uid("Tier", "share"))),
+            ("fields".to_owned(), set(fields)),
+            ("sealed".to_owned(), set(sealed)),
+            ("emergency".to_owned(), set(&[])),
+        ]);
         let query = Entity::new(uid("Query", "q02"), attributes, HashSet::new()).expect("an entity");
         let cedar = Cedar {
             authorizer: Authorizer::new(),
@@ -128,6 +133,7 @@ fn request(fields: &[String]) -> Request {
         ("basis".to_owned(), entity("Basis", "consent")),
         ("case".to_owned(), RestrictedExpression::new_bool(true)),
         ("fields".to_owned(), set(fields)),
+        ("values".to_owned(), set(fields)),
     ]);
     let (asker, action, query) = (uid("Member", "mops"), uid("Action", "share"), uid("Query", "q02"));
     Request::new(asker, action, query, context.expect("a context"), None).expect("a request")

@@ -11,6 +11,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("certs", &["protocol"]),
     ("keyring", &["protocol"]),
     ("policies", &["protocol"]),
+    ("proofs", &["policies"]),
     ("transport", &["protocol"]),
     ("registry", &["protocol", "policies", "audit", "transport", "certs", "keyring"]),
     ("node", &["protocol", "pseudonym", "policies", "audit", "transport", "keyring"]),

@@ -116,6 +116,7 @@ async fn grants_and_withdrawals_are_taken_from_their_signer_alone() {
         consent: id,
         sub,
         epoch: css.epoch_number(),
+        modules: None,
     };
     let send = async |member: &Member, withdrawal: &Withdrawal| {
         member.send("pup", Method::POST, "/v1/withdrawals", withdrawal).await.map(drop)

@@ -1,0 +1,124 @@
+//! A consent record as JSON-LD: the shape of ISO/IEC TS 27560:2023 in the Data Privacy Vocabulary
+//! (<https://w3id.org/dpv/guides/consent-27560>).
+//!
+//! It names the resident by no identifier: the record's own is enough for whoever keeps the file.
+
+use crate::catalogue::Catalogue;
+use crate::record::{ConsentEvent, ConsentHappened, ConsentRecord, Party};
+use crate::template::Permission;
+use protocol::consent::Acting;
+use protocol::encoding::b64;
+use protocol::{FieldId, Timestamp};
+use serde_json::{Value, json};
+
+/// What a resident may do about it, terms of the GDPR extension.
+const RIGHTS: [&str; 6] = ["eu-gdpr:A7-3", "eu-gdpr:A15", "eu-gdpr:A16", "eu-gdpr:A17", "eu-gdpr:A18", "eu-gdpr:A77"];
+
+impl ConsentRecord<'_> {
+    /// The record as JSON-LD, as it stands at `now`.
+    #[must_use]
+    pub fn export(&self, catalogue: &Catalogue, now: Timestamp) -> Value {
+        let processes: Vec<_> = self
+            .holders
+            .iter()
+            .flat_map(|holder| self.permissions(holder).map(move |permission| (holder, permission)))
+            .map(|(holder, permission)| self.process(catalogue, holder, permission))
+            .collect();
+        let events: Vec<_> = self.events.iter().map(ConsentEvent::export).collect();
+        json!({
+            "@context": {
+                "dct": "http://purl.org/dc/terms/",
+                "dpv": "https://w3id.org/dpv#",
+                "pd": "https://w3id.org/dpv/pd#",
+                "loc": "https://w3id.org/dpv/loc#",
+                "eu-gdpr": "https://w3id.org/dpv/legal/eu/gdpr#",
+                "xsd": "http://www.w3.org/2001/XMLSchema#",
+            },
+            "@id": format!("urn:ogniwo:consent:{}", self.id),
+            "@type": "dpv:ConsentRecord",
+            "dct:conformsTo": "https://w3id.org/dpv/schema/dpv-27560#record-eu-gdpr",
+            "dct:identifier": self.id.to_string(),
+            "dpv:hasDataSubject": {
+                "@type": if self.acting == Acting::Guardian { "dpv:Child" } else { "dpv:DataSubject" },
+            },
+            "dpv:isIndicatedBy": { "@type": match self.acting {
+                Acting::Resident => "dpv:DataSubject",
+                Acting::Guardian => "dpv:GuardianOfDataSubject",
+                Acting::Attorney => "dpv:DataSubjectRepresentative",
+            }},
+            "dpv:hasIndicationMethod": self.method,
+            "dpv:hasNotice": {
+                "@type": "dpv:ConsentNotice",
+                "dct:identifier": format!("{}@{}", self.reference.id, self.reference.version),
+                "dct:title": { "pl": self.template.pl.title, "en": self.template.en.title, "uk": self.template.uk.title },
+                "dct:language": ["pl", "en", "uk"],
+            },
+            "dpv:hasDataController": controllers(self.holders.iter().chain([&self.recipient])),
+            "dpv:hasResponsibleEntity": controller(&self.recorder),
+            "dpv:hasRecipient": controller(&self.recipient),
+            "dpv:hasJurisdiction": "loc:PL",
+            "dpv:hasApplicableLaw": "eu-gdpr:GDPR",
+            "dpv:hasLegalBasis": self.template.gdpr.iter().map(|basis| format!("eu-gdpr:{basis}")).collect::<Vec<_>>(),
+            "dpv:hasRight": RIGHTS,
+            "dpv:hasProcess": processes,
+            "dpv:hasDuration": { "@type": "dpv:FixedOccurencesDuration",
+                "dct:valid": { "from": moment(self.valid_from), "to": moment(self.valid_to) } },
+            "dpv:hasConsentStatus": self.state(now).dpv(),
+            "dpv:hasEvidence": { "@type": "dpv:Evidence", "dct:identifier": format!("sha256:{}", b64(self.evidence)) },
+            "dct:hasPart": events,
+        })
+    }
+
+    fn process(&self, catalogue: &Catalogue, holder: &Party<'_>, permission: &Permission) -> Value {
+        let purposes = self.purposes.iter().filter_map(|purpose| catalogue.purposes.get(purpose)).map(|term| &term.iri);
+        json!({
+            "@type": "dpv:Process",
+            "dct:identifier": permission.query,
+            "dpv:hasPurpose": purposes.collect::<Vec<_>>(),
+            "dpv:hasProcessing": ["dpv:Query", "dpv:MakeAvailable"],
+            "dpv:hasDataSource": controller(holder),
+            "dpv:hasRecipient": controller(&self.recipient),
+            "dpv:hasPersonalData": permission.fields.iter().map(|id| personal_data(catalogue, id)).collect::<Vec<_>>(),
+            "dpv:hasStorageCondition": {
+                "@type": "dpv:StorageDuration",
+                "dpv:hasDuration": catalogue.queries.get(&permission.query).map(|q| format!("P{}D", q.delete_after_days)),
+            },
+        })
+    }
+}
+
+impl ConsentEvent {
+    fn export(&self) -> Value {
+        let (status, modules) = match &self.happened {
+            ConsentHappened::Requested => ("dpv:ConsentRequested", None),
+            ConsentHappened::Given => ("dpv:ConsentGiven", None),
+            ConsentHappened::Renewed => ("dpv:RenewedConsentGiven", None),
+            ConsentHappened::Refused => ("dpv:ConsentRefused", None),
+            ConsentHappened::PartlyWithdrawn(modules) => ("dpv:ConsentWithdrawn", Some(modules)),
+            ConsentHappened::Withdrawn => ("dpv:ConsentWithdrawn", None),
+            ConsentHappened::Revoked => ("dpv:ConsentRevoked", None),
+        };
+        json!({ "@type": status, "dct:date": moment(self.at), "dct:subject": modules })
+    }
+}
+
+fn personal_data(catalogue: &Catalogue, id: &FieldId) -> Value {
+    let field = catalogue.fields.get(id);
+    let term =
+        field.and_then(|field| field.dpv.as_deref()).map_or("dpv:PersonalData".to_owned(), |t| format!("pd:{t}"));
+    json!({ "@id": format!("urn:ogniwo:field:{id}"), "@type": term, "dct:title": field.map(|field| json!({
+        "pl": field.pl, "en": field.en })) })
+}
+
+fn controller(party: &Party<'_>) -> Value {
+    json!({ "@id": format!("urn:ogniwo:member:{}", party.id), "@type": "dpv:DataController", "dpv:hasName": party.name })
+}
+
+fn controllers<'a>(parties: impl Iterator<Item = &'a Party<'a>>) -> Vec<Value> {
+    parties.map(controller).collect()
+}
+
+/// `xsd:dateTime`, in UTC.
+fn moment(at: Timestamp) -> Option<String> {
+    jiff::Timestamp::from_second(at.0).ok().map(|instant| instant.to_string())
+}
