@@ -7,7 +7,10 @@
 //! | 4 | place in its batch, from 0: entry `index - place` began the batch that one `fdatasync` acknowledged |
 //! | 32 | entry hash |
 //! | length | sealed payload (`entry.rs`) |
-//! | 16 | check: the first 16 bytes of SHA-256 over all of the above; it finds accidents, the tree finds intent |
+//! | 16 | check: the first 16 bytes of SHA-256(the 48 bytes above ‖ SHA-256(sealed payload)) |
+//!
+//! The check finds accidents, the tree finds intent. It hashes the payload apart, so that the many who append do that
+//! and the one who writes need not.
 
 use crate::{
     entry::MAX_SEALED,
@@ -56,16 +59,16 @@ pub(crate) struct Record<'a> {
     pub(crate) entry: Hash,
     /// Empty once the payload is erased.
     pub(crate) sealed: &'a [u8],
-    place: u32,
+    pub(crate) place: u32,
 }
 
 impl<'a> Record<'a> {
     /// The record that `bytes` are, neither more nor less.
     pub(crate) fn parse(bytes: &'a [u8]) -> Option<Self> {
         let (checked, check) = bytes.split_last_chunk::<CHECK>()?;
-        let (header, sealed) = checked.split_first_chunk()?;
+        let (header, sealed) = checked.split_first_chunk::<HEADER>()?;
         let Header { index, length, place, entry } = Header::parse(header)?;
-        let whole = sealed.len() == length as usize && sha256(checked).starts_with(check);
+        let whole = sealed.len() == length as usize && *check == seal(header, &sha256(sealed));
         whole.then_some(Self { index, entry, sealed, place })
     }
 
@@ -75,17 +78,25 @@ impl<'a> Record<'a> {
     }
 }
 
-/// Appends a record to `bytes`. `sealed` is at most [`MAX_SEALED`] bytes long; a longer one gives a record nobody
-/// reads.
-pub(crate) fn encode(bytes: &mut Vec<u8>, index: u64, place: u32, entry: &Hash, sealed: &[u8]) {
-    let start = bytes.len();
-    bytes.extend(index.to_be_bytes());
-    bytes.extend(u32::try_from(sealed.len()).unwrap_or(u32::MAX).to_be_bytes());
-    bytes.extend(place.to_be_bytes());
-    bytes.extend(entry);
+/// Appends a record to `bytes`. `sealed` is at most [`MAX_SEALED`] bytes long, `digest` its SHA-256; a longer one gives
+/// a record nobody reads.
+pub(crate) fn encode(bytes: &mut Vec<u8>, index: u64, place: u32, entry: &Hash, sealed: &[u8], digest: &Hash) {
+    let length = u32::try_from(sealed.len()).unwrap_or(u32::MAX);
+    let mut header = Vec::with_capacity(HEADER);
+    header.extend(index.to_be_bytes());
+    header.extend(length.to_be_bytes());
+    header.extend(place.to_be_bytes());
+    header.extend(entry);
+    bytes.extend(&header);
     bytes.extend(sealed);
-    let check = sha256(bytes.get(start..).unwrap_or_default());
-    bytes.extend(check.iter().take(CHECK));
+    bytes.extend(seal(&header, digest));
+}
+
+/// The check.
+fn seal(header: &[u8], digest: &Hash) -> [u8; CHECK] {
+    let mut check = [0; CHECK];
+    check.copy_from_slice(sha256(&[header, digest].concat()).split_at(CHECK).0);
+    check
 }
 
 #[cfg(test)]
@@ -98,7 +109,7 @@ mod tests {
         #[test]
         fn reads_back(index: u64, place: u32, entry: [u8; 32], sealed in prop::collection::vec(any::<u8>(), 0..300)) {
             let mut bytes = vec![1, 2, 3];
-            encode(&mut bytes, index, place, &entry, &sealed);
+            encode(&mut bytes, index, place, &entry, &sealed, &sha256(&sealed));
             let record = Record::parse(&bytes[3..]).unwrap();
             prop_assert_eq!(record, Record { index, entry, sealed: &sealed, place });
             prop_assert_eq!(record.batch(), index.checked_sub(place.into()));
@@ -109,7 +120,7 @@ mod tests {
         #[test]
         fn no_flipped_bit_and_no_other_length_passes(sealed in prop::collection::vec(any::<u8>(), 0..40), bit: usize) {
             let mut bytes = Vec::new();
-            encode(&mut bytes, 5, 0, &[7; 32], &sealed);
+            encode(&mut bytes, 5, 0, &[7; 32], &sealed, &sha256(&sealed));
             for cut in 0..bytes.len() {
                 prop_assert_eq!(Record::parse(&bytes[..cut]), None);
             }
@@ -129,9 +140,10 @@ mod tests {
     #[test]
     fn the_layout_is_the_documented_one() {
         let mut bytes = Vec::new();
-        encode(&mut bytes, 0x0102, 3, &[7; 32], b"sealed");
-        let front = [&[0, 0, 0, 0, 0, 0, 1, 2, 0, 0, 0, 6, 0, 0, 0, 3][..], &[7; 32], b"sealed"].concat();
-        assert_eq!(bytes, [&front[..], &sha256(&front)[..16]].concat());
+        encode(&mut bytes, 0x0102, 3, &[7; 32], b"sealed", &sha256(b"sealed"));
+        let front = [&[0, 0, 0, 0, 0, 0, 1, 2, 0, 0, 0, 6, 0, 0, 0, 3][..], &[7; 32]].concat();
+        let check = sha256(&[&front[..], &sha256(b"sealed")].concat());
+        assert_eq!(bytes, [&front[..], b"sealed", &check[..16]].concat());
     }
 
     #[test]

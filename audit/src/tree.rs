@@ -85,7 +85,7 @@ pub fn root(leaves: &[Hash]) -> Hash {
 }
 
 /// Where a tree of the leaves `low..high`, at least two, divides: at the largest power of two below its size.
-fn middle(low: u64, high: u64) -> u64 {
+pub(crate) fn middle(low: u64, high: u64) -> u64 {
     low + (1 << (high - low - 1).ilog2())
 }
 
