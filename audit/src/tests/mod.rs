@@ -4,6 +4,7 @@
 mod concurrent;
 mod crash;
 mod failing_disk;
+mod keeping;
 mod tamper;
 mod witnessed;
 
