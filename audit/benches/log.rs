@@ -24,7 +24,7 @@ fn main() {
     if !std::env::args().any(|argument| argument == "--bench") {
         return;
     }
-    let entries = std::env::args().filter_map(|argument| argument.parse().ok()).next().unwrap_or(100_000);
+    let entries = std::env::args().find_map(|argument| argument.parse().ok()).unwrap_or(100_000);
     alone();
     together();
     many(entries);
@@ -64,9 +64,10 @@ fn alone() {
         let dir = tempfile::tempdir().expect("a directory");
         let log = open(dir.path());
         let bytes = vec![7; record()];
-        let ours = p50(|number| drop(log.append_blocking(&entry(number)).expect("a receipt")));
+        let entry = entry(0);
+        let ours = p50(|_| drop(log.append_blocking(&entry).expect("a receipt")));
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
-        let task = p50(|number| drop(runtime.block_on(log.append(&entry(number))).expect("a receipt")));
+        let task = p50(|_| drop(runtime.block_on(log.append(&entry)).expect("a receipt")));
         let growing = Bare::growing(dir.path());
         let bare = p50(|number| growing.write(&bytes, number));
         let ahead = Bare::ahead(dir.path(), 200 * bytes.len());
@@ -103,7 +104,8 @@ fn together() {
     for _ in 0..ROUNDS {
         let dir = tempfile::tempdir().expect("a directory");
         let log = open(dir.path());
-        let ours = rate(EACH, |number| drop(log.append_blocking(&entry(number)).expect("a receipt")));
+        let entry = entry(0);
+        let ours = rate(EACH, |_| drop(log.append_blocking(&entry).expect("a receipt")));
         let tasks = tasks(&log, EACH);
         drop(log);
         let bytes = vec![7; record()];
@@ -138,8 +140,9 @@ fn tasks(log: &Log, each: usize) -> f64 {
     let start = Instant::now();
     runtime.block_on(async {
         let append = |log: Log| async move {
-            for number in 0..each {
-                drop(log.append(&entry(number)).await.expect("a receipt"));
+            let entry = entry(0);
+            for _ in 0..each {
+                drop(log.append(&entry).await.expect("a receipt"));
             }
         };
         let tasks: Vec<_> = (0..WRITERS).map(|_| tokio::spawn(append(log.clone()))).collect();

@@ -28,6 +28,9 @@ pub(crate) type Answer = oneshot::Sender<Result<(u64, Hash), AppendError>>;
 /// How many acknowledged entries may wait for a checkpoint that cannot be written.
 const MAX_UNPUBLISHED: u64 = 1 << 20;
 
+/// How many batches a caller commits before the log's own thread takes over, who would have to be woken for it.
+const TURNS: usize = 16;
+
 /// Locks; what a panic left behind is still whole, because whoever leads answers for it (see [`Leading`]).
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -105,16 +108,19 @@ impl Commit {
         self.called.notify_one();
     }
 
-    /// Leads for one batch, in which the caller's own entry is; the rest is the thread's.
-    pub(crate) fn lead_once(&self) {
+    /// Leads: the first batch has the caller's own entry, and a few more follow while others keep coming; it is the
+    /// thread's turn then.
+    pub(crate) fn lead(&self) {
         let _leading = Leading(self);
-        self.commit();
-        let mut queue = lock(&self.queue);
-        queue.led = !queue.waiting.is_empty();
-        if queue.led {
-            queue.call = true;
-            self.called.notify_one();
+        for _ in 0..TURNS {
+            self.commit();
+            let mut queue = lock(&self.queue);
+            if queue.waiting.is_empty() {
+                queue.led = false;
+                return;
+            }
         }
+        self.call();
     }
 
     /// The thread: leads when called, until the log closes.

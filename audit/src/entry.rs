@@ -9,6 +9,7 @@ use std::{fmt, io, sync::Arc};
 
 use ring::{
     aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
+    digest::Context,
     error::Unspecified,
     rand::{SecureRandom, SystemRandom},
 };
@@ -20,6 +21,7 @@ use serde_json::Value;
 
 use crate::{
     fault::{AppendError, Fault},
+    record,
     tree::{Hash, sha256},
 };
 
@@ -41,8 +43,8 @@ pub(crate) struct Draft {
     pub(crate) entry: Hash,
     /// Salt and payload, sealed.
     pub(crate) sealed: Vec<u8>,
-    /// SHA-256 of `sealed`.
-    pub(crate) digest: Hash,
+    /// Its record's check, as far as that is known.
+    pub(crate) begun: Context,
 }
 
 impl Draft {
@@ -60,8 +62,8 @@ impl Draft {
         sealed.extend(&json);
         let entry = sha256(sealed.get(NONCE_LEN..).unwrap_or_default());
         sealer.close(&mut sealed, &sealer.entry_aad(&entry)).map_err(|_| AppendError::Random)?;
-        let digest = sha256(&sealed);
-        Ok(Self { entry, sealed, digest })
+        let begun = record::begin(&sealed);
+        Ok(Self { entry, sealed, begun })
     }
 }
 
@@ -243,8 +245,7 @@ mod tests {
     #[test]
     fn opens_only_in_its_place_under_its_key_and_hash() {
         let (payload, key) = (json!({"b": 1, "a": ["ż", null, 2.5]}), Sealer::new("a.pl/log", &[1; 32]).unwrap());
-        let Draft { entry, sealed, digest } = draft(&payload);
-        assert_eq!(digest, sha256(&sealed));
+        let Draft { entry, sealed, .. } = draft(&payload);
         let opened = key.open(7, &entry, &sealed).unwrap().unwrap();
         assert_eq!(opened.json(), r#"{"a":["ż",null,2.5],"b":1}"#.as_bytes());
         assert_eq!(sha256(&[opened.salt(), opened.json()].concat()), entry);

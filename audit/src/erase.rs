@@ -24,7 +24,6 @@ use crate::{
     record::{self, HEADER},
     search::Filter,
     segment::{self, ENTRIES, Segment},
-    tree::sha256,
 };
 
 /// Entries taken at a time when a period ends.
@@ -120,7 +119,7 @@ impl Log {
                 gaps.push(start..start + record.sealed.len() as u64);
             }
             let kept = if goes { &[] } else { record.sealed };
-            record::encode(&mut bytes, index, record.place, &record.entry, kept, &sha256(kept));
+            record::encode(&mut bytes, index, record.place, &record.entry, kept, record::begin(kept));
         }
         Ok((bytes, gaps))
     }

@@ -45,7 +45,7 @@ use crate::{
         CHECKPOINT, COSIGNED, VKEY, WITNESSES, read_checkpoint, read_cosigned, read_text, read_vkey, read_witnesses,
     },
     tile::{self, Level, Tile, Tiler, WIDTH},
-    tree::{Frontier, Hash, leaf_hash, sha256},
+    tree::{Frontier, Hash, sha256},
 };
 
 const TITLE: &str = "ogniwo audit export 1";
@@ -168,29 +168,32 @@ pub fn verify_export(
     if let Some(larger) = signed.iter().find(|larger| larger.size() > size) {
         return Err(Fault::Shorter { size, signed: larger.size() });
     }
-    let (mut tree, mut tiler, mut lines) = (Frontier::default(), Tiler::default(), Lines::open(dir)?);
+    let (mut tiler, mut lines) = (Tiler::default(), Lines::open(dir)?);
     let hold = |tree: &Frontier| {
         let mut here = signed.iter().filter(|checkpoint| checkpoint.size() == tree.size());
         let rewritten = here.any(|checkpoint| checkpoint.root() != tree.root());
         if rewritten { Err(Fault::Rewritten { signed: tree.size() }) } else { Ok(()) }
     };
-    hold(&tree)?;
+    hold(tiler.tree())?;
     for number in 0..size.div_ceil(WIDTH) {
         let bundle = Tile { level: Level::Entries, number, width: WIDTH.min(size - number * WIDTH) };
         for entry in entries_of(dir, bundle)? {
-            if let Some(payload) = lines.at(tree.size(), &entry)? {
-                each(tree.size(), payload);
+            let index = tiler.tree().size();
+            if let Some(payload) = lines.at(index, &entry)? {
+                each(index, payload);
             }
             tiler.push(&entry, |name, content| tile::check(dir, name, &content))?;
-            tree.push(leaf_hash(&entry));
-            hold(&tree)?;
+            hold(tiler.tree())?;
         }
-        progress(tree.size());
+        progress(tiler.tree().size());
     }
     tiler.partial().iter().try_for_each(|(name, content)| tile::check(dir, *name, content))?;
     let witnesses = cosigners(dir, cosigned.as_ref())?;
     let cosigned = cosigned.as_ref().map_or(0, Checkpoint::size);
-    lines.finish(Exported { vkey, size, root: tree.root(), entries: 0, exported_at: 0, cosigned, witnesses }, dir)
+    lines.finish(
+        Exported { vkey, size, root: tiler.tree().root(), entries: 0, exported_at: 0, cosigned, witnesses },
+        dir,
+    )
 }
 
 /// The entry hashes in a bundle.

@@ -39,7 +39,7 @@ use crate::{
 const TIME: u8 = 0;
 const PLACE: u8 = 1;
 /// All columns.
-const COLUMNS: u8 = 2 + Column::ALL.len() as u8;
+const COLUMNS: usize = 2 + Column::ALL.len();
 /// A sealed column in bytes.
 const SEALED: u64 = NONCE_LEN as u64 + 8 * ENTRIES + 16;
 const CHECK: usize = 16;
@@ -62,8 +62,8 @@ fn name(number: u64) -> String {
 
 /// The bits of one value.
 pub(crate) fn bits(column: Column, value: &str) -> u64 {
-    let [a, b, c, d, e, f, g, h, ..] = sha256(&[&[column as u8], value.as_bytes()].concat());
-    [a, b, c, d, e, f, g, h].iter().fold(0, |word, place| word | 1 << (place % 64))
+    let hash = sha256(&[&[column as u8], value.as_bytes()].concat());
+    hash.iter().take(8).fold(0, |word, place| word | 1 << (place % 64))
 }
 
 /// A segment's rows, by column.
@@ -71,7 +71,7 @@ pub(crate) struct Rows(Vec<Vec<u64>>);
 
 impl Default for Rows {
     fn default() -> Self {
-        Self(vec![Vec::new(); COLUMNS.into()])
+        Self(vec![Vec::new(); COLUMNS])
     }
 }
 

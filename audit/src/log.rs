@@ -177,7 +177,7 @@ impl Log {
         let core = self.core();
         let (answer, outcome) = oneshot::channel();
         if core.commit.enqueue(Draft::new(payload, &core.sealer, &core.random)?, answer)? {
-            core.commit.lead_once();
+            core.commit.lead();
         }
         self.receipt(outcome.blocking_recv())
     }

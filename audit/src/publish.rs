@@ -115,7 +115,9 @@ impl Publisher {
     /// Removes the partial tiles of trees of these `sizes` that no kept checkpoint needs.
     pub(crate) fn prune(&self, sizes: &[u64]) {
         let kept = [self.checkpoint.size(), self.published().size()];
-        sizes.iter().for_each(|size| tile::prune(&self.dir, *size, &kept));
+        for size in sizes {
+            tile::prune(&self.dir, *size, &kept);
+        }
     }
 
     fn replace(&self, name: &str, text: &str) -> Result<(), Fault> {

@@ -7,15 +7,14 @@
 //! | 4 | place in its batch, from 0: entry `index - place` began the batch that one `fdatasync` acknowledged |
 //! | 32 | entry hash |
 //! | length | sealed payload (`entry.rs`) |
-//! | 16 | check: the first 16 bytes of SHA-256(the 48 bytes above ‖ SHA-256(sealed payload)) |
+//! | 16 | check: the first 16 bytes of SHA-256(sealed payload ‖ the 48 bytes before it) |
 //!
-//! The check finds accidents, the tree finds intent. It hashes the payload apart, so that the many who append do that
+//! The check finds accidents, the tree finds intent. It begins with the payload, so that the many who append hash that
 //! and the one who writes need not.
 
-use crate::{
-    entry::MAX_SEALED,
-    tree::{Hash, sha256},
-};
+use ring::digest::{Context, SHA256};
+
+use crate::{entry::MAX_SEALED, tree::Hash};
 
 /// Length of what stands before the sealed payload.
 pub(crate) const HEADER: usize = 48;
@@ -68,7 +67,7 @@ impl<'a> Record<'a> {
         let (checked, check) = bytes.split_last_chunk::<CHECK>()?;
         let (header, sealed) = checked.split_first_chunk::<HEADER>()?;
         let Header { index, length, place, entry } = Header::parse(header)?;
-        let whole = sealed.len() == length as usize && *check == seal(header, &sha256(sealed));
+        let whole = sealed.len() == length as usize && *check == seal(begin(sealed), header);
         whole.then_some(Self { index, entry, sealed, place })
     }
 
@@ -78,24 +77,31 @@ impl<'a> Record<'a> {
     }
 }
 
-/// Appends a record to `bytes`. `sealed` is at most [`MAX_SEALED`] bytes long, `digest` its SHA-256; a longer one gives
-/// a record nobody reads.
-pub(crate) fn encode(bytes: &mut Vec<u8>, index: u64, place: u32, entry: &Hash, sealed: &[u8], digest: &Hash) {
+/// Appends a record to `bytes`. `sealed` is at most [`MAX_SEALED`] bytes long, and `begun` what [`begin`] gives for it;
+/// a longer one gives a record nobody reads.
+pub(crate) fn encode(bytes: &mut Vec<u8>, index: u64, place: u32, entry: &Hash, sealed: &[u8], begun: Context) {
     let length = u32::try_from(sealed.len()).unwrap_or(u32::MAX);
-    let mut header = Vec::with_capacity(HEADER);
-    header.extend(index.to_be_bytes());
-    header.extend(length.to_be_bytes());
-    header.extend(place.to_be_bytes());
-    header.extend(entry);
-    bytes.extend(&header);
+    let start = bytes.len();
+    bytes.extend(index.to_be_bytes());
+    bytes.extend(length.to_be_bytes());
+    bytes.extend(place.to_be_bytes());
+    bytes.extend(entry);
+    let header = bytes.get(start..).and_then(<[u8]>::first_chunk).copied().unwrap_or([0; HEADER]);
     bytes.extend(sealed);
-    bytes.extend(seal(&header, digest));
+    bytes.extend(seal(begun, &header));
 }
 
-/// The check.
-fn seal(header: &[u8], digest: &Hash) -> [u8; CHECK] {
+/// The check, as far as the payload goes.
+pub(crate) fn begin(sealed: &[u8]) -> Context {
+    let mut context = Context::new(&SHA256);
+    context.update(sealed);
+    context
+}
+
+fn seal(mut begun: Context, header: &[u8; HEADER]) -> [u8; CHECK] {
+    begun.update(header);
     let mut check = [0; CHECK];
-    check.copy_from_slice(sha256(&[header, digest].concat()).split_at(CHECK).0);
+    check.copy_from_slice(begun.finish().as_ref().split_at(CHECK).0);
     check
 }
 
@@ -109,7 +115,7 @@ mod tests {
         #[test]
         fn reads_back(index: u64, place: u32, entry: [u8; 32], sealed in prop::collection::vec(any::<u8>(), 0..300)) {
             let mut bytes = vec![1, 2, 3];
-            encode(&mut bytes, index, place, &entry, &sealed, &sha256(&sealed));
+            encode(&mut bytes, index, place, &entry, &sealed, begin(&sealed));
             let record = Record::parse(&bytes[3..]).unwrap();
             prop_assert_eq!(record, Record { index, entry, sealed: &sealed, place });
             prop_assert_eq!(record.batch(), index.checked_sub(place.into()));
@@ -120,7 +126,7 @@ mod tests {
         #[test]
         fn no_flipped_bit_and_no_other_length_passes(sealed in prop::collection::vec(any::<u8>(), 0..40), bit: usize) {
             let mut bytes = Vec::new();
-            encode(&mut bytes, 5, 0, &[7; 32], &sealed, &sha256(&sealed));
+            encode(&mut bytes, 5, 0, &[7; 32], &sealed, begin(&sealed));
             for cut in 0..bytes.len() {
                 prop_assert_eq!(Record::parse(&bytes[..cut]), None);
             }
@@ -140,9 +146,9 @@ mod tests {
     #[test]
     fn the_layout_is_the_documented_one() {
         let mut bytes = Vec::new();
-        encode(&mut bytes, 0x0102, 3, &[7; 32], b"sealed", &sha256(b"sealed"));
+        encode(&mut bytes, 0x0102, 3, &[7; 32], b"sealed", begin(b"sealed"));
         let front = [&[0, 0, 0, 0, 0, 0, 1, 2, 0, 0, 0, 6, 0, 0, 0, 3][..], &[7; 32]].concat();
-        let check = sha256(&[&front[..], &sha256(b"sealed")].concat());
+        let check = crate::tree::sha256(&[b"sealed", &front[..]].concat());
         assert_eq!(bytes, [&front[..], b"sealed", &check[..16]].concat());
     }
 

@@ -8,7 +8,7 @@ use crate::{
     fault::{AppendError, Fault},
     log::{Config, Log, Receipt},
     note::{Checkpoint, NoteError, Vkey},
-    store::{read_vkey, scan},
+    store::{Unvisited, read_vkey, scan},
 };
 
 /// The first entry of a log that goes on for another: what was there, what is missing, and who said to go on.
@@ -63,12 +63,13 @@ pub fn succeed(
     if config.origin == vkey.name() {
         return Err(foreign(NoteError::Name).into());
     }
-    match scan(old, &[&known], |_, _| Ok(())) {
+    match scan(old, &[&known], &mut Unvisited) {
         Ok(_) => return Err(SucceedError::NothingMissing),
         Err(Fault::Shorter { .. } | Fault::Rewritten { .. }) => {}
         Err(damage) => return Err(damage.into()),
     }
-    let kept = scan(old, &[], |_, _| Ok(()))?;
+    let kept = scan(old, &[], &mut Unvisited)?;
+    let kept = kept.tiler.tree();
     let time = (config.now)();
     let log = Log::open(config)?;
     if log.size() > 0 {
@@ -77,12 +78,12 @@ pub fn succeed(
     let entry = Continued {
         confirmed_by,
         event: crate::EventKind::LogContinued,
-        lost_from: kept.tree.size(),
-        lost_until: known.size().max(kept.tree.size()),
+        lost_from: kept.size(),
+        lost_until: known.size().max(kept.size()),
         known: known.note(),
         previous_origin: vkey.name(),
-        previous_root: data_encoding::BASE64.encode(&kept.tree.root()),
-        previous_size: kept.tree.size(),
+        previous_root: data_encoding::BASE64.encode(&kept.root()),
+        previous_size: kept.size(),
         time,
     };
     let receipt = log.append_blocking(&entry)?;

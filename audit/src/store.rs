@@ -42,7 +42,7 @@ use crate::{
     note::{Checkpoint, NoteError, Signer, Vkey},
     record::{self, Record},
     segment::{self, Segment},
-    tile::{self, Tiler},
+    tile::{self, Tile, Tiler},
     tree::{Frontier, Hash, leaf_hash},
 };
 
@@ -53,7 +53,7 @@ pub(crate) const WITNESSES: &str = "witnesses";
 
 /// By how much the last file is made longer at a time, in bytes, and the piece it is written in.
 const AHEAD: u64 = 1 << 20;
-const ZEROS: [u8; 1 << 16] = [0; 1 << 16];
+static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
 
 /// A log's records, open for appending.
 pub(crate) struct Store {
@@ -77,6 +77,7 @@ pub(crate) struct Opened {
     /// Holds the lock.
     pub(crate) lock: File,
     pub(crate) store: Store,
+    /// Of every entry there is.
     pub(crate) tiler: Tiler,
     pub(crate) checkpoint: Checkpoint,
     pub(crate) cosigned: Option<Checkpoint>,
@@ -102,17 +103,11 @@ impl Store {
         let records = segment::directory(dir);
         sync_names(&records).map_err(Fault::io(records))?;
         settle(&*disk, &file).map_err(Fault::io(&path))?;
-        let (mut tiler, mut wrong) = (Tiler::default(), Vec::new());
         let signed: Vec<_> = [Some(&checkpoint), cosigned.as_ref()].into_iter().flatten().collect();
-        let Scan { tree, before, length, torn } = scan(dir, &signed, |record, _| {
-            tiler.push(&record.entry, |name, content| {
-                if tile::check(dir, name, &content).is_err() {
-                    wrong.push((name, content));
-                }
-                Ok(())
-            })
-        })?;
-        mend(dir, &*disk, &wrong, checkpoint.size())?;
+        let mut mending = Mending { dir, wrong: Vec::new() };
+        let Scan { tiler, before, length, torn } = scan(dir, &signed, &mut mending)?;
+        mending.mend(&*disk, checkpoint.size())?;
+        let tree = tiler.tree().clone();
         if torn > 0 {
             tracing::warn!(file = %path.display(), bytes = torn, "cut a torn append that was never acknowledged");
             file.set_len(length).and_then(|()| disk.sync(&file)).map_err(Fault::io(&path))?;
@@ -141,8 +136,8 @@ impl Store {
             self.begin_segment()?;
         }
         let (mut tree, mut bytes) = (self.tree.clone(), Vec::new());
-        for (place, Draft { entry, sealed, digest }) in (0..).zip(batch) {
-            record::encode(&mut bytes, tree.size(), place, entry, sealed, digest);
+        for (place, Draft { entry, sealed, begun }) in (0..).zip(batch) {
+            record::encode(&mut bytes, tree.size(), place, entry, sealed, begun.clone());
             tree.push(leaf_hash(entry));
         }
         self.failed = true;
@@ -235,12 +230,29 @@ impl Store {
     }
 }
 
-/// Writes the tiles that are not as they should be; one that a checkpoint needed was damaged or taken away.
-fn mend(dir: &Path, disk: &dyn Disk, wrong: &[(tile::Tile, Vec<u8>)], signed: u64) -> Result<(), Fault> {
-    for (name, _) in wrong.iter().filter(|(name, _)| name.end() <= signed) {
-        tracing::warn!(tile = %dir.join(name.to_string()).display(), "a tile was missing or damaged: written anew");
+/// Finds the tiles that are not as they should be.
+struct Mending<'a> {
+    dir: &'a Path,
+    wrong: Vec<(Tile, Vec<u8>)>,
+}
+
+impl Visit for Mending<'_> {
+    fn tile(&mut self, tile: Tile, content: Vec<u8>) -> Result<(), Fault> {
+        if tile::check(self.dir, tile, &content).is_err() {
+            self.wrong.push((tile, content));
+        }
+        Ok(())
     }
-    tile::write(disk, dir, wrong)
+}
+
+impl Mending<'_> {
+    /// Writes them; one that a checkpoint needed was damaged or taken away.
+    fn mend(&self, disk: &dyn Disk, signed: u64) -> Result<(), Fault> {
+        for (tile, _) in self.wrong.iter().filter(|(tile, _)| tile.end() <= signed) {
+            tracing::warn!(tile = %self.dir.join(tile.to_string()).display(), "a tile was missing or damaged: written anew");
+        }
+        tile::write(disk, self.dir, &self.wrong)
+    }
 }
 
 /// Makes a log: an empty checkpoint, then the key file that says the log is there. Refuses where one has lost its key
@@ -319,33 +331,47 @@ fn settle(disk: &dyn Disk, file: &File) -> io::Result<()> {
     Ok(fadvise(file, 0, None, Advice::DontNeed)?)
 }
 
+/// What is to be done with what [`scan`] reads.
+pub(crate) trait Visit {
+    /// A record, its place in its file, and the tree with it.
+    fn record(&mut self, _: &Record<'_>, _place: u64, _: &Tiler) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    /// A full tile that follows from the records, before the record that completes it.
+    fn tile(&mut self, _: Tile, _content: Vec<u8>) -> Result<(), Fault> {
+        Ok(())
+    }
+}
+
+/// Nothing is.
+pub(crate) struct Unvisited;
+
+impl Visit for Unvisited {}
+
 /// What the segments hold.
 #[derive(Default)]
 pub(crate) struct Scan {
-    /// All entries, and those before the last segment.
-    pub(crate) tree: Frontier,
+    /// All entries, and the tree of those before the last segment.
+    pub(crate) tiler: Tiler,
     before: Frontier,
     /// Bytes of whole records in the last segment, and bytes behind them.
     length: u64,
     pub(crate) torn: u64,
 }
 
-/// Reads all segments, as far as they reach now, gives every record, with its place in its
-/// file, to `visit`, and holds them against `checkpoints`.
-pub(crate) fn scan(
-    dir: &Path,
-    checkpoints: &[&Checkpoint],
-    mut visit: impl FnMut(&Record<'_>, u64) -> Result<(), Fault>,
-) -> Result<Scan, Fault> {
+/// Reads all segments, as far as they reach now, shows `visitor` every record and tile, and holds the tree against
+/// `checkpoints`.
+pub(crate) fn scan(dir: &Path, checkpoints: &[&Checkpoint], visitor: &mut impl Visit) -> Result<Scan, Fault> {
     let signed = checkpoints.iter().map(|checkpoint| checkpoint.size()).max().unwrap_or_default();
     let rewritten = |tree: &Frontier| {
         let mut here = checkpoints.iter().filter(|checkpoint| checkpoint.size() == tree.size());
         here.any(|checkpoint| checkpoint.root() != tree.root())
     };
     let (mut scan, segments) = (Scan::default(), segment::count(dir)?);
-    let mut honest = if rewritten(&scan.tree) { Err(Fault::Rewritten { signed: 0 }) } else { Ok(()) };
+    let mut honest = if rewritten(scan.tiler.tree()) { Err(Fault::Rewritten { signed: 0 }) } else { Ok(()) };
     for number in 0..segments {
-        scan.before = scan.tree.clone();
+        scan.before = scan.tiler.tree().clone();
         let (mut records, mut again) = (Segment::open(dir, number)?, None);
         let later = loop {
             let place = records.offset();
@@ -359,12 +385,14 @@ pub(crate) fn scan(
                 records.rewind()?;
                 continue;
             };
-            scan.tree.push(leaf_hash(&record.entry));
-            if honest.is_ok() && rewritten(&scan.tree) {
-                honest = Err(Fault::Rewritten { signed: scan.tree.size() });
+            let shown = honest.is_ok();
+            scan.tiler.push(&record.entry, |tile, content| if shown { visitor.tile(tile, content) } else { Ok(()) })?;
+            let tree = scan.tiler.tree();
+            if shown && rewritten(tree) {
+                honest = Err(Fault::Rewritten { signed: tree.size() });
             }
             if honest.is_ok() {
-                visit(&record, place)?;
+                visitor.record(&record, place, &scan.tiler)?;
             }
         };
         let last = number + 1 == segments;
@@ -375,7 +403,7 @@ pub(crate) fn scan(
             return Err(records.damage());
         }
     }
-    match scan.tree.size() {
+    match scan.tiler.tree().size() {
         size if size < signed => Err(Fault::Shorter { size, signed }),
         _ => honest.map(|()| scan),
     }

@@ -30,7 +30,7 @@ use std::{
 use crate::{
     disk::{Disk, sync_names},
     fault::Fault,
-    tree::{Hash, leaf_hash, root},
+    tree::{Frontier, Hash, leaf_hash},
 };
 
 /// Hashes or entries of a full tile.
@@ -126,10 +126,10 @@ impl FromStr for Tile {
     }
 }
 
-/// Makes tiles out of entries, in order: keeps at most 255 hashes a level.
+/// Makes tiles and the tree out of entries, in order: keeps at most 255 hashes a level.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tiler {
-    size: u64,
+    tree: Frontier,
     entries: Vec<Hash>,
     levels: Vec<Vec<Hash>>,
 }
@@ -141,28 +141,34 @@ impl Tiler {
         entry: &Hash,
         mut full: impl FnMut(Tile, Vec<u8>) -> Result<(), E>,
     ) -> Result<(), E> {
-        self.size += 1;
+        let leaf = leaf_hash(entry);
+        let (levels, mut level) = (&mut self.levels, 0);
+        add(levels, level, leaf);
+        // What hashes a tile of 256 is a node of height 8, and so on up.
+        self.tree.push_each(leaf, |height, node| {
+            if height % 8 == 0 {
+                level += 1;
+                add(levels, level, *node);
+            }
+        });
         self.entries.push(*entry);
         if self.entries.len() as u64 == WIDTH {
-            full(Tile { level: Level::Entries, number: self.size / WIDTH - 1, width: WIDTH }, bundle(&self.entries))?;
+            let number = self.tree.size() / WIDTH - 1;
+            full(Tile { level: Level::Entries, number, width: WIDTH }, bundle(&self.entries))?;
             self.entries.clear();
         }
-        let (mut hash, mut number) = (leaf_hash(entry), self.size);
-        for level in 0_u8.. {
+        let mut number = self.tree.size();
+        for (level, hashes) in (0..).zip(&mut self.levels).take_while(|(_, hashes)| hashes.len() as u64 == WIDTH) {
             number /= WIDTH;
-            let Some(hashes) = self.levels.get_mut(usize::from(level)) else {
-                self.levels.push(vec![hash]);
-                break;
-            };
-            hashes.push(hash);
-            if (hashes.len() as u64) < WIDTH {
-                break;
-            }
             full(Tile { level: Level::Hashes(level), number: number - 1, width: WIDTH }, hashes.concat())?;
-            hash = root(hashes);
             hashes.clear();
         }
         Ok(())
+    }
+
+    /// The tree of what was pushed.
+    pub(crate) fn tree(&self) -> &Frontier {
+        &self.tree
     }
 
     /// The partial tiles of the right edge, with their contents.
@@ -173,7 +179,14 @@ impl Tiler {
                 self.levels.get(usize::from(level)).map(|hashes| hashes.concat()).unwrap_or_default()
             }
         };
-        partial_tiles(self.size).into_iter().map(|tile| (tile, content(tile))).collect()
+        partial_tiles(self.tree.size()).into_iter().map(|tile| (tile, content(tile))).collect()
+    }
+}
+
+fn add(levels: &mut Vec<Vec<Hash>>, level: usize, hash: Hash) {
+    match levels.get_mut(level) {
+        Some(hashes) => hashes.push(hash),
+        None => levels.push(vec![hash]),
     }
 }
 

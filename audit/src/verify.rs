@@ -9,8 +9,8 @@ use crate::{
     note::{Checkpoint, Vkey},
     record::Record,
     segment,
-    store::{CHECKPOINT, COSIGNED, read_checkpoint, read_cosigned, read_text, read_vkey, read_witnesses, scan},
-    tile::{self, Tiler},
+    store::{CHECKPOINT, COSIGNED, Visit, read_checkpoint, read_cosigned, read_text, read_vkey, read_witnesses, scan},
+    tile::{self, Tile, Tiler},
     tree::Hash,
 };
 
@@ -80,22 +80,18 @@ pub fn verify_against(
     let signed: Vec<_> = [Some(&checkpoint), cosigned.as_ref()].into_iter().flatten().chain(known).collect();
     let newest = cosigned.as_ref().map(|cosigned| (cosigned, COSIGNED));
     let edges = newest.into_iter().chain([(&checkpoint, CHECKPOINT)]).collect();
-    let (tiler, rows) = (Tiler::default(), Rows::default());
-    let mut visitor = Visitor { dir, sealer, edges, tiler, rows, opened: 0, erased: 0 };
-    let scanned = scan(dir, &signed, |record, place| {
-        if record.index.is_multiple_of(segment::ENTRIES) {
-            progress(record.index);
-        }
-        visitor.visit(record, place)
-    })?;
-    progress(scanned.tree.size());
+    let mut visitor =
+        Visitor { dir, sealer, edges, rows: Rows::default(), opened: 0, erased: 0, progress: &mut progress };
+    let scanned = scan(dir, &signed, &mut visitor)?;
+    let (opened, erased, tree) = (visitor.opened, visitor.erased, scanned.tiler.tree());
+    progress(tree.size());
     let by = |witness: Vkey| Some((witness.clone(), cosigned.as_ref()?.cosigned_by(&witness).ok()?));
     Ok(Report {
-        entries: scanned.tree.size(),
-        root: scanned.tree.root(),
+        entries: tree.size(),
+        root: tree.root(),
         signed: checkpoint.size(),
-        payloads_opened: visitor.opened,
-        payloads_erased: visitor.erased,
+        payloads_opened: opened,
+        payloads_erased: erased,
         cosigned: cosigned.as_ref().map_or(0, Checkpoint::size),
         witnesses: read_witnesses(dir)?.into_iter().filter_map(by).collect(),
         torn_tail_bytes: scanned.torn,
@@ -109,36 +105,43 @@ struct Visitor<'a> {
     sealer: Option<Sealer>,
     /// The checkpoints and their files.
     edges: Vec<(&'a Checkpoint, &'static str)>,
-    tiler: Tiler,
     rows: Rows,
     opened: u64,
     erased: u64,
+    progress: &'a mut dyn FnMut(u64),
 }
 
-impl Visitor<'_> {
-    fn visit(&mut self, record: &Record<'_>, place: u64) -> Result<(), Fault> {
-        let payload = match &self.sealer {
-            Some(sealer) => sealer.open(record.index, &record.entry, record.sealed)?,
-            None => None,
-        };
-        self.opened += u64::from(payload.is_some());
+impl Visit for Visitor<'_> {
+    fn record(&mut self, record: &Record<'_>, place: u64, tiler: &Tiler) -> Result<(), Fault> {
+        if record.index.is_multiple_of(segment::ENTRIES) {
+            (self.progress)(record.index);
+        }
         self.erased += u64::from(record.sealed.is_empty());
+        if let Some(sealer) = &self.sealer {
+            let payload = sealer.open(record.index, &record.entry, record.sealed)?;
+            self.opened += u64::from(payload.is_some());
+            self.rows.push(place, payload.as_ref());
+        }
         let size = record.index + 1;
-        self.rows.push(place, payload.as_ref());
         if size.is_multiple_of(segment::ENTRIES) {
             let rows = std::mem::take(&mut self.rows);
             let with_key = self.sealer.as_ref().map(|sealer| (&rows, sealer));
             index::check(self.dir, record.index / segment::ENTRIES, with_key)?;
         }
-        let signed = self.edges.iter().any(|(checkpoint, _)| checkpoint.size() >= size);
-        let check = |tile, content: Vec<u8>| if signed { tile::check(self.dir, tile, &content) } else { Ok(()) };
-        self.tiler.push(&record.entry, check)?;
-        self.edges.iter().filter(|(edge, _)| edge.size() == size).try_for_each(|(edge, file)| self.edge(edge, file))
+        let mut edges = self.edges.iter().filter(|(edge, _)| edge.size() == size);
+        edges.try_for_each(|(edge, file)| self.edge(edge, file, tiler))
     }
 
+    fn tile(&mut self, tile: Tile, content: Vec<u8>) -> Result<(), Fault> {
+        let signed = self.edges.iter().any(|(checkpoint, _)| checkpoint.size() >= tile.end());
+        if signed { tile::check(self.dir, tile, &content) } else { Ok(()) }
+    }
+}
+
+impl Visitor<'_> {
     /// The partial tiles of a checkpoint; of a log being written they go when the next takes its place.
-    fn edge(&self, checkpoint: &Checkpoint, file: &str) -> Result<(), Fault> {
-        let tiles = self.tiler.partial();
+    fn edge(&self, checkpoint: &Checkpoint, file: &str, tiler: &Tiler) -> Result<(), Fault> {
+        let tiles = tiler.partial();
         let checked = tiles.iter().try_for_each(|(tile, content)| tile::check(self.dir, *tile, content));
         let current = read_text(&self.dir.join(file))? == checkpoint.note();
         if current { checked } else { Ok(()) }

@@ -217,7 +217,7 @@ impl Witness {
             None => self.read(&origin, &vkey).map_err(Refusal::State)?,
         };
         state.newest.insert(origin.clone(), known.clone());
-        self.judge(old, &proof, known.as_ref(), &offered)?;
+        judge(old, &proof, known.as_ref(), &offered)?;
         let line = self.signer.cosign(&offered, now);
         let lines = offered.add_cosignature(&line, self.vkey());
         let kept = lines.map_err(Fault::Key).and_then(|_| {
@@ -228,24 +228,6 @@ impl Witness {
         kept.map_err(Refusal::State)?;
         state.newest.insert(origin, Some(offered));
         Ok(line.into_bytes())
-    }
-
-    fn judge(&self, old: u64, proof: &[Hash], known: Option<&Checkpoint>, new: &Checkpoint) -> Result<(), Refusal> {
-        let (size, root) = known.map_or((0, sha256(b"")), |known| (known.size(), known.root()));
-        let forked = |known: &&Checkpoint| known.size() == new.size() && known.root() != new.root();
-        if let Some(known) = known.filter(forked) {
-            return Err(Refusal::Fork {
-                size: new.size(),
-                known: known.note().to_owned(),
-                offered: new.note().to_owned(),
-            });
-        }
-        if old != size {
-            return Err(Refusal::Conflict { known: size });
-        }
-        let grown = verify_consistency(size, &root, new.size(), &new.root(), proof);
-        // The proof from nothing is empty and shows nothing; of an empty tree the root is known.
-        if grown && (new.size() > 0 || new.root() == sha256(b"")) { Ok(()) } else { Err(Refusal::Proof) }
     }
 
     /// The newest checkpoint cosigned for `origin`: for a monitor, for a log restored from a backup, or for an auditor.
@@ -278,4 +260,19 @@ impl Witness {
 
 fn file_name(origin: &str) -> String {
     HEXLOWER.encode(&sha256(origin.as_bytes()))
+}
+
+/// Whether a log may go from `known` to `new`.
+fn judge(old: u64, proof: &[Hash], known: Option<&Checkpoint>, new: &Checkpoint) -> Result<(), Refusal> {
+    let (size, root) = known.map_or((0, sha256(b"")), |known| (known.size(), known.root()));
+    let forked = |known: &&Checkpoint| known.size() == new.size() && known.root() != new.root();
+    if let Some(known) = known.filter(forked) {
+        return Err(Refusal::Fork { size: new.size(), known: known.note().to_owned(), offered: new.note().to_owned() });
+    }
+    if old != size {
+        return Err(Refusal::Conflict { known: size });
+    }
+    let grown = verify_consistency(size, &root, new.size(), &new.root(), proof);
+    // The proof from nothing is empty and shows nothing; of an empty tree the root is known.
+    if grown && (new.size() > 0 || new.root() == sha256(b"")) { Ok(()) } else { Err(Refusal::Proof) }
 }

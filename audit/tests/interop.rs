@@ -1,6 +1,8 @@
 //! The public formats, read by other people's code: the crates `tlog_tiles`, `signed_note` and `ct-merkle`, and Go's
 //! `golang.org/x/mod/sumdb`.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
 use std::{
     path::{Path, PathBuf},
     process::Command,

@@ -10,14 +10,7 @@ use std::{
 
 use super::{ORIGIN, SIGNING_KEY, assert_holds, config, image, open, payload, records, verify};
 use crate::{
-    Fault, Log,
-    disk::System,
-    entry::Draft,
-    note::Signer,
-    segment,
-    store::Store,
-    tree::{leaf_hash, sha256},
-    verify_dir,
+    Fault, Log, disk::System, entry::Draft, note::Signer, record, segment, store::Store, tree::leaf_hash, verify_dir,
 };
 
 /// A crash image of a log whose three entries were acknowledged one by one, and are not under a checkpoint.
@@ -93,7 +86,7 @@ fn with_store<T>(dir: &Path, act: impl FnOnce(&mut Store) -> T) -> T {
 }
 
 fn batch(entries: u8) -> Vec<Draft> {
-    let draft = |entry| Draft { entry: [entry; 32], sealed: vec![entry; 50], digest: sha256(&[entry; 50]) };
+    let draft = |entry| Draft { entry: [entry; 32], sealed: vec![entry; 50], begun: record::begin(&[entry; 50]) };
     (0..entries).map(draft).collect()
 }
 
