@@ -8,33 +8,38 @@ use std::{
 };
 
 /// Writing and syncing.
-pub(crate) trait Disk: Send {
+pub(crate) trait Disk: Send + Sync {
     /// Writes all of `bytes` at `offset`.
-    fn write(&mut self, file: &File, bytes: &[u8], offset: u64) -> io::Result<()>;
+    fn write(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<()>;
     /// Returns once the file's content and length are on the disk (`fdatasync`).
-    fn sync(&mut self, file: &File) -> io::Result<()>;
+    fn sync(&self, file: &File) -> io::Result<()>;
 }
 
 /// The operating system's.
 pub(crate) struct System;
 
 impl Disk for System {
-    fn write(&mut self, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+    fn write(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
         file.write_all_at(bytes, offset)
     }
 
-    fn sync(&mut self, file: &File) -> io::Result<()> {
+    fn sync(&self, file: &File) -> io::Result<()> {
         file.sync_data()
     }
 }
 
-/// Replaces the file `name` of `dir` (opened as `handle`): after a crash it holds the old bytes or the new ones.
-pub(crate) fn replace(disk: &mut dyn Disk, dir: &Path, handle: &File, name: &str, bytes: &[u8]) -> io::Result<()> {
-    let new = dir.join(name).with_extension("tmp");
+/// Replaces the file `name` of `dir`: after a crash it holds the old bytes or the new ones.
+pub(crate) fn replace(disk: &dyn Disk, dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let new = dir.join(format!("{name}.tmp"));
     let file = File::create(&new)?;
     disk.write(&file, bytes, 0)?;
     disk.sync(&file)?;
     fs::rename(&new, dir.join(name))?;
-    // Not `fdatasync`: ext4 leaves a new name out of it when the directory keeps its size.
-    handle.sync_all()
+    sync_names(dir)
+}
+
+/// Makes the names in `dir` durable. Not by `fdatasync`: ext4 leaves a new name out of it when the directory keeps its
+/// size.
+pub(crate) fn sync_names(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
 }

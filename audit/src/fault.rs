@@ -32,9 +32,44 @@ pub enum Fault {
         /// What was asked for.
         wanted: String,
     },
-    /// `checkpoint` is out of form, unsigned or wrongly signed.
-    #[error("checkpoint: {0}")]
-    Checkpoint(NoteError),
+    /// A checkpoint is out of form, unsigned or wrongly signed, or one of its cosignatures is.
+    #[error("{}: {source}", path.display())]
+    Checkpoint {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: NoteError,
+    },
+    /// The list of witnesses' keys is out of form.
+    #[error("{}: {source}", path.display())]
+    Witnesses {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: NoteError,
+    },
+    /// A tile is not what follows from the records.
+    #[error("{}: differs from the records from byte {offset} on", path.display())]
+    Tile {
+        /// The tile's file.
+        path: PathBuf,
+        /// The first byte that differs.
+        offset: u64,
+    },
+    /// A segment of the search index is damaged, or is not what follows from the records.
+    #[error("{}: the index is damaged or not of these records", path.display())]
+    Index {
+        /// The index file.
+        path: PathBuf,
+    },
+    /// An export is damaged, or not what its log signed.
+    #[error("{}: {problem}", path.display())]
+    Export {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
     /// A record is damaged, out of its place or missing.
     #[error("{}: record {index} at byte {offset} is damaged, missing or out of place", path.display())]
     Record {
@@ -46,7 +81,7 @@ pub enum Fault {
         offset: u64,
     },
     /// The log has fewer entries than it has signed for.
-    #[error("records: {size} entries, but the checkpoint signs {signed}")]
+    #[error("records: {size} entries, but a checkpoint signs {signed}")]
     Shorter {
         /// Entries found.
         size: u64,
@@ -54,7 +89,7 @@ pub enum Fault {
         signed: u64,
     },
     /// The entries are not the ones that were signed.
-    #[error("records: the first {signed} entries do not have the root the checkpoint signs")]
+    #[error("records: the first {signed} entries do not have the root that was signed")]
     Rewritten {
         /// Entries signed for.
         signed: u64,

@@ -1,24 +1,33 @@
 //! A log open for appending: the handle that the rest of a node holds.
 
 use std::{
+    fs::File,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Condvar, Mutex, PoisonError},
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use ring::rand::SystemRandom;
 use serde::Serialize;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::oneshot;
 
 use crate::{
+    commit::{Commit, lock, reason},
     disk::{Disk, System},
     entry::{Draft, Sealer},
     fault::{AppendError, Fault},
+    index,
     note::{Checkpoint, Signer, Vkey},
-    store::Store,
+    proof,
+    publish::Publisher,
+    segment,
+    store::{Opened, Store},
     tree::Hash,
-    writer::{QUEUE, Request, State, Writer},
 };
+
+/// How often the log looks whether a checkpoint is due or a failed disk is back.
+const TICK: Duration = Duration::from_secs(1);
 
 /// What a log is opened with.
 pub struct Config<'a> {
@@ -45,10 +54,6 @@ pub struct Receipt {
 }
 
 impl Receipt {
-    pub(crate) fn new(sealer: &Sealer, index: u64, entry: Hash) -> Self {
-        Self { origin: sealer.origin().clone(), index, entry }
-    }
-
     /// The log's origin.
     #[must_use]
     pub fn origin(&self) -> &str {
@@ -72,27 +77,36 @@ impl Receipt {
 /// signs a checkpoint and unlocks the directory, and blocks until that is done.
 #[derive(Clone)]
 pub struct Log {
-    // Dropped before `shared`, whose drop waits for the writer, which waits for all of these to be gone.
-    requests: mpsc::Sender<Request>,
-    state: watch::Receiver<State>,
     shared: Arc<Shared>,
 }
 
 struct Shared {
-    dir: PathBuf,
-    vkey: Vkey,
-    sealer: Arc<Sealer>,
-    random: SystemRandom,
-    writer: Option<JoinHandle<()>>,
+    core: Arc<Core>,
+    threads: Vec<JoinHandle<()>>,
 }
 
-impl Drop for Shared {
-    fn drop(&mut self) {
-        if let Some(writer) = self.writer.take() {
-            // A writer that panicked has already refused everybody.
-            let _ = writer.join();
-        }
-    }
+/// What the log's two threads work on: one appends for those who must not block, one publishes.
+pub(crate) struct Core {
+    pub(crate) dir: PathBuf,
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) sealer: Sealer,
+    pub(crate) random: SystemRandom,
+    pub(crate) commit: Commit,
+    pub(crate) publisher: Mutex<Publisher>,
+    /// Held while a full segment is indexed or rewritten.
+    pub(crate) rewriting: Mutex<()>,
+    vkey: Vkey,
+    tasks: Mutex<Tasks>,
+    called: Condvar,
+    /// Locked as long as the log is open.
+    _lock: File,
+}
+
+/// What the publishing thread is to do.
+#[derive(Default)]
+struct Tasks {
+    checkpoints: Vec<oneshot::Sender<Result<Checkpoint, AppendError>>>,
+    stop: bool,
 }
 
 impl Log {
@@ -100,25 +114,42 @@ impl Log {
     /// Blocks for the time it takes to hash the log.
     ///
     /// # Errors
-    /// A [`Fault`] that names what is damaged: nothing acknowledged is ever cut to open a log.
+    /// A [`Fault`] that names what is damaged: nothing acknowledged is ever cut to open a log. [`Fault::Shorter`] when
+    /// the directory's own cosigned checkpoint signs more than there is; see [`crate::succeed`].
     pub fn open(config: Config<'_>) -> Result<Self, Fault> {
-        Self::open_on(Box::new(System), config)
+        Self::open_on(Arc::new(System), config)
     }
 
-    pub(crate) fn open_on(disk: Box<dyn Disk>, config: Config<'_>) -> Result<Self, Fault> {
+    pub(crate) fn open_on(disk: Arc<dyn Disk>, config: Config<'_>) -> Result<Self, Fault> {
         let Config { dir, origin, signing_key, payload_key, now } = config;
         let signer = Signer::new(origin, signing_key).map_err(Fault::Key)?;
-        let sealer = Arc::new(Sealer::new(origin, payload_key).map_err(Fault::io("payload key"))?);
+        let sealer = Sealer::new(origin, payload_key).map_err(Fault::io("payload key"))?;
         let vkey = signer.vkey().clone();
-        let writer = Writer::new(Store::open(dir, &signer, disk)?, signer, sealer.clone(), now)?;
-        let state = writer.state();
-        let (requests, queue) = mpsc::channel(QUEUE);
-        // A runtime of its own: writing blocks, and the tick needs a timer.
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(Fault::io(dir))?;
-        let thread = thread::Builder::new().name("audit-log".to_owned());
-        let writer = thread.spawn(move || runtime.block_on(writer.run(queue))).map_err(Fault::io(dir))?;
-        let shared = Shared { dir: dir.to_owned(), vkey, sealer, random: SystemRandom::new(), writer: Some(writer) };
-        Ok(Self { requests, state, shared: Arc::new(shared) })
+        let Opened { lock, store, tiler, checkpoint, cosigned } = Store::open(dir, &signer, disk.clone())?;
+        let (size, signed) = (store.tree().size(), checkpoint.size());
+        let publisher = Publisher::new(dir, disk.clone(), signer, tiler, (checkpoint, cosigned), now);
+        let core = Arc::new(Core {
+            dir: dir.to_owned(),
+            disk,
+            sealer,
+            random: SystemRandom::new(),
+            commit: Commit::new(store, signed),
+            publisher: Mutex::new(publisher),
+            rewriting: Mutex::default(),
+            vkey,
+            tasks: Mutex::default(),
+            called: Condvar::new(),
+            _lock: lock,
+        });
+        core.first_checkpoint(size, signed)?;
+        let mut threads = Vec::new();
+        let (appending, publishing) = (core.clone(), core.clone());
+        let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
+            thread::Builder::new().name(name.to_owned()).spawn(run).map_err(Fault::io(dir))
+        };
+        threads.push(spawn("audit-append", Box::new(move || appending.commit.run()))?);
+        threads.push(spawn("audit-publish", Box::new(move || publishing.run()))?);
+        Ok(Self { shared: Arc::new(Shared { core, threads }) })
     }
 
     /// Appends `payload` as canonical JSON (RFC 8785), at most [`crate::MAX_PAYLOAD`] bytes of it. When this returns
@@ -127,8 +158,12 @@ impl Log {
     /// # Errors
     /// An [`AppendError`]: the entry is not in the log. One that is not the disk's fault leaves the log healthy.
     pub async fn append(&self, payload: &impl Serialize) -> Result<Receipt, AppendError> {
-        let draft = Draft::new(payload, &self.shared.random)?;
-        self.ask(|answer| Request::Append(draft, answer)).await
+        let core = self.core();
+        let (answer, outcome) = oneshot::channel();
+        if core.commit.enqueue(Draft::new(payload, &core.sealer, &core.random)?, answer)? {
+            core.commit.call();
+        }
+        self.receipt(outcome.await)
     }
 
     /// [`Self::append`] for code outside an async runtime.
@@ -137,47 +172,119 @@ impl Log {
     /// As [`Self::append`].
     ///
     /// # Panics
-    /// Inside an async runtime, as `tokio::sync::mpsc::Sender::blocking_send` does.
+    /// Inside an async runtime, as `tokio::sync::oneshot::Receiver::blocking_recv` does.
     pub fn append_blocking(&self, payload: &impl Serialize) -> Result<Receipt, AppendError> {
-        let (answer, receipt) = oneshot::channel();
-        let request = Request::Append(Draft::new(payload, &self.shared.random)?, answer);
-        self.requests.blocking_send(request).map_err(|_| AppendError::Closed)?;
-        receipt.blocking_recv().map_err(|_| AppendError::Closed)?
+        let core = self.core();
+        let (answer, outcome) = oneshot::channel();
+        if core.commit.enqueue(Draft::new(payload, &core.sealer, &core.random)?, answer)? {
+            core.commit.lead();
+        }
+        self.receipt(outcome.blocking_recv())
     }
 
-    /// Signs a checkpoint over everything acknowledged so far, and returns it once it is on the disk.
+    fn receipt(
+        &self,
+        outcome: Result<Result<(u64, Hash), AppendError>, oneshot::error::RecvError>,
+    ) -> Result<Receipt, AppendError> {
+        let (index, entry) = outcome.map_err(|_| AppendError::Closed)??;
+        Ok(Receipt { origin: self.core().sealer.origin().clone(), index, entry })
+    }
+
+    /// Signs a checkpoint over everything acknowledged so far, and returns it once it and its tiles are on the disk.
     ///
     /// # Errors
     /// [`AppendError::Unwritable`] or [`AppendError::Closed`].
     pub async fn checkpoint(&self) -> Result<Checkpoint, AppendError> {
-        self.ask(Request::Checkpoint).await
+        let (answer, outcome) = oneshot::channel();
+        lock(&self.core().tasks).checkpoints.push(answer);
+        self.core().called.notify_one();
+        outcome.await.map_err(|_| AppendError::Closed)?
     }
 
-    async fn ask<T>(
-        &self,
-        request: impl FnOnce(oneshot::Sender<Result<T, AppendError>>) -> Request,
-    ) -> Result<T, AppendError> {
-        let (answer, outcome) = oneshot::channel();
-        self.requests.send(request(answer)).await.map_err(|_| AppendError::Closed)?;
-        outcome.await.map_err(|_| AppendError::Closed)?
+    /// [`Self::checkpoint`] for code that may block.
+    ///
+    /// # Errors
+    /// [`AppendError::Unwritable`].
+    pub fn checkpoint_blocking(&self) -> Result<Checkpoint, AppendError> {
+        self.core().publish()
+    }
+
+    /// The newest checkpoint signed: what a witness is asked to cosign.
+    #[must_use]
+    pub fn newest_checkpoint(&self) -> Checkpoint {
+        lock(&self.core().publisher).checkpoint().clone()
+    }
+
+    /// What others are to see: the newest cosigned checkpoint or, before the first, the newest signed.
+    #[must_use]
+    pub fn published_checkpoint(&self) -> Checkpoint {
+        lock(&self.core().publisher).published().clone()
+    }
+
+    /// Keeps `checkpoint` with its cosignatures, in place of a smaller one: it is what [`Self::resource`] gives out
+    /// from now on, what the directory is held against, and what is exported. Blocks.
+    ///
+    /// # Errors
+    /// [`Fault::Checkpoint`] unless it is this log's with at least one cosignature and all of them are `witnesses`';
+    /// [`Fault::Io`].
+    pub fn keep_cosigned(&self, checkpoint: &Checkpoint, witnesses: &[Vkey]) -> Result<(), Fault> {
+        let core = self.core();
+        let refuse = |source| Fault::Checkpoint { path: core.dir.join(crate::store::COSIGNED), source };
+        let opened = Checkpoint::open(checkpoint.note(), &core.vkey).map_err(refuse)?;
+        let signers: Vec<_> = witnesses.iter().filter(|witness| opened.cosigned_by(witness).is_ok()).cloned().collect();
+        if signers.is_empty() || signers.len() != opened.others(&core.vkey) {
+            return Err(refuse(crate::NoteError::Cosignature));
+        }
+        self.hold_against(&opened)?;
+        lock(&core.publisher).keep_cosigned(&opened, &signers)
+    }
+
+    /// Holds the log against a checkpoint of its own that somebody else kept: a peer's or an auditor's. Call it with
+    /// the largest one that can be had after every start. Blocks.
+    ///
+    /// # Errors
+    /// [`Fault::Shorter`] or [`Fault::Rewritten`]: the log was rolled back or rewritten. Then nothing is appended any
+    /// more, now or after a restart; see [`crate::succeed`]. [`Fault::Checkpoint`] when `known` is not this log's.
+    pub fn hold_against(&self, known: &Checkpoint) -> Result<(), Fault> {
+        let core = self.core();
+        let foreign = |source| Fault::Checkpoint { path: core.dir.clone(), source };
+        let known = Checkpoint::open(known.note(), &core.vkey).map_err(foreign)?;
+        let (size, signed) = (self.size(), known.size());
+        let outcome = if size < signed {
+            Err(Fault::Shorter { size, signed })
+        } else {
+            if lock(&core.publisher).checkpoint().size() < signed {
+                core.publish().map_err(|error| Fault::io(&core.dir)(std::io::Error::other(error)))?;
+            }
+            let same = proof::root(&core.dir, signed)? == known.root();
+            if same { Ok(()) } else { Err(Fault::Rewritten { signed }) }
+        };
+        if let Err(fault) = &outcome {
+            core.commit.refute(fault);
+            // In place of the newest checkpoint: from now on the directory itself says that it is not the log.
+            let text = known.note().as_bytes();
+            crate::disk::replace(&*core.disk, &core.dir, crate::store::CHECKPOINT, text)
+                .map_err(Fault::io(&core.dir))?;
+        }
+        outcome
     }
 
     /// The number of acknowledged entries.
     #[must_use]
     pub fn size(&self) -> u64 {
-        self.state.borrow().size
+        self.core().commit.size()
     }
 
     /// The log's origin.
     #[must_use]
     pub fn origin(&self) -> &str {
-        self.shared.vkey.name()
+        self.core().vkey.name()
     }
 
     /// The log's public key, for the manifest.
     #[must_use]
     pub fn vkey(&self) -> &Vkey {
-        &self.shared.vkey
+        &self.core().vkey
     }
 
     /// Whether the last write succeeded. A log that failed tries again with every append and every second by itself.
@@ -185,18 +292,87 @@ impl Log {
     /// # Errors
     /// [`AppendError::Unwritable`] with the reason, or [`AppendError::Closed`].
     pub fn health(&self) -> Result<(), AppendError> {
-        match self.state.borrow().fault.clone() {
-            Some(reason) => Err(AppendError::Unwritable { reason }),
-            None if self.requests.is_closed() => Err(AppendError::Closed),
-            None => Ok(()),
-        }
+        self.core().commit.fault().map_or(Ok(()), Err)
+    }
+
+    /// A signed note of the log's key over `text`.
+    pub(crate) fn sign(&self, text: &str) -> String {
+        lock(&self.core().publisher).sign(text)
+    }
+
+    pub(crate) fn core(&self) -> &Core {
+        &self.shared.core
     }
 
     pub(crate) fn dir(&self) -> &Path {
-        &self.shared.dir
+        &self.core().dir
     }
 
     pub(crate) fn sealer(&self) -> &Sealer {
-        &self.shared.sealer
+        &self.core().sealer
+    }
+}
+
+impl Core {
+    /// Signs what a crash left unsigned, and clears away the partial tiles it left.
+    fn first_checkpoint(&self, size: u64, signed: u64) -> Result<(), Fault> {
+        let mut publisher = lock(&self.publisher);
+        if size != signed || !publisher.has_tiles() {
+            publisher.publish(&self.commit.store)?;
+        }
+        publisher.prune(&[size, signed]);
+        Ok(())
+    }
+
+    pub(crate) fn publish(&self) -> Result<Checkpoint, AppendError> {
+        self.commit.unrefuted()?;
+        let outcome = lock(&self.publisher).publish(&self.commit.store);
+        self.commit.published(outcome.as_ref().map(Checkpoint::size));
+        outcome.map_err(|fault| AppendError::Unwritable { reason: reason(&fault) })
+    }
+
+    /// The publishing thread.
+    fn run(&self) {
+        let mut indexed = 0;
+        loop {
+            let idle = |tasks: &mut Tasks| tasks.checkpoints.is_empty() && !tasks.stop;
+            let waited = self.called.wait_timeout_while(lock(&self.tasks), TICK, idle);
+            let (mut tasks, _) = waited.unwrap_or_else(PoisonError::into_inner);
+            let (wanted, stop) = (std::mem::take(&mut tasks.checkpoints), tasks.stop);
+            drop(tasks);
+            self.commit.heal();
+            let due = stop || self.commit.fault().is_some() || lock(&self.publisher).due(self.size());
+            if !wanted.is_empty() || due {
+                let outcome = self.publish();
+                for answer in wanted {
+                    let _ = answer.send(outcome.clone());
+                }
+            }
+            if stop {
+                return;
+            }
+            while indexed < self.size() / segment::ENTRIES && index::fill(self, indexed) {
+                indexed += 1;
+            }
+        }
+    }
+
+    fn size(&self) -> u64 {
+        self.commit.size()
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let mut threads = self.threads.drain(..);
+        self.core.commit.close();
+        // A thread that panicked has already refused everybody.
+        let _ = threads.next().map(JoinHandle::join);
+        lock(&self.core.tasks).stop = true;
+        self.core.called.notify_all();
+        threads.for_each(|thread| drop(thread.join()));
+        if let Err(fault) = lock(&self.core.commit.store).close() {
+            tracing::warn!(reason = reason(&fault), "the last segment keeps its zeros");
+        }
     }
 }

@@ -8,7 +8,9 @@
 //! — mops.lodz.pl/log x08g…=   base64 of key hash (4 bytes) ‖ Ed25519 signature (64 bytes) of all before the empty line
 //! ```
 //!
-//! Signature lines of other keys (cosignatures) may follow: they are passed over here, as `signed-note` asks.
+//! Signature lines of other keys may follow: those of unknown ones are passed over, as `signed-note` asks. A witness's
+//! line is a *cosignature* (C2SP `tlog-cosignature`, `cosignature/v1`): base64 of key hash (4 bytes) ‖ time (8 bytes,
+//! big-endian, seconds since 1970) ‖ Ed25519 signature (64 bytes) of `cosignature/v1\ntime TIME\n` and the text.
 
 use std::fmt;
 
@@ -17,8 +19,12 @@ use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 
 use crate::tree::{Hash, sha256};
 
-/// The signature type byte of Ed25519 in `signed-note`.
-const ALGORITHM: u8 = 1;
+/// The signature type bytes of `signed-note`: Ed25519 and the timestamped Ed25519 of a witness.
+const ED25519_NOTE: u8 = 1;
+const COSIGNATURE: u8 = 4;
+
+/// The most signature lines a note may have.
+const MAX_SIGNATURES: usize = 64;
 
 /// Why a key, note or checkpoint was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -35,30 +41,47 @@ pub enum NoteError {
     /// No signature line of the wanted key, or a wrong one.
     #[error("no valid signature of the log's key")]
     Signature,
+    /// No cosignature of the wanted witness, or a wrong one.
+    #[error("no valid cosignature of this witness")]
+    Cosignature,
     /// The signed text is not a checkpoint of this origin.
     #[error("the signed text is not a checkpoint of this log")]
     Checkpoint,
 }
 
-/// A public key: the `vkey` of C2SP `signed-note`, `NAME+HEX(key hash)+BASE64(0x01 ‖ public key)`; `Display` writes
-/// it so. The key hash is the first 4 bytes of SHA-256(name ‖ 0x0A ‖ 0x01 ‖ public key).
+/// A public key: the `vkey` of C2SP `signed-note`, `NAME+HEX(key hash)+BASE64(TYPE ‖ public key)`; `Display` writes it
+/// so. The key hash is the first 4 bytes of SHA-256(name ‖ 0x0A ‖ TYPE ‖ public key). TYPE is 0x01 for a log's key and
+/// 0x04 for a witness's, so that neither can be taken for the other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Vkey {
     name: String,
+    kind: u8,
     key: [u8; 32],
 }
 
 impl Vkey {
-    /// Takes a name and a 32-byte Ed25519 public key.
+    /// A log's key: takes a name and a 32-byte Ed25519 public key.
     ///
     /// # Errors
     /// [`NoteError::Name`].
     pub fn new(name: &str, key: [u8; 32]) -> Result<Self, NoteError> {
+        Self::of(name, ED25519_NOTE, key)
+    }
+
+    /// A witness's key: takes a name and a 32-byte Ed25519 public key.
+    ///
+    /// # Errors
+    /// [`NoteError::Name`].
+    pub fn witness(name: &str, key: [u8; 32]) -> Result<Self, NoteError> {
+        Self::of(name, COSIGNATURE, key)
+    }
+
+    fn of(name: &str, kind: u8, key: [u8; 32]) -> Result<Self, NoteError> {
         let fits = |c: char| c != '+' && !c.is_whitespace() && !c.is_control();
         if name.is_empty() || !name.chars().all(fits) {
             return Err(NoteError::Name);
         }
-        Ok(Self { name: name.to_owned(), key })
+        Ok(Self { name: name.to_owned(), kind, key })
     }
 
     /// Parses the text form, without line end.
@@ -69,8 +92,10 @@ impl Vkey {
         let mut parts = text.splitn(3, '+');
         let (name, key) = (parts.next().ok_or(NoteError::Key)?, parts.nth(1).ok_or(NoteError::Key)?);
         let key = BASE64.decode(key.as_bytes()).map_err(|_| NoteError::Key)?;
-        let (&[ALGORITHM], key) = key.split_first_chunk().ok_or(NoteError::Key)? else { return Err(NoteError::Key) };
-        let vkey = Self::new(name, key.try_into().map_err(|_| NoteError::Key)?)?;
+        let (&[kind @ (ED25519_NOTE | COSIGNATURE)], key) = key.split_first_chunk().ok_or(NoteError::Key)? else {
+            return Err(NoteError::Key);
+        };
+        let vkey = Self::of(name, kind, key.try_into().map_err(|_| NoteError::Key)?)?;
         if vkey.to_string() == text { Ok(vkey) } else { Err(NoteError::Key) }
     }
 
@@ -80,55 +105,96 @@ impl Vkey {
         &self.name
     }
 
+    /// Whether this is a witness's key.
+    #[must_use]
+    pub fn is_witness(&self) -> bool {
+        self.kind == COSIGNATURE
+    }
+
     /// The 4-byte key hash.
     fn hash(&self) -> [u8; 4] {
-        let [a, b, c, d, ..] = sha256(&[self.name.as_bytes(), &[b'\n', ALGORITHM], &self.key].concat());
+        let [a, b, c, d, ..] = sha256(&[self.name.as_bytes(), &[b'\n', self.kind], &self.key].concat());
         [a, b, c, d]
     }
 
-    /// The text of `note`, its last line end included, once this key's signature on it is verified.
+    fn made(&self, line: &Line<'_>) -> bool {
+        line.name == self.name && line.hash == self.hash()
+    }
+
+    fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+        UnparsedPublicKey::new(&ED25519, self.key).verify(message, signature).is_ok()
+    }
+
+    /// The text of `note`, its last line end included, once this key's signature on it is verified. For a log's key;
+    /// a witness signs more than the text.
     ///
     /// # Errors
     /// [`NoteError::Form`] or [`NoteError::Signature`].
     pub fn open<'a>(&self, note: &'a str) -> Result<&'a str, NoteError> {
-        let (text, signatures) = note.rsplit_once("\n\n").ok_or(NoteError::Form)?;
-        let text = note.get(..=text.len()).ok_or(NoteError::Form)?;
-        let signatures = signatures.strip_suffix('\n').ok_or(NoteError::Form)?;
-        let mut signed = false;
-        for line in signatures.split('\n') {
-            let (name, blob) = line.strip_prefix("— ").and_then(|line| line.split_once(' ')).ok_or(NoteError::Form)?;
-            let blob = BASE64.decode(blob.as_bytes()).map_err(|_| NoteError::Form)?;
-            let (hash, signature) = blob.split_first_chunk::<4>().ok_or(NoteError::Form)?;
-            if name == self.name && *hash == self.hash() {
-                UnparsedPublicKey::new(&ED25519, self.key)
-                    .verify(text.as_bytes(), signature)
-                    .map_err(|_| NoteError::Signature)?;
-                signed = true;
-            }
-        }
+        let (text, lines) = split(note)?;
+        let mut own = lines.iter().filter(|line| self.kind == ED25519_NOTE && self.made(line)).peekable();
+        let signed = own.peek().is_some() && own.all(|line| self.verifies(text.as_bytes(), &line.signature));
         if signed { Ok(text) } else { Err(NoteError::Signature) }
+    }
+}
+
+/// A signature line.
+struct Line<'a> {
+    whole: &'a str,
+    name: &'a str,
+    hash: [u8; 4],
+    signature: Vec<u8>,
+}
+
+/// A note's text, last line end included, and its signature lines.
+fn split(note: &str) -> Result<(&str, Vec<Line<'_>>), NoteError> {
+    let (text, lines) = note.rsplit_once("\n\n").ok_or(NoteError::Form)?;
+    Ok((note.get(..=text.len()).ok_or(NoteError::Form)?, signature_lines(lines)?))
+}
+
+fn signature_lines(lines: &str) -> Result<Vec<Line<'_>>, NoteError> {
+    let lines = lines.strip_suffix('\n').ok_or(NoteError::Form)?.split('\n');
+    let lines: Vec<_> = lines.map(Line::parse).collect::<Option<_>>().ok_or(NoteError::Form)?;
+    if lines.len() > MAX_SIGNATURES { Err(NoteError::Form) } else { Ok(lines) }
+}
+
+impl<'a> Line<'a> {
+    fn parse(whole: &'a str) -> Option<Self> {
+        let (name, blob) = whole.strip_prefix("— ")?.split_once(' ')?;
+        let blob = BASE64.decode(blob.as_bytes()).ok()?;
+        let (hash, signature) = blob.split_first_chunk()?;
+        Some(Self { whole, name, hash: *hash, signature: signature.to_vec() })
     }
 }
 
 impl fmt::Display for Vkey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let key = [&[ALGORITHM][..], &self.key].concat();
+        let key = [&[self.kind][..], &self.key].concat();
         write!(f, "{}+{}+{}", self.name, HEXLOWER.encode(&self.hash()), BASE64.encode(&key))
     }
 }
 
-/// A log's signing key.
+/// A signing key, a log's or a witness's.
 pub(crate) struct Signer {
     pair: Ed25519KeyPair,
     vkey: Vkey,
 }
 
 impl Signer {
-    /// From a 32-byte Ed25519 seed (RFC 8032 §5.1.5).
+    /// A log's, from a 32-byte Ed25519 seed (RFC 8032 §5.1.5).
     pub(crate) fn new(name: &str, seed: &[u8; 32]) -> Result<Self, NoteError> {
+        Self::of(name, ED25519_NOTE, seed)
+    }
+
+    /// A witness's, from a 32-byte Ed25519 seed.
+    pub(crate) fn witness(name: &str, seed: &[u8; 32]) -> Result<Self, NoteError> {
+        Self::of(name, COSIGNATURE, seed)
+    }
+
+    fn of(name: &str, kind: u8, seed: &[u8; 32]) -> Result<Self, NoteError> {
         let pair = Ed25519KeyPair::from_seed_unchecked(seed).map_err(|_| NoteError::Key)?;
         let key = pair.public_key().as_ref().try_into().map_err(|_| NoteError::Key)?;
-        Ok(Self { pair, vkey: Vkey::new(name, key)? })
+        Ok(Self { pair, vkey: Vkey::of(name, kind, key)? })
     }
 
     pub(crate) fn vkey(&self) -> &Vkey {
@@ -136,10 +202,24 @@ impl Signer {
     }
 
     /// The signed note over `text`, which ends with a line end.
-    fn sign(&self, text: &str) -> String {
-        let blob = [&self.vkey.hash()[..], self.pair.sign(text.as_bytes()).as_ref()].concat();
-        format!("{text}\n— {} {}\n", self.vkey.name, BASE64.encode(&blob))
+    pub(crate) fn sign(&self, text: &str) -> String {
+        format!("{text}\n{}", self.line(&[], text.as_bytes()))
     }
+
+    /// The cosignature line over `checkpoint`, line end included.
+    pub(crate) fn cosign(&self, checkpoint: &Checkpoint, time: u64) -> String {
+        self.line(&time.to_be_bytes(), &cosigned(time, checkpoint.text()))
+    }
+
+    fn line(&self, front: &[u8], message: &[u8]) -> String {
+        let blob = [&self.vkey.hash()[..], front, self.pair.sign(message).as_ref()].concat();
+        format!("— {} {}\n", self.vkey.name, BASE64.encode(&blob))
+    }
+}
+
+/// What a witness signs.
+fn cosigned(time: u64, text: &str) -> Vec<u8> {
+    format!("cosignature/v1\ntime {time}\n{text}").into_bytes()
 }
 
 /// What a log has signed of itself: its first `size` entries have this `root`. Made by a log, or out of a note that
@@ -162,13 +242,20 @@ impl Checkpoint {
     /// # Errors
     /// Any [`NoteError`] but those of keys.
     pub fn open(note: &str, vkey: &Vkey) -> Result<Self, NoteError> {
-        let mut lines = vkey.open(note)?.split_terminator('\n');
+        vkey.open(note)?;
+        Self::read(note, vkey.name())
+    }
+
+    /// Reads a note of `origin` whose signature is verified otherwise.
+    pub(crate) fn read(note: &str, origin: &str) -> Result<Self, NoteError> {
+        let (text, _) = split(note)?;
+        let mut lines = text.split_terminator('\n');
         let mut line = || lines.next().ok_or(NoteError::Checkpoint);
-        let (origin, digits, root) = (line()?, line()?, line()?);
+        let (named, digits, root) = (line()?, line()?, line()?);
         let size: u64 = digits.parse().map_err(|_| NoteError::Checkpoint)?;
         let root = BASE64.decode(root.as_bytes()).map_err(|_| NoteError::Checkpoint)?;
         let root = root.try_into().map_err(|_| NoteError::Checkpoint)?;
-        if origin != vkey.name || size.to_string() != digits || lines.any(str::is_empty) {
+        if named != origin || size.to_string() != digits || lines.any(str::is_empty) {
             return Err(NoteError::Checkpoint);
         }
         Ok(Self { size, root, note: note.to_owned() })
@@ -191,6 +278,55 @@ impl Checkpoint {
     pub fn note(&self) -> &str {
         &self.note
     }
+
+    fn text(&self) -> &str {
+        self.note.rsplit_once("\n\n").and_then(|(text, _)| self.note.get(..=text.len())).unwrap_or_default()
+    }
+
+    /// When `witness` cosigned this checkpoint, in seconds since 1970, by its own clock.
+    ///
+    /// # Errors
+    /// [`NoteError::Cosignature`]: it did not, or the signature is wrong.
+    pub fn cosigned_by(&self, witness: &Vkey) -> Result<u64, NoteError> {
+        let (text, lines) = split(&self.note)?;
+        lines.iter().find_map(|line| cosignature(line, text, witness)).ok_or(NoteError::Cosignature)
+    }
+
+    /// Adds `witness`'s cosignature out of `lines`, a witness's answer; those of others in it are passed over. Returns
+    /// its time.
+    ///
+    /// # Errors
+    /// [`NoteError::Form`], or [`NoteError::Cosignature`] when none of the witness's verifies.
+    pub fn add_cosignature(&mut self, lines: &str, witness: &Vkey) -> Result<u64, NoteError> {
+        let parsed = signature_lines(lines)?;
+        let find = |line: &Line<'_>| Some((cosignature(line, self.text(), witness)?, line.whole.to_owned()));
+        let (time, line) = parsed.iter().find_map(find).ok_or(NoteError::Cosignature)?;
+        if self.cosigned_by(witness).is_err() {
+            self.note = format!("{}{line}\n", self.note);
+        }
+        Ok(time)
+    }
+
+    /// The same under the log's signature alone.
+    pub(crate) fn alone(&self, log: &Vkey) -> Result<Self, NoteError> {
+        let (text, lines) = split(&self.note)?;
+        let own = |line: &&Line<'_>| log.made(line) && log.verifies(text.as_bytes(), &line.signature);
+        let line = lines.iter().find(own).ok_or(NoteError::Signature)?;
+        Ok(Self { note: format!("{text}\n{}\n", line.whole), ..self.clone() })
+    }
+
+    /// How many signature lines there are besides the log's: the cosignatures, valid or not.
+    pub(crate) fn others(&self, log: &Vkey) -> usize {
+        split(&self.note).map_or(0, |(_, lines)| lines.iter().filter(|line| !log.made(line)).count())
+    }
+}
+
+/// The time of a line that is `witness`'s valid cosignature of `text`.
+fn cosignature(line: &Line<'_>, text: &str, witness: &Vkey) -> Option<u64> {
+    let (time, signature) = line.signature.split_first_chunk()?;
+    let time = u64::from_be_bytes(*time);
+    let valid = witness.is_witness() && witness.made(line) && witness.verifies(&cosigned(time, text), signature);
+    valid.then_some(time)
 }
 
 #[cfg(test)]
@@ -248,6 +384,29 @@ mod tests {
                 assert!(Checkpoint::open(&note, peter().vkey()).is_err(), "bit {bit}");
             }
         }
+    }
+
+    #[test]
+    fn a_cosignature_is_added_once_and_binds_witness_time_and_text() {
+        let witness = Signer::witness("witness.example/w", &[3; 32]).unwrap();
+        assert_eq!(Vkey::parse(&witness.vkey().to_string()).unwrap(), *witness.vkey());
+        let mut made = Checkpoint::sign(&peter(), 1234, [9; 32]);
+        let line = witness.cosign(&made, 1_679_315_147);
+        assert_eq!(made.cosigned_by(witness.vkey()), Err(NoteError::Cosignature));
+        let stranger = Signer::witness("witness.example/v", &[3; 32]).unwrap();
+        assert_eq!(made.add_cosignature(&line, stranger.vkey()), Err(NoteError::Cosignature));
+        for _ in 0..2 {
+            let answer = stranger.cosign(&made, 5) + &line;
+            assert_eq!(made.add_cosignature(&answer, witness.vkey()), Ok(1_679_315_147));
+            assert_eq!(made.others(peter().vkey()), 1);
+        }
+        assert_eq!(made.cosigned_by(witness.vkey()), Ok(1_679_315_147));
+        assert_eq!(Checkpoint::open(made.note(), peter().vkey()), Ok(made.clone()));
+        let mut other = Checkpoint::sign(&peter(), 1235, [9; 32]);
+        assert_eq!(other.add_cosignature(&line, witness.vkey()), Err(NoteError::Cosignature));
+        let plain = Signer::new("witness.example/w", &[3; 32]).unwrap();
+        assert_eq!(made.cosigned_by(plain.vkey()), Err(NoteError::Cosignature));
+        assert_eq!(witness.vkey().open(made.note()), Err(NoteError::Signature));
     }
 
     #[test]

@@ -55,6 +55,14 @@ pub struct Entries<'a> {
 
 impl Entries<'_> {
     fn entry(&mut self) -> Result<Entry, Fault> {
+        match self.attempt() {
+            // The segment's file may have been replaced by one with fewer payloads (`erase.rs`).
+            Err(Fault::Record { .. }) if self.segment.take().is_some() => self.attempt(),
+            outcome => outcome,
+        }
+    }
+
+    fn attempt(&mut self) -> Result<Entry, Fault> {
         let index = self.index;
         let segment = match self.segment.take().filter(|segment| !segment.full()) {
             Some(segment) => self.segment.insert(segment),
@@ -63,7 +71,8 @@ impl Entries<'_> {
         segment.skip_to(index)?;
         let damage = segment.damage();
         let record = segment.next()?.ok_or(damage)?;
-        let payload = self.log.sealer().open(index, &record.entry, record.sealed)?;
+        let opened = self.log.sealer().open(index, &record.entry, record.sealed)?;
+        let payload = opened.map(|opened| opened.value(index)).transpose()?;
         Ok(Entry { index, hash: record.entry, payload })
     }
 }

@@ -7,12 +7,14 @@
 //! | 4 | place in its batch, from 0: entry `index - place` began the batch that one `fdatasync` acknowledged |
 //! | 32 | entry hash |
 //! | length | sealed payload (`entry.rs`) |
-//! | 16 | check: the first 16 bytes of SHA-256 over all of the above; it finds accidents, the tree finds intent |
+//! | 16 | check: the first 16 bytes of SHA-256(sealed payload ‖ the 48 bytes before it) |
+//!
+//! The check finds accidents, the tree finds intent. It begins with the payload, so that the many who append hash that
+//! and the one who writes need not.
 
-use crate::{
-    entry::MAX_SEALED,
-    tree::{Hash, sha256},
-};
+use ring::digest::{Context, SHA256};
+
+use crate::{entry::MAX_SEALED, tree::Hash};
 
 /// Length of what stands before the sealed payload.
 pub(crate) const HEADER: usize = 48;
@@ -56,16 +58,16 @@ pub(crate) struct Record<'a> {
     pub(crate) entry: Hash,
     /// Empty once the payload is erased.
     pub(crate) sealed: &'a [u8],
-    place: u32,
+    pub(crate) place: u32,
 }
 
 impl<'a> Record<'a> {
     /// The record that `bytes` are, neither more nor less.
     pub(crate) fn parse(bytes: &'a [u8]) -> Option<Self> {
         let (checked, check) = bytes.split_last_chunk::<CHECK>()?;
-        let (header, sealed) = checked.split_first_chunk()?;
+        let (header, sealed) = checked.split_first_chunk::<HEADER>()?;
         let Header { index, length, place, entry } = Header::parse(header)?;
-        let whole = sealed.len() == length as usize && sha256(checked).starts_with(check);
+        let whole = sealed.len() == length as usize && *check == seal(begin(sealed), header);
         whole.then_some(Self { index, entry, sealed, place })
     }
 
@@ -75,17 +77,32 @@ impl<'a> Record<'a> {
     }
 }
 
-/// Appends a record to `bytes`. `sealed` is at most [`MAX_SEALED`] bytes long; a longer one gives a record nobody
-/// reads.
-pub(crate) fn encode(bytes: &mut Vec<u8>, index: u64, place: u32, entry: &Hash, sealed: &[u8]) {
+/// Appends a record to `bytes`. `sealed` is at most [`MAX_SEALED`] bytes long, and `begun` what [`begin`] gives for it;
+/// a longer one gives a record nobody reads.
+pub(crate) fn encode(bytes: &mut Vec<u8>, index: u64, place: u32, entry: &Hash, sealed: &[u8], begun: Context) {
+    let length = u32::try_from(sealed.len()).unwrap_or(u32::MAX);
     let start = bytes.len();
     bytes.extend(index.to_be_bytes());
-    bytes.extend(u32::try_from(sealed.len()).unwrap_or(u32::MAX).to_be_bytes());
+    bytes.extend(length.to_be_bytes());
     bytes.extend(place.to_be_bytes());
     bytes.extend(entry);
+    let header = bytes.get(start..).and_then(<[u8]>::first_chunk).copied().unwrap_or([0; HEADER]);
     bytes.extend(sealed);
-    let check = sha256(bytes.get(start..).unwrap_or_default());
-    bytes.extend(check.iter().take(CHECK));
+    bytes.extend(seal(begun, &header));
+}
+
+/// The check, as far as the payload goes.
+pub(crate) fn begin(sealed: &[u8]) -> Context {
+    let mut context = Context::new(&SHA256);
+    context.update(sealed);
+    context
+}
+
+fn seal(mut begun: Context, header: &[u8; HEADER]) -> [u8; CHECK] {
+    begun.update(header);
+    let mut check = [0; CHECK];
+    check.copy_from_slice(begun.finish().as_ref().split_at(CHECK).0);
+    check
 }
 
 #[cfg(test)]
@@ -98,7 +115,7 @@ mod tests {
         #[test]
         fn reads_back(index: u64, place: u32, entry: [u8; 32], sealed in prop::collection::vec(any::<u8>(), 0..300)) {
             let mut bytes = vec![1, 2, 3];
-            encode(&mut bytes, index, place, &entry, &sealed);
+            encode(&mut bytes, index, place, &entry, &sealed, begin(&sealed));
             let record = Record::parse(&bytes[3..]).unwrap();
             prop_assert_eq!(record, Record { index, entry, sealed: &sealed, place });
             prop_assert_eq!(record.batch(), index.checked_sub(place.into()));
@@ -109,7 +126,7 @@ mod tests {
         #[test]
         fn no_flipped_bit_and_no_other_length_passes(sealed in prop::collection::vec(any::<u8>(), 0..40), bit: usize) {
             let mut bytes = Vec::new();
-            encode(&mut bytes, 5, 0, &[7; 32], &sealed);
+            encode(&mut bytes, 5, 0, &[7; 32], &sealed, begin(&sealed));
             for cut in 0..bytes.len() {
                 prop_assert_eq!(Record::parse(&bytes[..cut]), None);
             }
@@ -129,9 +146,10 @@ mod tests {
     #[test]
     fn the_layout_is_the_documented_one() {
         let mut bytes = Vec::new();
-        encode(&mut bytes, 0x0102, 3, &[7; 32], b"sealed");
-        let front = [&[0, 0, 0, 0, 0, 0, 1, 2, 0, 0, 0, 6, 0, 0, 0, 3][..], &[7; 32], b"sealed"].concat();
-        assert_eq!(bytes, [&front[..], &sha256(&front)[..16]].concat());
+        encode(&mut bytes, 0x0102, 3, &[7; 32], b"sealed", begin(b"sealed"));
+        let front = [&[0, 0, 0, 0, 0, 0, 1, 2, 0, 0, 0, 6, 0, 0, 0, 3][..], &[7; 32]].concat();
+        let check = crate::tree::sha256(&[b"sealed", &front[..]].concat());
+        assert_eq!(bytes, [&front[..], b"sealed", &check[..16]].concat());
     }
 
     #[test]

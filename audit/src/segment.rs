@@ -130,9 +130,28 @@ impl Segment {
         self.offset
     }
 
-    /// Bytes not read yet: once `next` gave `None`, what is torn or damaged.
+    /// Bytes not read yet.
     pub(crate) fn rest(&self) -> u64 {
         self.length.saturating_sub(self.offset)
+    }
+
+    /// Bytes behind the whole records that are not the zeros a last file ends with: once `next` gave `None`, what is
+    /// torn or damaged.
+    pub(crate) fn torn(&self) -> Result<u64, Fault> {
+        self.last_written().map(|end| end.saturating_sub(self.offset)).map_err(Fault::io(&self.path))
+    }
+
+    /// The end of what is not zero.
+    fn last_written(&self) -> io::Result<u64> {
+        let (mut end, mut start, mut piece) = (self.offset, self.offset, vec![0; 1 << 16]);
+        loop {
+            let length = self.input.get_ref().read_at(&mut piece, start)?;
+            let Some(read) = piece.get(..length).filter(|read| !read.is_empty()) else { return Ok(end) };
+            if let Some(last) = read.iter().rposition(|byte| *byte != 0) {
+                end = start + last as u64 + 1;
+            }
+            start += length as u64;
+        }
     }
 
     /// The fault of a record that should stand here and does not.
@@ -145,6 +164,11 @@ impl Segment {
     /// beginning.
     pub(crate) fn acknowledged(&mut self) -> Result<bool, Fault> {
         self.find_later_batch().map_err(Fault::io(&self.path))
+    }
+
+    /// Reads the entry due here once more from the file.
+    pub(crate) fn rewind(&mut self) -> Result<(), Fault> {
+        self.input.seek(SeekFrom::Start(self.offset)).map(drop).map_err(Fault::io(&self.path))
     }
 
     fn find_later_batch(&mut self) -> io::Result<bool> {

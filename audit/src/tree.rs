@@ -22,7 +22,14 @@ pub(crate) fn sha256(data: &[u8]) -> Hash {
 /// any length.
 #[must_use]
 pub fn leaf_hash(entry: &[u8]) -> Hash {
-    sha256(&[&[0], entry].concat())
+    match <&Hash>::try_from(entry) {
+        Ok(entry) => {
+            let mut leaf = [0; 33];
+            leaf.split_at_mut(1).1.copy_from_slice(entry);
+            sha256(&leaf)
+        }
+        Err(_) => sha256(&[&[0], entry].concat()),
+    }
 }
 
 /// The hash of an inner node: SHA-256(0x01 ‖ `left` ‖ `right`), RFC 6962 §2.1.
@@ -47,10 +54,16 @@ pub struct Frontier {
 impl Frontier {
     /// Appends one leaf hash.
     pub fn push(&mut self, leaf: Hash) {
+        self.push_each(leaf, |_, _| ());
+    }
+
+    /// Appends one leaf hash and tells `made` of every inner node that this completes, with its height.
+    pub(crate) fn push_each(&mut self, leaf: Hash, mut made: impl FnMut(u32, &Hash)) {
         let mut node = leaf;
-        for _ in 0..self.size.trailing_ones() {
+        for height in 1..=self.size.trailing_ones() {
             if let Some(left) = self.peaks.pop() {
                 node = node_hash(&left, &node);
+                made(height, &node);
             }
         }
         self.peaks.push(node);
@@ -85,7 +98,7 @@ pub fn root(leaves: &[Hash]) -> Hash {
 }
 
 /// Where a tree of the leaves `low..high`, at least two, divides: at the largest power of two below its size.
-fn middle(low: u64, high: u64) -> u64 {
+pub(crate) fn middle(low: u64, high: u64) -> u64 {
     low + (1 << (high - low - 1).ilog2())
 }
 

@@ -5,10 +5,13 @@ use std::path::Path;
 use crate::{
     entry::Sealer,
     fault::Fault,
-    note::Vkey,
+    index::{self, Rows},
+    note::{Checkpoint, Vkey},
+    record::Record,
     segment,
-    store::{read_checkpoint, read_vkey, scan},
-    tree::{Frontier, Hash},
+    store::{CHECKPOINT, COSIGNED, Visit, read_checkpoint, read_cosigned, read_text, read_vkey, read_witnesses, scan},
+    tile::{self, Tile, Tiler},
+    tree::Hash,
 };
 
 /// What a log directory holds, once verified.
@@ -27,18 +30,24 @@ pub struct Report {
     pub payloads_opened: u64,
     /// Entries whose payload is erased.
     pub payloads_erased: u64,
+    /// The size of the newest checkpoint with cosignatures, 0 without one.
+    pub cosigned: u64,
+    /// Who cosigned it, by the keys in the directory's own `witnesses`, and when, in seconds since 1970.
+    pub witnesses: Vec<(Vkey, u64)>,
     /// Bytes behind the last whole record: an append in progress, or torn by a crash.
     pub torn_tail_bytes: u64,
 }
 
 /// Verifies the log in `dir`: its key file (which must be `pinned`, if given: without that the directory vouches for
-/// itself), the checkpoint's signature, every record's place and check, and the root over the signed entries; with
-/// `payload_key` (32 bytes) also that every payload is the one its entry hash says. `progress` is told the entries
-/// done, now and then.
+/// itself), the signatures of its checkpoints, every cosignature, every record's place and check, the roots over the
+/// signed entries, every tile that belongs to a checkpoint, and the search index; with `payload_key` (32 bytes) also
+/// that every payload is the one its entry hash says, and that the index is of these payloads. `progress` is told the
+/// entries done, now and then.
 ///
-/// Needs no lock: of a log being written it sees what is on the disk. Reads once, front to back; memory does not grow
-/// with the log. What it cannot see is a log rewritten by the holder of its signing key: compare the report's root
-/// with a checkpoint somebody else kept.
+/// Needs no lock: of a log being written it sees what is on the disk. (While payloads are being erased it may name a
+/// record of the segment that is just rewritten; the next run does not.) Reads once, front to back; memory does not
+/// grow with the log. What it cannot see is a log rewritten by the holder of its signing key: hold the log against a
+/// checkpoint somebody else kept, with `known`, or compare the witnesses' keys with those one trusts.
 ///
 /// # Errors
 /// The first [`Fault`] found.
@@ -46,34 +55,95 @@ pub fn verify_dir(
     dir: &Path,
     pinned: Option<&Vkey>,
     payload_key: Option<&[u8; 32]>,
+    progress: impl FnMut(u64),
+) -> Result<Report, Fault> {
+    verify_against(dir, pinned, payload_key, &[], progress)
+}
+
+/// [`verify_dir`], also against checkpoints of the log that others kept.
+///
+/// # Errors
+/// The first [`Fault`] found: [`Fault::Shorter`] and [`Fault::Rewritten`] also when one of `known` is not of this log
+/// as it is now.
+pub fn verify_against(
+    dir: &Path,
+    pinned: Option<&Vkey>,
+    payload_key: Option<&[u8; 32]>,
+    known: &[Checkpoint],
     mut progress: impl FnMut(u64),
 ) -> Result<Report, Fault> {
     let vkey = read_vkey(dir, pinned)?;
     let sealer = payload_key.map(|key| Sealer::new(vkey.name(), key)).transpose().map_err(Fault::io("payload key"))?;
     // Before the records: what it signs was on the disk when it was written, so it cannot be ahead of them.
-    let checkpoint = read_checkpoint(dir, &vkey)?;
-    let (mut payloads_opened, mut payloads_erased) = (0, 0);
-    let scanned = scan(dir, &checkpoint, |record| {
-        if record.sealed.is_empty() {
-            payloads_erased += 1;
-        } else if let Some(sealer) = &sealer {
-            sealer.open(record.index, &record.entry, record.sealed)?;
-            payloads_opened += 1;
-        }
-        if record.index.is_multiple_of(segment::ENTRIES) {
-            progress(record.index);
-        }
-        Ok(())
-    })?;
-    let tree: &Frontier = &scanned.tree;
+    let cosigned = read_cosigned(dir, &vkey)?;
+    let checkpoint = read_checkpoint(dir, CHECKPOINT, &vkey)?;
+    let signed: Vec<_> = [Some(&checkpoint), cosigned.as_ref()].into_iter().flatten().chain(known).collect();
+    let newest = cosigned.as_ref().map(|cosigned| (cosigned, COSIGNED));
+    let edges = newest.into_iter().chain([(&checkpoint, CHECKPOINT)]).collect();
+    let mut visitor =
+        Visitor { dir, sealer, edges, rows: Rows::default(), opened: 0, erased: 0, progress: &mut progress };
+    let scanned = scan(dir, &signed, &mut visitor)?;
+    let (opened, erased, tree) = (visitor.opened, visitor.erased, scanned.tiler.tree());
     progress(tree.size());
+    let by = |witness: Vkey| Some((witness.clone(), cosigned.as_ref()?.cosigned_by(&witness).ok()?));
     Ok(Report {
-        vkey,
         entries: tree.size(),
         root: tree.root(),
         signed: checkpoint.size(),
-        payloads_opened,
-        payloads_erased,
+        payloads_opened: opened,
+        payloads_erased: erased,
+        cosigned: cosigned.as_ref().map_or(0, Checkpoint::size),
+        witnesses: read_witnesses(dir)?.into_iter().filter_map(by).collect(),
         torn_tail_bytes: scanned.torn,
+        vkey,
     })
+}
+
+/// What follows from the records, held against what the directory keeps of it.
+struct Visitor<'a> {
+    dir: &'a Path,
+    sealer: Option<Sealer>,
+    /// The checkpoints and their files.
+    edges: Vec<(&'a Checkpoint, &'static str)>,
+    rows: Rows,
+    opened: u64,
+    erased: u64,
+    progress: &'a mut dyn FnMut(u64),
+}
+
+impl Visit for Visitor<'_> {
+    fn record(&mut self, record: &Record<'_>, place: u64, tiler: &Tiler) -> Result<(), Fault> {
+        if record.index.is_multiple_of(segment::ENTRIES) {
+            (self.progress)(record.index);
+        }
+        self.erased += u64::from(record.sealed.is_empty());
+        if let Some(sealer) = &self.sealer {
+            let payload = sealer.open(record.index, &record.entry, record.sealed)?;
+            self.opened += u64::from(payload.is_some());
+            self.rows.push(place, payload.as_ref());
+        }
+        let size = record.index + 1;
+        if size.is_multiple_of(segment::ENTRIES) {
+            let rows = std::mem::take(&mut self.rows);
+            let with_key = self.sealer.as_ref().map(|sealer| (&rows, sealer));
+            index::check(self.dir, record.index / segment::ENTRIES, with_key)?;
+        }
+        let mut edges = self.edges.iter().filter(|(edge, _)| edge.size() == size);
+        edges.try_for_each(|(edge, file)| self.edge(edge, file, tiler))
+    }
+
+    fn tile(&mut self, tile: Tile, content: Vec<u8>) -> Result<(), Fault> {
+        let signed = self.edges.iter().any(|(checkpoint, _)| checkpoint.size() >= tile.end());
+        if signed { tile::check(self.dir, tile, &content) } else { Ok(()) }
+    }
+}
+
+impl Visitor<'_> {
+    /// The partial tiles of a checkpoint; of a log being written they go when the next takes its place.
+    fn edge(&self, checkpoint: &Checkpoint, file: &str, tiler: &Tiler) -> Result<(), Fault> {
+        let tiles = tiler.partial();
+        let checked = tiles.iter().try_for_each(|(tile, content)| tile::check(self.dir, *tile, content));
+        let current = read_text(&self.dir.join(file))? == checkpoint.note();
+        if current { checked } else { Ok(()) }
+    }
 }

@@ -1,4 +1,5 @@
 //! What the node's log says. Names of fields, never values; a resident only as file id (domain §5.1).
+//! A field or event that is new here comes into `audit::FIELDS` and the event's streams first.
 
 use protocol::encoding::{Bytes, b64};
 use protocol::query::LogPosition;
@@ -6,44 +7,8 @@ use protocol::{ConsentId, Epoch, FieldId, FileId, MemberId, Purpose, QueryType, 
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What happened. Stable names: reports and reconciliations are written against them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub(crate) enum Happened {
-    #[serde(rename = "node.started")]
-    NodeStarted,
-    #[serde(rename = "manifest.accepted")]
-    ManifestAccepted,
-    #[serde(rename = "import.started")]
-    ImportStarted,
-    #[serde(rename = "import.finished")]
-    ImportFinished,
-    #[serde(rename = "enrol.finished")]
-    EnrolFinished,
-    #[serde(rename = "shared.finished")]
-    SharedFinished,
-    #[serde(rename = "key.born")]
-    KeyBorn,
-    #[serde(rename = "key.evaluated")]
-    KeyEvaluated,
-    #[serde(rename = "key.holder_fault")]
-    KeyHolderFault,
-    #[serde(rename = "query.asking")]
-    QueryAsking,
-    #[serde(rename = "query.outcome")]
-    QueryOutcome,
-    #[serde(rename = "query.answered")]
-    QueryAnswered,
-    #[serde(rename = "query.denied")]
-    QueryDenied,
-    #[serde(rename = "consent.recorded")]
-    ConsentRecorded,
-    #[serde(rename = "consent.granted")]
-    ConsentGranted,
-    #[serde(rename = "consent.withdrawn")]
-    ConsentWithdrawn,
-    #[serde(rename = "consent.withdrawal_received")]
-    WithdrawalReceived,
-}
+/// What happened, as the catalogue of the log has it.
+pub(crate) use audit::EventKind as Happened;
 
 /// One log entry; what does not apply stays out. Fields stand in the order of their names, here and in what they hold,
 /// so that what is written is canonical already (RFC 8785).

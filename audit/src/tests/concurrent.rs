@@ -47,7 +47,7 @@ async fn append_from_many_tasks(log: &Log) -> BTreeSet<u64> {
 async fn receipts_are_distinct_and_contiguous_and_share_syncs() {
     let dir = tempfile::tempdir().unwrap();
     let disk = Faulty::default();
-    let log = Log::open_on(Box::new(disk.clone()), config(dir.path())).unwrap();
+    let log = Log::open_on(Arc::new(disk.clone()), config(dir.path())).unwrap();
     let before = disk.syncs();
     let indices = append_from_many_tasks(&log).await;
     assert_eq!(indices, (0..TASKS * EACH).collect());

@@ -52,7 +52,7 @@ impl Faulty {
 }
 
 impl Disk for Faulty {
-    fn write(&mut self, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+    fn write(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
         if self.fails() == Fails::Write {
             System.write(file, &bytes[..bytes.len() / 2], offset)?;
             return Err(io::Error::from_raw_os_error(28));
@@ -60,7 +60,7 @@ impl Disk for Faulty {
         System.write(file, bytes, offset)
     }
 
-    fn sync(&mut self, file: &File) -> io::Result<()> {
+    fn sync(&self, file: &File) -> io::Result<()> {
         let (lock, changed) = &*self.0;
         let (limit, slow) = (Duration::from_secs(5), |state: &mut (Fails, u64)| state.0 == Fails::Slow);
         let (mut state, _) = changed.wait_timeout_while(lock.lock().unwrap(), limit, slow).unwrap();
@@ -72,7 +72,7 @@ impl Disk for Faulty {
 }
 
 async fn three_entries_on(disk: &Faulty, dir: &std::path::Path) -> Log {
-    let log = Log::open_on(Box::new(disk.clone()), config(dir)).unwrap();
+    let log = Log::open_on(Arc::new(disk.clone()), config(dir)).unwrap();
     for number in 0..3 {
         assert_eq!(log.append(&payload(number)).await.unwrap().index(), number);
     }

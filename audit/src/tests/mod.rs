@@ -4,7 +4,9 @@
 mod concurrent;
 mod crash;
 mod failing_disk;
+mod keeping;
 mod tamper;
+mod witnessed;
 
 use std::{
     fs,
@@ -63,7 +65,7 @@ pub(crate) fn assert_holds(log: &Log, entries: u64) {
 pub(crate) fn records(dir: &Path) -> Vec<Vec<u8>> {
     let bytes = fs::read(segment::path(dir, 0)).unwrap();
     let (mut records, mut rest) = (Vec::new(), &bytes[..]);
-    while !rest.is_empty() {
+    while rest.iter().any(|byte| *byte != 0) {
         let length = (1..=rest.len()).find(|&length| Record::parse(&rest[..length]).is_some()).unwrap();
         records.push(rest[..length].to_vec());
         rest = &rest[length..];
@@ -73,12 +75,20 @@ pub(crate) fn records(dir: &Path) -> Vec<Vec<u8>> {
 
 /// What a crash now would leave, as a copy.
 pub(crate) fn image(dir: &Path, copy: &Path) -> PathBuf {
-    fs::create_dir_all(segment::directory(copy)).unwrap();
-    for name in ["vkey", "checkpoint"] {
-        fs::copy(dir.join(name), copy.join(name)).unwrap();
-    }
-    for number in 0..segment::count(dir).unwrap() {
-        fs::copy(segment::path(dir, number), segment::path(copy, number)).unwrap();
+    fs::create_dir_all(copy).unwrap();
+    for file in fs::read_dir(dir).unwrap() {
+        let (file, to) = (file.as_ref().unwrap(), copy.join(file.as_ref().unwrap().file_name()));
+        if file.file_type().unwrap().is_dir() {
+            image(&file.path(), &to);
+        } else {
+            fs::copy(file.path(), to).unwrap();
+        }
     }
     copy.to_owned()
+}
+
+/// All files under `dir`.
+pub(crate) fn files(dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
 }

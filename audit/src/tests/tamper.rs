@@ -10,9 +10,7 @@ use crate::{
     Checkpoint, Config, Fault, Log, NoteError, Vkey,
     note::Signer,
     record::{self, Record},
-    segment,
-    tree::leaf_hash,
-    verify_dir,
+    segment, verify_against, verify_dir,
 };
 
 const ENTRIES: u64 = 12;
@@ -42,7 +40,7 @@ fn write_records(dir: &Path, records: &[Vec<u8>]) {
 /// The record as it would have been written at `index`.
 fn renumbered(record: &[u8], index: u64) -> Vec<u8> {
     let (old, mut bytes) = (Record::parse(record).unwrap(), Vec::new());
-    record::encode(&mut bytes, index, 0, &old.entry, old.sealed);
+    record::encode(&mut bytes, index, 0, &old.entry, old.sealed, record::begin(old.sealed));
     bytes
 }
 
@@ -82,9 +80,7 @@ fn a_removed_record_is_found() {
     assert_refused(dir.path(), |fault| matches!(fault, Fault::Record { index: 4, .. }));
     let closed_up: Vec<_> = (0..).zip(&records).map(|(index, record)| renumbered(record, index)).collect();
     write_records(dir.path(), &closed_up);
-    let fault = verify_dir(dir.path(), None, None, |_| ()).unwrap_err();
-    assert!(matches!(fault, Fault::Shorter { size: 11, signed: 12 }), "{fault:?}");
-    assert!(matches!(verify(dir.path()), Err(Fault::Payload { index: 4 })));
+    assert_refused(dir.path(), |fault| matches!(fault, Fault::Shorter { size: 11, signed: 12 }));
 }
 
 #[test]
@@ -96,9 +92,7 @@ fn reordered_records_are_found() {
     assert_refused(dir.path(), |fault| matches!(fault, Fault::Record { index: 4, .. }));
     (records[4], records[7]) = (renumbered(&records[4], 4), renumbered(&records[7], 7));
     write_records(dir.path(), &records);
-    let fault = verify_dir(dir.path(), None, None, |_| ()).unwrap_err();
-    assert!(matches!(fault, Fault::Rewritten { signed: 12 }), "{fault:?}");
-    assert!(matches!(verify(dir.path()), Err(Fault::Payload { index: 4 })));
+    assert_refused(dir.path(), |fault| matches!(fault, Fault::Rewritten { signed: 12 }));
 }
 
 #[test]
@@ -111,8 +105,7 @@ fn an_inserted_or_altered_record_is_found() {
     records.insert(5, others[5].clone());
     let inserted: Vec<_> = (0..).zip(&records).map(|(index, record)| renumbered(record, index)).collect();
     write_records(dir.path(), &inserted);
-    let fault = verify_dir(dir.path(), None, None, |_| ()).unwrap_err();
-    assert!(matches!(fault, Fault::Rewritten { signed: 12 }), "{fault:?}");
+    assert_refused(dir.path(), |fault| matches!(fault, Fault::Rewritten { signed: 12 }));
 }
 
 #[test]
@@ -136,7 +129,7 @@ fn a_forged_missing_or_foreign_checkpoint_is_found() {
     let thief = Signer::new(ORIGIN, &[66; 32]).unwrap();
     let refuse = |note: &str, expected: NoteError| {
         fs::write(&path, note).unwrap();
-        assert_refused(dir.path(), |fault| matches!(fault, Fault::Checkpoint(error) if *error == expected));
+        assert_refused(dir.path(), |fault| matches!(fault, Fault::Checkpoint { source, .. } if *source == expected));
     };
     refuse(Checkpoint::sign(&thief, 3, [1; 32]).note(), NoteError::Signature);
     refuse(&honest.replace("\n12\n", "\n11\n"), NoteError::Signature);
@@ -149,15 +142,22 @@ fn a_forged_missing_or_foreign_checkpoint_is_found() {
 }
 
 #[test]
-fn an_older_checkpoint_is_reported_as_the_little_it_signs() {
-    let dir = log();
-    let leaves: Vec<_> =
-        records(dir.path()).iter().map(|record| leaf_hash(&Record::parse(record).unwrap().entry)).collect();
-    let own = Signer::new(ORIGIN, &SIGNING_KEY).unwrap();
-    let old = Checkpoint::sign(&own, 5, crate::tree::root(&leaves[..5]));
-    fs::write(dir.path().join("checkpoint"), old.note()).unwrap();
-    let report = verify(dir.path()).unwrap();
-    assert_eq!((report.entries, report.signed, report.root), (12, 5, crate::tree::root(&leaves)));
+fn a_replayed_old_checkpoint_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    closed(dir.path(), 5);
+    let old = fs::read(dir.path().join("checkpoint")).unwrap();
+    let log = open(dir.path());
+    (5..ENTRIES).for_each(|number| drop(log.append_blocking(&payload(number)).unwrap()));
+    let newest = log.checkpoint_blocking().unwrap();
+    drop(log);
+    fs::write(dir.path().join("checkpoint"), &old).unwrap();
+    let fault = verify(dir.path()).unwrap_err();
+    assert!(matches!(&fault, Fault::Io { path, .. } if path.ends_with("tile/0/000.p/5")), "{fault:?}");
+    // Also with the tiles of its time: whoever kept the newer checkpoint knows.
+    let elsewhere = tempfile::tempdir().unwrap();
+    closed(elsewhere.path(), 5);
+    let shorter = verify_against(elsewhere.path(), None, None, &[newest], |_| ()).unwrap_err();
+    assert!(matches!(shorter, Fault::Shorter { size: 5, signed: 12 }), "{shorter:?}");
 }
 
 #[test]
@@ -204,7 +204,7 @@ fn an_erased_payload_leaves_the_tree_whole() {
     let dir = log();
     let mut records = records(dir.path());
     let (entry, mut erased) = (Record::parse(&records[4]).unwrap().entry, Vec::new());
-    record::encode(&mut erased, 4, 0, &entry, b"");
+    record::encode(&mut erased, 4, 0, &entry, b"", record::begin(b""));
     records[4] = erased;
     write_records(dir.path(), &records);
     let report = verify(dir.path()).unwrap();

@@ -1,0 +1,471 @@
+//! What a log can say happened, and who may see how much of it: the event catalogue, version 1 of the entry's schema.
+//!
+//! An entry is a JSON object with `event` (a name from here), `time` (seconds since 1970) and, of [`FIELDS`], what
+//! applies. Fields hold names, ids, digests, codes and numbers, and never a resident's data. Version 1 has no field for
+//! the version; a later one says `schema`.
+//!
+//! Three *streams* leave the log: the data-protection officer's, the operators' and a security monitor's (SIEM). What of
+//! an entry goes into which is an allow-list: [`project`] copies the fields listed here for its event, and there is no
+//! other way out. An event or field that nobody listed is in no stream.
+
+use serde::{Serialize, Serializer};
+use serde_json::{Map, Value};
+
+/// The schema's version.
+pub const SCHEMA: u32 = 1;
+
+/// Who reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    /// The institution's data-protection officer.
+    Dpo,
+    /// Those who keep the machines running: no residents, users, cases or words.
+    Operations,
+    /// A security monitor: users, but no residents, cases or words.
+    Siem,
+}
+
+/// Every field there is: name, and what it holds.
+pub const FIELDS: &[(&str, &str)] = &[
+    ("agreement", "id@version of the agreement relied on"),
+    ("approval", "id of the question a person has to approve"),
+    ("asker", "member that asks"),
+    ("audience", "members an entry of the registry is for"),
+    ("basis", "`none`, `consent:ID…`, `mandate:ID…`, `emergency:ID`"),
+    ("case", "HMAC of the case reference"),
+    ("certificate", "SHA-256 of a certificate"),
+    ("confirmed_by", "pseudonymous id of who confirmed"),
+    ("consent", "id of the consent"),
+    ("counts", "numbers of bulk work, by name"),
+    ("decision", "`permit` or `deny`"),
+    ("delete", "registry: HMACs of indexes removed"),
+    ("detail", "free of identifiers: a step, a fingerprint, a fault"),
+    ("emergency", "id of an emergency access"),
+    ("epoch", "key epoch"),
+    ("event", "name of the event"),
+    ("fields_requested", "names of fields"),
+    ("fields_returned", "names of fields"),
+    ("file", "the resident's file id at this institution"),
+    ("filter", "names of the criteria of a search, never their values"),
+    ("finding", "id of a finding of the review"),
+    ("found", "registry: others' entries shown"),
+    ("holder", "member that is asked"),
+    ("indexes", "registry: HMACs of indexes asked about"),
+    ("known", "checkpoint that others have: signed note"),
+    ("library", "digest of the policy library"),
+    ("lost_from", "first index missing"),
+    ("lost_until", "index after the last missing"),
+    ("manifest", "registry: version and digest of the manifest"),
+    ("member", "registry: member that called"),
+    ("old_ticket", "a ticket past its time was served because the registry was away"),
+    ("origin", "a log's origin"),
+    ("outcomes", "per holder and question, at the asker: holder, query, outcome, reason, fields, request, peer_log"),
+    ("own", "registry: indexes over which the asker had a live entry"),
+    ("peer_log", "the other side's entry: origin, index, entry hash"),
+    ("previous_origin", "origin of the log before"),
+    ("previous_root", "root of the log before"),
+    ("previous_size", "entries of the log before"),
+    ("purpose", "purpose"),
+    ("put", "registry: HMACs of indexes put"),
+    ("query", "query type"),
+    ("reason", "code"),
+    ("reason_text", "the caseworker's own words"),
+    ("replay", "single-use id of a request, for the replay guard"),
+    ("report", "kind of a report"),
+    ("request", "SHA-256 of the request as signed, the same on both sides"),
+    ("retention", "category of retention"),
+    ("role", "role"),
+    ("rows", "registry: rows removed"),
+    ("search_key", "`pesel`, `document` or `local_number`"),
+    ("tickets", "registry: tickets issued"),
+    ("time", "seconds since 1970"),
+    ("trace", "W3C trace id"),
+    ("user", "HMAC of the staff id"),
+];
+
+/// Fields by who may see them. A dotted name is a member of what an array or object field holds.
+const QUERY: &[&str] = &[
+    "file",
+    "asker",
+    "holder",
+    "user",
+    "role",
+    "search_key",
+    "query",
+    "purpose",
+    "basis",
+    "case",
+    "reason_text",
+    "agreement",
+    "library",
+    "consent",
+    "approval",
+    "emergency",
+    "fields_requested",
+    "fields_returned",
+    "decision",
+    "reason",
+    "detail",
+    "old_ticket",
+    "request",
+    "peer_log",
+    "epoch",
+    "outcomes",
+    "counts",
+    "trace",
+];
+const QUERY_OPERATIONS: &[&str] = &[
+    "asker",
+    "holder",
+    "query",
+    "decision",
+    "reason",
+    "detail",
+    "old_ticket",
+    "epoch",
+    "outcomes.holder",
+    "outcomes.query",
+    "outcomes.outcome",
+    "outcomes.reason",
+    "trace",
+];
+const QUERY_SIEM: &[&str] = &[
+    "asker",
+    "holder",
+    "user",
+    "role",
+    "search_key",
+    "query",
+    "purpose",
+    "decision",
+    "reason",
+    "old_ticket",
+    "request",
+    "emergency",
+    "outcomes.holder",
+    "outcomes.query",
+    "outcomes.outcome",
+    "outcomes.reason",
+    "trace",
+];
+const CONSENT: &[&str] = &[
+    "file", "asker", "holder", "user", "role", "consent", "purpose", "basis", "case", "detail", "peer_log", "request",
+];
+const CONSENT_SIEM: &[&str] = &["asker", "holder", "user", "role", "purpose"];
+const MEMBERS: &[&str] = &["asker", "holder"];
+const BULK: &[&str] = &["counts", "epoch", "detail", "user", "role", "asker", "holder"];
+const BULK_OPERATIONS: &[&str] = &["counts", "epoch", "detail", "asker", "holder"];
+const CHANGE: &[&str] =
+    &["user", "role", "agreement", "library", "certificate", "manifest", "detail", "counts", "holder"];
+const CHANGE_OPERATIONS: &[&str] = &["agreement", "library", "certificate", "manifest", "detail", "counts", "holder"];
+const REVIEW: &[&str] = &[
+    "file",
+    "user",
+    "role",
+    "case",
+    "filter",
+    "report",
+    "finding",
+    "retention",
+    "reason",
+    "reason_text",
+    "decision",
+    "detail",
+    "counts",
+    "confirmed_by",
+    "peer_log",
+    "holder",
+    "asker",
+];
+const REVIEW_SIEM: &[&str] = &["user", "role", "filter", "report", "counts", "confirmed_by"];
+const COUNTS: &[&str] = &["counts"];
+const REGISTRY: &[&str] = &[
+    "member", "epoch", "manifest", "request", "audience", "purpose", "put", "delete", "indexes", "own", "found",
+    "tickets", "rows",
+];
+const REGISTRY_OPERATIONS: &[&str] = &["member", "epoch", "manifest", "audience", "own", "found", "tickets", "rows"];
+const REGISTRY_SIEM: &[&str] = &["member", "purpose", "request", "own", "found", "tickets"];
+const LOG: &[&str] = &[
+    "origin",
+    "detail",
+    "counts",
+    "known",
+    "lost_from",
+    "lost_until",
+    "previous_origin",
+    "previous_root",
+    "previous_size",
+    "confirmed_by",
+    "holder",
+    "peer_log",
+];
+const NOTHING: &[&str] = &[];
+
+/// One table: the variant, its number, its name, and its fields in the three streams besides `event` and `time`.
+macro_rules! events {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $id:literal $name:literal, $dpo:ident $operations:ident $siem:ident;)+) => {
+        /// What happened. Numbers and names are stable: reports and reconciliations are written against them.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        #[repr(u16)]
+        pub enum EventKind {
+            $($(#[doc = $doc])+ $variant = $id,)+
+        }
+
+        impl EventKind {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+
+            /// The name, as in `event`.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)+
+                }
+            }
+
+            /// The event of this name.
+            #[must_use]
+            pub fn find(name: &str) -> Option<Self> {
+                match name {
+                    $($name => Some(Self::$variant),)+
+                    _ => None,
+                }
+            }
+
+            /// What of it `stream` sees besides `event` and `time`; `None` when it does not see it at all.
+            #[must_use]
+            pub fn fields(self, stream: Stream) -> Option<&'static [&'static str]> {
+                let [dpo, operations, siem] = match self {
+                    $(Self::$variant => [$dpo, $operations, $siem],)+
+                };
+                let fields = match stream {
+                    Stream::Dpo => dpo,
+                    Stream::Operations => operations,
+                    Stream::Siem => siem,
+                };
+                (!fields.is_empty()).then_some(fields)
+            }
+        }
+    };
+}
+
+events! {
+    /// The node was opened.
+    NodeStarted = 101 "node.started", BULK BULK_OPERATIONS BULK_OPERATIONS;
+    /// The node was closed by a failure or by hand: why.
+    NodeClosed = 102 "node.closed", BULK BULK_OPERATIONS BULK_OPERATIONS;
+    /// An administrator did something by hand.
+    AdminActed = 110 "admin.acted", CHANGE CHANGE_OPERATIONS CHANGE;
+
+    /// An extract is about to be imported.
+    ImportStarted = 201 "import.started", BULK BULK_OPERATIONS COUNTS;
+    /// An extract was imported.
+    ImportFinished = 202 "import.finished", BULK BULK_OPERATIONS COUNTS;
+    /// Clients were enrolled.
+    EnrolFinished = 203 "enrol.finished", BULK BULK_OPERATIONS COUNTS;
+    /// Shared clients were counted.
+    SharedFinished = 204 "shared.finished", BULK BULK_OPERATIONS COUNTS;
+
+    /// A key birth ended.
+    KeyBorn = 301 "key.born", BULK BULK_OPERATIONS BULK_OPERATIONS;
+    /// A key holder evaluated for a member.
+    KeyEvaluated = 302 "key.evaluated", BULK BULK_OPERATIONS BULK_OPERATIONS;
+    /// A key holder's answer did not verify.
+    KeyHolderFault = 303 "key.holder_fault", BULK BULK_OPERATIONS BULK_OPERATIONS;
+
+    /// Before anything is asked.
+    QueryAsking = 401 "query.asking", QUERY QUERY_OPERATIONS QUERY_SIEM;
+    /// After: each holder's outcome.
+    QueryOutcome = 402 "query.outcome", QUERY QUERY_OPERATIONS QUERY_SIEM;
+    /// A holder answered.
+    QueryAnswered = 403 "query.answered", QUERY QUERY_OPERATIONS QUERY_SIEM;
+    /// A holder denied.
+    QueryDenied = 404 "query.denied", QUERY QUERY_OPERATIONS QUERY_SIEM;
+    /// A holder has nothing.
+    QueryNoMatch = 405 "query.no_match", QUERY QUERY_OPERATIONS QUERY_SIEM;
+
+    /// A consent was recorded.
+    ConsentRecorded = 501 "consent.recorded", CONSENT MEMBERS CONSENT_SIEM;
+    /// A holder received a consent.
+    ConsentGranted = 502 "consent.granted", CONSENT MEMBERS CONSENT_SIEM;
+    /// A consent was withdrawn where it was recorded.
+    ConsentWithdrawn = 503 "consent.withdrawn", CONSENT MEMBERS CONSENT_SIEM;
+    /// A holder heard of a withdrawal.
+    WithdrawalReceived = 504 "consent.withdrawal_received", CONSENT MEMBERS CONSENT_SIEM;
+
+    /// A question waits for a person.
+    ApprovalWaiting = 601 "approval.waiting", QUERY QUERY_OPERATIONS QUERY_SIEM;
+    /// A person approved.
+    ApprovalGranted = 602 "approval.granted", QUERY QUERY_OPERATIONS QUERY_SIEM;
+    /// A person refused.
+    ApprovalRefused = 603 "approval.refused", QUERY QUERY_OPERATIONS QUERY_SIEM;
+    /// Nobody decided in time.
+    ApprovalLapsed = 604 "approval.lapsed", QUERY QUERY_OPERATIONS QUERY_SIEM;
+    /// Emergency access was taken.
+    EmergencyOpened = 611 "emergency.opened", QUERY QUERY_OPERATIONS QUERY_SIEM;
+    /// Emergency access was reviewed.
+    EmergencyReviewed = 612 "emergency.reviewed", QUERY QUERY_OPERATIONS QUERY_SIEM;
+    /// A flag was put on a file.
+    FlagSet = 621 "flag.set", QUERY QUERY_OPERATIONS QUERY_SIEM;
+    /// A flag was taken off a file.
+    FlagCleared = 622 "flag.cleared", QUERY QUERY_OPERATIONS QUERY_SIEM;
+
+    /// A manifest came into force.
+    ManifestAccepted = 701 "manifest.accepted", CHANGE CHANGE_OPERATIONS CHANGE_OPERATIONS;
+    /// The policy library changed.
+    PolicyChanged = 702 "policy.changed", CHANGE CHANGE_OPERATIONS CHANGE;
+    /// An agreement changed.
+    AgreementChanged = 703 "agreement.changed", CHANGE CHANGE_OPERATIONS CHANGE;
+    /// A certificate was put in use, replaced or revoked.
+    CertificateChanged = 704 "certificate.changed", CHANGE CHANGE_OPERATIONS CHANGE;
+
+    /// The log was searched.
+    DpoSearched = 801 "dpo.searched", REVIEW NOTHING REVIEW_SIEM;
+    /// A report was made.
+    DpoReported = 802 "dpo.reported", REVIEW NOTHING REVIEW_SIEM;
+    /// Entries were exported.
+    DpoExported = 803 "dpo.exported", REVIEW NOTHING REVIEW_SIEM;
+    /// A finding was reviewed.
+    FindingReviewed = 804 "finding.reviewed", REVIEW NOTHING REVIEW_SIEM;
+    /// Both sides' logs were compared.
+    Reconciled = 805 "log.reconciled", REVIEW COUNTS REVIEW_SIEM;
+    /// A resident's data were shown to the DPO.
+    ResidentShown = 811 "resident.shown", REVIEW NOTHING REVIEW_SIEM;
+    /// Processing of a resident's data was restricted.
+    ResidentRestricted = 812 "resident.restricted", REVIEW NOTHING REVIEW_SIEM;
+    /// A resident's data were erased.
+    ResidentErased = 813 "resident.erased", REVIEW NOTHING REVIEW_SIEM;
+    /// Records past their time were removed.
+    RetentionApplied = 814 "retention.applied", REVIEW COUNTS COUNTS;
+    /// Payloads of this log are erased.
+    PayloadsErased = 815 "log.payloads_erased", REVIEW COUNTS COUNTS;
+
+    /// Registry: a member changes its entries.
+    RegistryEntries = 901 "entries", REGISTRY REGISTRY_OPERATIONS REGISTRY_SIEM;
+    /// Registry: a member locates residents.
+    RegistryLocate = 902 "locate", REGISTRY REGISTRY_OPERATIONS REGISTRY_SIEM;
+    /// Registry: a manifest came into force.
+    RegistryManifest = 903 "manifest", REGISTRY REGISTRY_OPERATIONS REGISTRY_OPERATIONS;
+    /// Registry: lapsed rows were removed.
+    RegistrySwept = 904 "swept", REGISTRY REGISTRY_OPERATIONS NOTHING;
+
+    /// This log goes on for one that lost entries.
+    LogContinued = 1001 "log.continued", LOG LOG LOG;
+    /// A witness saw another log roll back or fork.
+    WitnessAlarm = 1002 "witness.alarm", LOG LOG LOG;
+}
+
+impl Serialize for EventKind {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+impl EventKind {
+    /// The stable number.
+    #[must_use]
+    pub fn id(self) -> u16 {
+        self as u16
+    }
+}
+
+/// What `stream` sees of an entry's payload: an object with `schema`, `event_id`, `event`, `time` and the fields listed
+/// for the event; `None` when it does not see the event at all.
+#[must_use]
+pub fn project(payload: &Value, stream: Stream) -> Option<Value> {
+    let event = EventKind::find(payload.get("event")?.as_str()?)?;
+    let allowed = event.fields(stream)?;
+    let mut seen = Map::new();
+    seen.insert("schema".to_owned(), SCHEMA.into());
+    seen.insert("event_id".to_owned(), event.id().into());
+    seen.insert("event".to_owned(), event.name().into());
+    seen.extend(payload.get("time").filter(|time| time.is_i64()).map(|time| ("time".to_owned(), time.clone())));
+    for name in allowed {
+        let (field, member) = name.split_once('.').map_or((*name, None), |(field, member)| (field, Some(member)));
+        let Some(value) = payload.get(field) else { continue };
+        match member {
+            None => _ = seen.insert(field.to_owned(), value.clone()),
+            Some(member) => copy_members(&mut seen, field, member, value),
+        }
+    }
+    Some(Value::Object(seen))
+}
+
+/// Copies one member of each object in an array.
+fn copy_members(seen: &mut Map<String, Value>, field: &str, member: &str, value: &Value) {
+    let items = value.as_array().map(Vec::as_slice).unwrap_or_default();
+    let copies = seen.entry(field.to_owned()).or_insert_with(|| vec![Value::Object(Map::new()); items.len()].into());
+    for (copy, item) in copies.as_array_mut().into_iter().flatten().zip(items) {
+        if let (Some(copy), Some(value)) = (copy.as_object_mut(), item.get(member)) {
+            copy.insert(member.to_owned(), value.clone());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::json;
+
+    use super::*;
+
+    const STREAMS: [Stream; 3] = [Stream::Dpo, Stream::Operations, Stream::Siem];
+
+    #[test]
+    fn numbers_and_names_are_distinct_and_find_each_other() {
+        let ids: BTreeSet<_> = EventKind::ALL.iter().map(|event| event.id()).collect();
+        assert_eq!(ids.len(), EventKind::ALL.len());
+        assert!(EventKind::ALL.is_sorted());
+        for event in EventKind::ALL {
+            assert_eq!(EventKind::find(event.name()), Some(*event));
+            assert_eq!(json!(event), json!(event.name()));
+            assert!(event.fields(Stream::Dpo).is_some(), "{event:?}: the DPO sees every event");
+        }
+    }
+
+    #[test]
+    fn every_listed_field_is_in_the_schema_and_residents_words_and_cases_stay_with_the_dpo() {
+        assert!(FIELDS.is_sorted_by_key(|(name, _)| *name));
+        let known: BTreeSet<_> = FIELDS.iter().map(|(name, _)| *name).collect();
+        for event in EventKind::ALL {
+            for stream in STREAMS {
+                for field in event.fields(stream).unwrap_or_default() {
+                    let name = field.split('.').next().unwrap();
+                    assert!(known.contains(name), "{event:?}: {field}");
+                    let personal = ["file", "case", "reason_text", "indexes", "put", "delete", "consent", "outcomes"];
+                    assert!(stream == Stream::Dpo || !personal.contains(field), "{event:?}: {stream:?} sees {field}");
+                    assert!(stream != Stream::Operations || *field != "user", "{event:?}: operations see users");
+                    assert_ne!(*field, "replay");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_stream_gets_what_is_listed_and_nothing_else() {
+        let payload = json!({
+            "event": "query.outcome", "time": 7, "file": "F", "user": "U", "asker": "mops", "case": "C", "replay": 1,
+            "unlisted": "X", "reason_text": "R",
+            "outcomes": [{ "holder": "pup", "outcome": "answered", "request": "Q", "peer_log": {} }, { "holder": "cs" }],
+        });
+        let seen = |stream| project(&payload, stream).unwrap();
+        let base = json!({ "schema": 1, "event_id": 402, "event": "query.outcome", "time": 7, "asker": "mops" });
+        let with = |more: Value| {
+            let mut all = base.clone();
+            all.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            all
+        };
+        let short = json!([{ "holder": "pup", "outcome": "answered" }, { "holder": "cs" }]);
+        assert_eq!(seen(Stream::Operations), with(json!({ "outcomes": short })));
+        assert_eq!(seen(Stream::Siem), with(json!({ "outcomes": short, "user": "U" })));
+        let whole = payload["outcomes"].clone();
+        let dpo = json!({ "outcomes": whole, "user": "U", "file": "F", "case": "C", "reason_text": "R" });
+        assert_eq!(seen(Stream::Dpo), with(dpo));
+        for nobody in [json!({ "event": "made.up" }), json!({ "time": 7 }), json!("query.outcome")] {
+            assert!(STREAMS.iter().all(|stream| project(&nobody, *stream).is_none()));
+        }
+        assert_eq!(project(&json!({ "event": "dpo.searched", "file": "F" }), Stream::Operations), None);
+        assert_eq!(project(&json!({ "event": "node.started", "time": "F" }), Stream::Siem).unwrap().get("time"), None);
+    }
+}
