@@ -44,7 +44,7 @@ impl ConsentRecord<'_> {
             "dpv:isIndicatedBy": { "@type": match self.acting {
                 Acting::Resident => "dpv:DataSubject",
                 Acting::Guardian => "dpv:GuardianOfDataSubject",
-                Acting::Attorney => "dpv:DataSubjectRepresentative",
+                Acting::Attorney => "dpv:Representative",
             }},
             "dpv:hasIndicationMethod": self.method,
             "dpv:hasNotice": {
@@ -61,7 +61,7 @@ impl ConsentRecord<'_> {
             "dpv:hasLegalBasis": self.template.gdpr.iter().map(|basis| format!("eu-gdpr:{basis}")).collect::<Vec<_>>(),
             "dpv:hasRight": RIGHTS,
             "dpv:hasProcess": processes,
-            "dpv:hasDuration": { "@type": "dpv:FixedOccurencesDuration",
+            "dpv:hasDuration": { "@type": "dpv:TemporalDuration",
                 "dct:valid": { "from": moment(self.valid_from), "to": moment(self.valid_to) } },
             "dpv:hasConsentStatus": self.state(now).dpv(),
             "dpv:hasEvidence": { "@type": "dpv:Evidence", "dct:identifier": format!("sha256:{}", b64(self.evidence)) },

@@ -330,13 +330,12 @@ impl Manifest {
     fn keeps_agreements_of(&self, old: &Manifest) -> Result<(), ManifestError> {
         for before in &old.agreements {
             let now = self.agreements.iter().find(|a| a.terms.reference() == before.terms.reference());
-            let kept = match now {
-                Some(now) => now.terms == before.terms && (before.revocation.is_none() || now.revocation.is_some()),
-                None => {
-                    let parties = [&before.terms.asker, &before.terms.holder];
-                    let somebody_left = parties.into_iter().any(|party| self.member(party).is_none());
-                    before.revocation.is_none() || somebody_left || before.terms.valid_to < self.issued
-                }
+            let kept = if let Some(now) = now {
+                now.terms == before.terms && (before.revocation.is_none() || now.revocation.is_some())
+            } else {
+                let parties = [&before.terms.asker, &before.terms.holder];
+                let somebody_left = parties.into_iter().any(|party| self.member(party).is_none());
+                before.revocation.is_none() || somebody_left || before.terms.valid_to < self.issued
             };
             if !kept {
                 return Err(ManifestError::AgreementChanged(before.terms.reference()));
