@@ -25,9 +25,6 @@ use crate::{
 /// Where an answer goes: the entry's index and hash.
 pub(crate) type Answer = oneshot::Sender<Result<(u64, Hash), AppendError>>;
 
-/// How many acknowledged entries may wait for a checkpoint that cannot be written.
-const MAX_UNPUBLISHED: u64 = 1 << 20;
-
 /// How many batches a caller commits before the log's own thread takes over, who would have to be woken for it.
 const TURNS: usize = 16;
 
@@ -43,7 +40,6 @@ pub(crate) struct Commit {
     called: Condvar,
     pub(crate) store: Mutex<Store>,
     size: AtomicU64,
-    published: AtomicU64,
     last_batch: AtomicU64,
     faults: Mutex<Faults>,
 }
@@ -80,13 +76,12 @@ impl Drop for Leading<'_> {
 }
 
 impl Commit {
-    pub(crate) fn new(store: Store, signed: u64) -> Self {
+    pub(crate) fn new(store: Store) -> Self {
         Self {
             queue: Mutex::default(),
             called: Condvar::new(),
             size: store.tree().size().into(),
             store: Mutex::new(store),
-            published: signed.into(),
             last_batch: 0.into(),
             faults: Mutex::default(),
         }
@@ -162,13 +157,9 @@ impl Commit {
         self.last_batch.store(batch.len() as u64, Ordering::Relaxed);
         let (drafts, answers): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
         let first = store.tree().size();
-        let outcome = self.allowed(first).and_then(|()| {
+        let outcome = self.allowed().and_then(|()| {
             let outcome = store.append(&drafts).map_err(|fault| reason(&fault));
             self.note(|faults| &mut faults.append, outcome.as_ref().err());
-            if outcome.is_ok() {
-                // The disk is back; publishing says so itself if it is not for that.
-                self.note(|faults| &mut faults.publish, None);
-            }
             outcome.map_err(|reason| AppendError::Unwritable { reason })
         });
         self.size.store(store.tree().size(), Ordering::Release);
@@ -192,12 +183,10 @@ impl Commit {
         }
     }
 
-    fn allowed(&self, size: u64) -> Result<(), AppendError> {
+    /// What cannot be published is not taken, even where the records have room: nobody could witness it.
+    fn allowed(&self) -> Result<(), AppendError> {
         self.unrefuted()?;
-        if size - self.published.load(Ordering::Relaxed) < MAX_UNPUBLISHED {
-            return Ok(());
-        }
-        Err(AppendError::Unwritable { reason: "too many entries wait for a checkpoint".to_owned() })
+        lock(&self.faults).publish.clone().map_or(Ok(()), |reason| Err(AppendError::Unwritable { reason }))
     }
 
     /// Refuses once the log is not the one that was cosigned.
@@ -220,12 +209,8 @@ impl Commit {
     }
 
     /// Takes note of how publishing went.
-    pub(crate) fn published(&self, outcome: Result<u64, &Fault>) {
-        match outcome {
-            Ok(size) => self.published.store(size, Ordering::Relaxed),
-            Err(fault) => return self.note(|faults| &mut faults.publish, Some(&reason(fault))),
-        }
-        self.note(|faults| &mut faults.publish, None);
+    pub(crate) fn published(&self, outcome: Result<(), &Fault>) {
+        self.note(|faults| &mut faults.publish, outcome.err().map(|fault| reason(fault)).as_ref());
     }
 
     /// Refuses everything from now on.

@@ -133,7 +133,7 @@ impl Log {
             disk,
             sealer,
             random: SystemRandom::new(),
-            commit: Commit::new(store, signed),
+            commit: Commit::new(store),
             publisher: Mutex::new(publisher),
             rewriting: Mutex::default(),
             vkey,
@@ -327,7 +327,7 @@ impl Core {
     pub(crate) fn publish(&self) -> Result<Checkpoint, AppendError> {
         self.commit.unrefuted()?;
         let outcome = lock(&self.publisher).publish(&self.commit.store);
-        self.commit.published(outcome.as_ref().map(Checkpoint::size));
+        self.commit.published(outcome.as_ref().map(|_| ()));
         outcome.map_err(|fault| AppendError::Unwritable { reason: reason(&fault) })
     }
 
