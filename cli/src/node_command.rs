@@ -3,7 +3,7 @@
 //! A running node does the work it is asked for itself, through its admin socket; import also works while it is
 //! stopped.
 
-use crate::args::{ApiArgs, AskArgs, KeyholderCommand, NodeCommand};
+use crate::args::{ApiArgs, AskArgs, NodeCommand};
 use crate::exit::{Failure, read_text};
 use crate::output::Output;
 use crate::process::Listening;
@@ -14,11 +14,8 @@ use node::{
     Config, EnrolSummary, ImportMode, ImportRequest, ImportSummary, Node, NodeStatus, OutcomeKind, QueryResult,
     SharedSummary, Surroundings,
 };
-use protocol::dkg::Ceremony;
-use protocol::manifest::KeyEpoch;
-use protocol::{Epoch, MemberId, SpiffeId};
+use protocol::{MemberId, SpiffeId};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -94,7 +91,7 @@ pub(crate) async fn run(command: NodeCommand, output: &Output) -> Result<(), Fai
             Ok(())
         }
         NodeCommand::Ask(arguments) => ask(&arguments, output).await,
-        NodeCommand::Keyholder(command) => keyholder(command, output).await,
+        NodeCommand::Keyholder(command) => crate::keyholder_command::run(command, output).await,
     }
 }
 
@@ -325,27 +322,4 @@ pub(crate) fn query_words(result: &QueryResult) -> String {
         }
     }
     text
-}
-
-async fn keyholder(command: KeyholderCommand, output: &Output) -> Result<(), Failure> {
-    match command {
-        KeyholderCommand::Plan { epoch, threshold, holders } => {
-            let holders: BTreeMap<u16, MemberId> = (1..).zip(holders).collect();
-            let (session, not_before) = (crate::found::session()?, Clock::system().now());
-            let ceremony = Ceremony { session, epoch: Epoch(epoch), threshold, holders, not_before };
-            let text = serde_json::to_string_pretty(&ceremony).map_err(|e| Failure::new("internal", e))?;
-            output.print(&text);
-            Ok(())
-        }
-        KeyholderCommand::Birth { node, ceremony } => {
-            let text = read_text(&ceremony)?;
-            let ceremony: Ceremony = serde_json::from_str(&text)
-                .map_err(|e| Failure::new("value", format!("{}: {e}", ceremony.display())))?;
-            let admin = Admin::of(&Config::load(&node.config)?.data);
-            let epoch: KeyEpoch = admin.run("/dkg", &ceremony, &|_| {}).await?;
-            let text = serde_json::to_string_pretty(&epoch).map_err(|e| Failure::new("internal", e))?;
-            output.print(&text);
-            Ok(())
-        }
-    }
 }

@@ -23,6 +23,16 @@ pub(crate) enum Happened {
     SharedFinished,
     #[serde(rename = "key.born")]
     KeyBorn,
+    #[serde(rename = "key.compared")]
+    KeyCompared,
+    #[serde(rename = "key.renewed")]
+    KeyRenewed,
+    #[serde(rename = "key.ceremony_failed")]
+    KeyCeremonyFailed,
+    #[serde(rename = "key.share_stale")]
+    KeyShareStale,
+    #[serde(rename = "key.share_destroyed")]
+    KeyShareDestroyed,
     #[serde(rename = "key.evaluated")]
     KeyEvaluated,
     #[serde(rename = "key.holder_fault")]

@@ -1,82 +1,16 @@
 //! A key holder's side of the pseudonym: checks who asks, meters, evaluates under its share, proves, logs.
 
 use crate::events::{Event, Happened};
-use crate::node::{Node, NodeError, file};
-use keyring::Sealer;
+use crate::node::{Node, NodeError};
+use crate::shares::NoShare;
 use protocol::encoding::sha256;
 use protocol::evaluation::{EvaluationAnswer, EvaluationError, EvaluationRequest};
 use protocol::manifest::{KeyUse, Member};
 use protocol::query::MAX_LIFE_SECONDS;
-use protocol::{Epoch, MemberId, Problem, Reason, Timestamp};
-use pseudonym::{EvaluateError, KeyShare};
+use protocol::{MemberId, Problem, Reason, Timestamp};
+use pseudonym::EvaluateError;
 use rand_core::UnwrapErr;
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
-
-/// The shares this node holds, by epoch and share generation; each in a sealed file of its own.
-pub(crate) struct Shares {
-    directory: PathBuf,
-    held: RwLock<BTreeMap<(Epoch, u32), Arc<KeyShare>>>,
-}
-
-const SUFFIX: &str = ".share";
-
-impl Shares {
-    /// Opens every share in `directory`.
-    pub(crate) fn load(directory: &Path, sealer: &Sealer) -> Result<Self, NodeError> {
-        let mut held = BTreeMap::new();
-        for entry in std::fs::read_dir(directory).map_err(file("cannot list", directory))? {
-            let path = entry?.path();
-            let name = path.file_name().and_then(|n| n.to_str()).and_then(|n| n.strip_suffix(SUFFIX));
-            let Some((epoch, generation)) = name.and_then(|n| n.split_once('-')) else { continue };
-            let (Ok(epoch), Ok(generation)) = (epoch.parse(), generation.parse()) else { continue };
-            let sealed = std::fs::read(&path).map_err(file("cannot read", &path))?;
-            let share = sealer
-                .open(&label(Epoch(epoch), generation), &sealed)
-                .ok()
-                .and_then(|bytes| KeyShare::from_bytes(bytes.as_slice().try_into().ok()?).ok())
-                .ok_or_else(|| damaged(&path))?;
-            held.insert((Epoch(epoch), generation), Arc::new(share));
-        }
-        Ok(Shares { directory: directory.to_owned(), held: RwLock::new(held) })
-    }
-
-    /// Keeps a new share, durably, before it can be used.
-    pub(crate) fn keep(
-        &self,
-        epoch: Epoch,
-        generation: u32,
-        share: KeyShare,
-        sealer: &Sealer,
-    ) -> Result<(), NodeError> {
-        let path = self.directory.join(format!("{}-{generation}{SUFFIX}", epoch.0));
-        let sealed = sealer.seal(&label(epoch, generation), share.to_bytes().as_slice())?;
-        keyring::create_private(&path, &sealed).map_err(file("cannot create", &path))?;
-        let mut held = self.held.write().unwrap_or_else(PoisonError::into_inner);
-        held.insert((epoch, generation), Arc::new(share));
-        Ok(())
-    }
-
-    /// The share of `epoch` in `generation`.
-    pub(crate) fn get(&self, epoch: Epoch, generation: u32) -> Option<Arc<KeyShare>> {
-        self.held.read().unwrap_or_else(PoisonError::into_inner).get(&(epoch, generation)).cloned()
-    }
-
-    /// Whether any share of `epoch` is held.
-    pub(crate) fn has(&self, epoch: Epoch) -> bool {
-        self.held.read().unwrap_or_else(PoisonError::into_inner).keys().any(|(e, _)| *e == epoch)
-    }
-}
-
-fn label(epoch: Epoch, generation: u32) -> Vec<u8> {
-    format!("share/{}/{generation}", epoch.0).into_bytes()
-}
-
-fn damaged(path: &Path) -> NodeError {
-    let source = std::io::Error::new(std::io::ErrorKind::InvalidData, "does not open: damaged, or another storage key");
-    NodeError::File { what: "the key share", path: path.to_owned(), source }
-}
+use std::sync::Arc;
 
 /// Why a holder did not evaluate.
 #[derive(Debug, thiserror::Error)]
@@ -91,6 +25,8 @@ pub(crate) enum HolderError {
     Stale,
     #[error("no share of that epoch and generation is held here")]
     NoShare,
+    #[error("our share is not the one the manifest lists")]
+    StaleShare,
     #[error(transparent)]
     Evaluate(#[from] EvaluateError),
     #[error("the batch is larger than the member may spend at once")]
@@ -115,6 +51,9 @@ impl HolderError {
             }
             HolderError::Stale => Problem::new(400, "request_stale", "The request is stale; check both clocks"),
             HolderError::NoShare => Problem::new(404, "share_unknown", "No share of that epoch and generation"),
+            HolderError::StaleShare => {
+                Problem::new(503, "share_stale", "This key holder's share is not the one the manifest lists")
+            }
             HolderError::Evaluate(error) => Problem::new(400, "evaluation_refused", &error.to_string()),
             HolderError::Burst => Problem::new(413, "batch_too_large", "The batch is larger than the member's burst"),
             HolderError::Quota { retry_after } => {
@@ -138,7 +77,10 @@ pub(crate) async fn evaluate(node: &Arc<Node>, asker: &MemberId, body: &[u8]) ->
     if !fresh || (asker != me && request.issued < node.started) {
         return Err(HolderError::Stale);
     }
-    let share = node.shares.get(request.epoch, request.generation).ok_or(HolderError::NoShare)?;
+    let share = node.share(&held, request.epoch, request.generation, now).map_err(|why| match why {
+        NoShare::Unknown => HolderError::NoShare,
+        NoShare::Stale => HolderError::StaleShare,
+    })?;
     charge(node, member, &request, &sha256(&[body]), now)?;
 
     let (epoch, generation, request_id, count) =

@@ -1,12 +1,12 @@
 //! One institution's node: everything it holds open, built once and shared by every route and task.
 
 use crate::config::{Config, ConfigError, LocalConfig};
-use crate::dkg::Inbox;
+use crate::ceremony::Ceremonies;
 use crate::events::Replay;
 use crate::guard::{Guard, GuardError};
-use crate::holder::Shares;
 use crate::manifests::Held;
 use crate::results::InProgress;
+use crate::shares::Shares;
 use crate::status::Followed;
 use crate::store::{Store, StoreError};
 use crate::tokens::{Tokens, TokensError};
@@ -162,7 +162,7 @@ pub struct Node {
     /// One import or enrolment at a time.
     pub(crate) bulk: tokio::sync::Mutex<()>,
     pub(crate) shares: Shares,
-    pub(crate) dkg: Inbox,
+    pub(crate) ceremonies: Ceremonies,
     pub(crate) registry_away: AtomicBool,
     pub(crate) followed: Followed,
     pub(crate) delivering: tokio::sync::Mutex<()>,
@@ -257,7 +257,7 @@ impl Node {
             accepting: tokio::sync::Mutex::new(()),
             bulk: tokio::sync::Mutex::new(()),
             shares,
-            dkg: Inbox::default(),
+            ceremonies: Ceremonies::default(),
             registry_away: AtomicBool::new(false),
             followed: Followed::default(),
             delivering: tokio::sync::Mutex::new(()),

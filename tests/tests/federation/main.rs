@@ -10,6 +10,7 @@ mod faults;
 mod identities;
 mod imports;
 mod key_birth;
+mod key_ceremonies;
 mod kills;
 mod local_api;
 mod privacy;
