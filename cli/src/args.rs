@@ -254,6 +254,9 @@ pub struct ResidentArgs {
     /// This institution's own client number, instead of a PESEL.
     #[arg(long, value_name = "NUMBER")]
     pub local_number: Option<String>,
+    /// An identity document instead of a PESEL: its type and issuing country, as PASSPORT,UKR. The number is typed.
+    #[arg(long, value_name = "TYPE,COUNTRY", conflicts_with = "local_number")]
+    pub document: Option<String>,
 }
 
 /// A question.

@@ -12,10 +12,10 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use bytes::Bytes;
 use futures_util::stream::unfold;
-use protocol::Timestamp;
+use protocol::{Epoch, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -70,6 +70,12 @@ pub struct NodeStatus {
     /// Epochs of which this node should hold a share of the key, and whether it holds the one the manifest lists.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub shares: BTreeMap<u32, bool>,
+    /// Epochs under which everybody on file was enrolled once.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub enrolled: BTreeSet<Epoch>,
+    /// The coming epoch under which clients are being enrolled now, and how far that is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub re_enrolling: Option<(u32, Progress)>,
 }
 
 /// Where the socket is.

@@ -31,6 +31,8 @@ pub(crate) enum Happened {
     KeyCeremonyFailed,
     #[serde(rename = "key.share_stale")]
     KeyShareStale,
+    #[serde(rename = "epoch.closed")]
+    EpochClosed,
     #[serde(rename = "key.share_destroyed")]
     KeyShareDestroyed,
     #[serde(rename = "key.evaluated")]

@@ -285,6 +285,25 @@ impl Write<'_> {
         Ok(())
     }
 
+    /// Puts every value at its key.
+    pub(crate) fn put_all<T: Serialize>(
+        &self,
+        table: Table,
+        rows: impl IntoIterator<Item = (Vec<u8>, T)>,
+    ) -> Result<(), StoreError> {
+        let mut open = self.transaction.open_table(table.definition())?;
+        for (key, value) in rows {
+            let plain = zeroize::Zeroizing::new(serde_json::to_vec(&value).map_err(|_| StoreError::Shape(table.0))?);
+            open.insert(key.as_slice(), self.seal.close(table, &key, &plain)?.as_slice())?;
+        }
+        Ok(())
+    }
+
+    /// Whether anything is at `key`.
+    pub(crate) fn has(&self, table: Table, key: &[u8]) -> Result<bool, StoreError> {
+        Ok(self.transaction.open_table(table.definition())?.get(key)?.is_some())
+    }
+
     /// Removes what is at `key`; whether anything was.
     pub(crate) fn remove(&self, table: Table, key: &[u8]) -> Result<bool, StoreError> {
         Ok(self.transaction.open_table(table.definition())?.remove(key)?.is_some())

@@ -11,6 +11,7 @@ mod identities;
 mod imports;
 mod key_birth;
 mod key_ceremonies;
+mod key_epochs;
 mod kills;
 mod local_api;
 mod privacy;
