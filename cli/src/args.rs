@@ -163,6 +163,12 @@ pub enum NodeCommand {
         /// Also list them by this unit's own client numbers.
         #[arg(long)]
         list: bool,
+        /// Also say what changed since the last run.
+        #[arg(long)]
+        diff: bool,
+        /// Write the clients (with --diff: the changes) for the caseworkers' system, by this unit's own client numbers.
+        #[arg(long, value_name = "FILE")]
+        csv: Option<PathBuf>,
     },
     /// Ask other units about a client. The PESEL is typed at a prompt or read from standard input.
     #[command(

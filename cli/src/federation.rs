@@ -8,8 +8,8 @@ use crate::process::{Listening, Process};
 use crate::wire::{Admin, LocalApi};
 use futures_util::future::try_join_all;
 use node::{
-    CeremonyStatus, EnrolSummary, ImportMode, ImportRequest, ImportSummary, Invitation, Progress, SessionRef, SharedSummary,
-    Surroundings,
+    CeremonyStatus, EnrolSummary, ImportMode, ImportRequest, ImportSummary, Invitation, Progress, SessionRef,
+    SharedSummary, Surroundings,
 };
 use protocol::manifest::KeyEpoch;
 use protocol::{Epoch, MemberId, SignedManifest};

@@ -16,6 +16,7 @@ use node::{
 };
 use protocol::{MemberId, SpiffeId};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -83,10 +84,14 @@ pub(crate) async fn run(command: NodeCommand, output: &Output) -> Result<(), Fai
             });
             Ok(())
         }
-        NodeCommand::Shared { node, list } => {
+        NodeCommand::Shared { node, list, diff, csv } => {
             let admin = Admin::of(&Config::load(&node.config)?.data);
-            let path = format!("/shared?list={list}");
+            let list = list || (csv.is_some() && !diff);
+            let path = format!("/shared?list={list}&diff={diff}");
             let summary: SharedSummary = admin.run(&path, &json!({}), &output.progress("locating", false)).await?;
+            if let Some(path) = csv {
+                crate::exit::write_file(&path, shared_csv(&summary, diff).as_bytes())?;
+            }
             output.result(&summary, || shared_words(&summary));
             Ok(())
         }
@@ -247,6 +252,36 @@ fn shared_words(summary: &SharedSummary) -> String {
         let numbers: Vec<&str> = client.local_numbers.iter().map(String::as_str).collect();
         let units: Vec<&str> = client.units.iter().map(MemberId::as_str).collect();
         text.push_str(&format!("\n{}: {}", numbers.join(", "), units.join(", ")));
+    }
+    for change in &summary.changes {
+        let numbers: Vec<&str> = change.local_numbers.iter().map(String::as_str).collect();
+        let signed =
+            |sign: char, units: &BTreeSet<MemberId>| units.iter().map(|unit| format!(" {sign}{unit}")).collect();
+        let (new, gone): (String, String) = (signed('+', &change.new), signed('-', &change.gone));
+        text.push_str(&format!("\n{}:{new}{gone}", numbers.join(", ")));
+    }
+    text
+}
+
+/// One line a client number: `client_number,units`, or with changes `client_number,new,gone`; units joined by `+`.
+fn shared_csv(summary: &SharedSummary, diff: bool) -> String {
+    let joined = |units: &BTreeSet<MemberId>| units.iter().map(MemberId::as_str).collect::<Vec<_>>().join("+");
+    let quoted = |number: &str| format!("\"{}\"", number.replace('"', "\"\""));
+    let mut text = String::new();
+    if diff {
+        text.push_str("client_number,new,gone\n");
+        for change in &summary.changes {
+            for number in &change.local_numbers {
+                text.push_str(&format!("{},{},{}\n", quoted(number), joined(&change.new), joined(&change.gone)));
+            }
+        }
+    } else {
+        text.push_str("client_number,units\n");
+        for client in &summary.clients {
+            for number in &client.local_numbers {
+                text.push_str(&format!("{},{}\n", quoted(number), joined(&client.units)));
+            }
+        }
     }
     text
 }

@@ -171,16 +171,10 @@ async fn run_enrol(State(node): State<Arc<Node>>) -> Response {
     })
 }
 
-#[derive(Deserialize)]
-struct SharedOptions {
-    #[serde(default)]
-    list: bool,
-}
-
-async fn run_shared(State(node): State<Arc<Node>>, Query(options): Query<SharedOptions>) -> Response {
+async fn run_shared(State(node): State<Arc<Node>>, Query(options): Query<shared::SharedOptions>) -> Response {
     stream(move |lines| async move {
         let reports = lines.clone();
-        let outcome = shared::shared(&node, options.list, &move |p| drop(reports.send(Line::Progress(p)))).await;
+        let outcome = shared::shared(&node, options, &move |p| drop(reports.send(Line::Progress(p)))).await;
         let code = outcome.as_ref().err().map_or("", shared::SharedError::code);
         finish(&lines, code, outcome);
     })

@@ -187,7 +187,8 @@ impl<'a> Run<'a> {
     /// Gives names to the clients among `files` that lack them; how many, and everybody whose entry is due.
     async fn pseudonymise(&self, files: Vec<FileId>) -> Result<(u64, Vec<Due>), EnrolError> {
         let (epoch, published, now) = (self.epoch, self.published, self.node.clock.now());
-        let (mut due, nameless, inputs) = self.on_a_lane(move |node| sort_out(node, epoch, published, &files, now)).await?;
+        let (mut due, nameless, inputs) =
+            self.on_a_lane(move |node| sort_out(node, epoch, published, &files, now)).await?;
         if nameless.is_empty() {
             return Ok((0, due));
         }
@@ -204,14 +205,16 @@ impl<'a> Run<'a> {
         }
         let now = self.node.now().map_err(EnrolError::Closed)?;
         let (epoch, published) = (self.epoch, self.published);
-        let (due, put) = self.on_a_lane(move |node| {
-            let entry = |(_, names): &Due| {
-                let seal = SealKey::from_bytes(&names.seal);
-                seal_entry(node, epoch, names.index, &seal, (now, published.expires)).ok_or(EnrolError::Record)
-            };
-            let put = due.iter().map(entry).collect::<Result<Vec<_>, _>>()?;
-            Ok((due, put))
-        }).await?;
+        let (due, put) = self
+            .on_a_lane(move |node| {
+                let entry = |(_, names): &Due| {
+                    let seal = SealKey::from_bytes(&names.seal);
+                    seal_entry(node, epoch, names.index, &seal, (now, published.expires)).ok_or(EnrolError::Record)
+                };
+                let put = due.iter().map(entry).collect::<Result<Vec<_>, _>>()?;
+                Ok((due, put))
+            })
+            .await?;
         write_entries(self.node, self.held, epoch, self.audience.clone(), put, Vec::new()).await?;
         self.on_a_lane(move |node| note_published(node, epoch, published, due)).await
     }

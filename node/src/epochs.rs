@@ -102,12 +102,14 @@ async fn close_those_over(node: &Arc<Node>, held: &Held, now: Timestamp) -> Resu
                 Err(error) => return Err(error.into()),
             }
             names += page.len() as u64;
-            node.store.write(|write| {
-                page.keys().try_for_each(|key| {
-                    write.remove(Table::LEAVING, key)?;
-                    write.remove(Table::NAMES, key).map(drop)
+            node.store
+                .write(|write| {
+                    page.keys().try_for_each(|key| {
+                        write.remove(Table::LEAVING, key)?;
+                        write.remove(Table::NAMES, key).map(drop)
+                    })
                 })
-            }).map_err(|error: StoreError| error)?;
+                .map_err(|error: StoreError| error)?;
         }
         let mut event = Event::new(Happened::EpochClosed, now).counting([("names", names), ("entries", entries)]);
         event.epoch = Some(epoch);

@@ -46,7 +46,8 @@ impl Guard {
             database.insert(LOST_AT, &now.0.to_be_bytes())?;
             database.flush()?;
         }
-        let lost_at = database.get(LOST_AT)?.map(|at| Timestamp(at.as_ref().try_into().map_or(i64::MAX, i64::from_be_bytes)));
+        let lost_at =
+            database.get(LOST_AT)?.map(|at| Timestamp(at.as_ref().try_into().map_or(i64::MAX, i64::from_be_bytes)));
         let (seen, meters) = (database.open_tree("seen")?, database.open_tree("meters")?);
         Ok(Guard { seen, meters, mac, lost_at, _database: database })
     }

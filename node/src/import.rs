@@ -380,12 +380,13 @@ fn file_row(
     })
 }
 
-/// The file a row belongs to: by PESEL, by document, or by the number under which it came without either.
+/// The file a row belongs to: by PESEL, by the PESEL before, by document, or by the number under which it came without either.
 fn known_as(store: &Store, write: &Write<'_>, row: &Row, source: &str) -> Result<Option<FileId>, StoreError> {
     let pesel = row.pesel.as_ref().map(|pesel| store.identifier_link(Kind::Pesel, pesel.as_str()));
+    let former = row.former_pesel.as_ref().map(|pesel| store.identifier_link(Kind::Pesel, pesel.as_str()));
     let document = row.document.as_ref().map(|document| store.identifier_link(Kind::Document, document));
     let unlinked = row.local_number.as_ref().map(|number| store.unlinked_link(source, number));
-    for link in [pesel, document, unlinked].into_iter().flatten() {
+    for link in [pesel, former, document, unlinked].into_iter().flatten() {
         if let Some(file) = write.get(Table::LINKS, &link)? {
             return Ok(Some(file));
         }

@@ -53,6 +53,6 @@ pub use manifests::{REGISTRY, RefreshError};
 pub use node::{Birth, Node, NodeError, Surroundings, local_policies};
 pub use pseudonymise::PseudonymError;
 pub use residents::{DocumentBody, Resident};
-pub use shared::{SharedClient, SharedError, SharedSummary, shared};
+pub use shared::{SharedChange, SharedClient, SharedError, SharedOptions, SharedSummary, shared};
 pub use store::StoreError;
 pub use tokens::{TokenError, TokensError};

@@ -1,8 +1,8 @@
 //! One institution's node: everything it holds open, built once and shared by every route and task.
 
-use crate::config::{Config, ConfigError, LocalConfig};
 use crate::bulk::Progress;
 use crate::ceremony::Ceremonies;
+use crate::config::{Config, ConfigError, LocalConfig};
 use crate::events::Replay;
 use crate::guard::{Guard, GuardError};
 use crate::holder::Used;
@@ -163,6 +163,8 @@ pub struct Node {
     pub(crate) accepting: tokio::sync::Mutex<()>,
     /// One import or enrolment at a time.
     pub(crate) bulk: tokio::sync::Mutex<()>,
+    /// One run over shared clients at a time.
+    pub(crate) sharing: tokio::sync::Mutex<()>,
     pub(crate) shares: Shares,
     pub(crate) ceremonies: Ceremonies,
     /// How far the names under a new key are.
@@ -260,6 +262,7 @@ impl Node {
             held: ArcSwapOption::empty(),
             accepting: tokio::sync::Mutex::new(()),
             bulk: tokio::sync::Mutex::new(()),
+            sharing: tokio::sync::Mutex::new(()),
             shares,
             ceremonies: Ceremonies::default(),
             re_enrolling: ArcSwapOption::empty(),

@@ -117,7 +117,8 @@ async fn gather(asker: &Asker<'_>, now: Timestamp) -> Result<Vec<Verified>, Pseu
     let needed = usize::from(asker.epoch.threshold);
     let mut candidates = order(asker.node, asker.epoch).into_iter();
     let mut asked: Vec<&KeyHolder> = candidates.by_ref().take(needed).collect();
-    let mut pending: FuturesUnordered<_> = asked.iter().map(|holder| asker.ask(holder, asker.quorum(holder, &asked))).collect();
+    let mut pending: FuturesUnordered<_> =
+        asked.iter().map(|holder| asker.ask(holder, asker.quorum(holder, &asked))).collect();
     let mut verified: Vec<Verified> = Vec::with_capacity(needed);
     let mut last = "nobody was asked".to_owned();
     while verified.len() < needed {
@@ -184,7 +185,11 @@ impl Asker<'_> {
         quorum
     }
 
-    async fn ask<'h>(&self, holder: &'h KeyHolder, quorum: Vec<u16>) -> (&'h KeyHolder, Result<Verified, HolderFailure>) {
+    async fn ask<'h>(
+        &self,
+        holder: &'h KeyHolder,
+        quorum: Vec<u16>,
+    ) -> (&'h KeyHolder, Result<Verified, HolderFailure>) {
         (holder, self.answer(holder, quorum).await)
     }
 

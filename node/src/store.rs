@@ -19,7 +19,8 @@
 //! | `outbox` | sequence 8 | messages to deliver |
 //! | `results` | query id 16 | outcomes kept for the caller, at most a day |
 //! | `ceremonies` | session 16 | key ceremonies under way, and the results of those that are over |
-//! | `state` | name | manifest held, highest CRL number, last import run, own status list |
+//! | `shared` | epoch 4 ‖ file id 16 | other units that know a client, as of the last run and the one before |
+//! | `state` | name | manifest held, highest CRL number, last import run, shared run under way, own status list |
 //!
 //! A write transaction is atomic and durable (`fdatasync`) before [`Store::write`] returns. A crash leaves the state
 //! before or after it, never between; readers see one state throughout a read. All reads between two writes share one
@@ -52,8 +53,9 @@ impl Table {
     pub(crate) const RESULTS: Table = Table("results", 12);
     pub(crate) const STATE: Table = Table("state", 13);
     pub(crate) const CEREMONIES: Table = Table("ceremonies", 14);
+    pub(crate) const SHARED: Table = Table("shared", 15);
 
-    const ALL: [Table; 15] = [
+    const ALL: [Table; 16] = [
         Table::FILES,
         Table::SEALED_FIELDS,
         Table::LINKS,
@@ -69,6 +71,7 @@ impl Table {
         Table::RESULTS,
         Table::STATE,
         Table::CEREMONIES,
+        Table::SHARED,
     ];
 
     fn definition(self) -> TableDefinition<'static, &'static [u8], &'static [u8]> {

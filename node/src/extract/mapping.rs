@@ -45,6 +45,7 @@ pub struct Mapping {
 #[derive(Clone, Debug)]
 pub(super) enum Target {
     Pesel,
+    FormerPesel,
     Document(DocumentPart),
     LocalNumber,
     Name { surname: FieldId, given_names: FieldId },

@@ -30,11 +30,14 @@ pub(super) struct RawMapping {
 /// One line of `[columns]`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "keys of the file; that one of them is set is checked")]
 pub(super) struct RawColumn {
     #[serde(default)]
     pub(super) pesel: bool,
     #[serde(default)]
     pub(super) local_number: bool,
+    #[serde(default)]
+    pub(super) former_pesel: bool,
     pub(super) document: Option<DocumentPart>,
     pub(super) name: Option<NameOrder>,
     pub(super) address: Option<AddressForm>,

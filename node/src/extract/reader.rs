@@ -26,6 +26,8 @@ pub struct Row {
     pub line: u64,
     /// The resident's PESEL.
     pub pesel: Option<Pesel>,
+    /// The PESEL the resident had before this one.
+    pub former_pesel: Option<Pesel>,
     /// The resident's identity document, `TYPE|ISO3166|NUMBER`.
     pub document: Option<Zeroizing<String>>,
     /// The unit's own number of the case; residents may share one.
@@ -155,7 +157,8 @@ impl<R: Read> Extract<R> {
         let layout = find_header(&mut scanner, mapping)?;
         let part = |part| layout.columns.iter().position(|c| matches!(c.target, Target::Document(p) if p == part));
         let parts = [part(DocumentPart::Type), part(DocumentPart::Country), part(DocumentPart::Number)];
-        let document = if let [Some(kind), Some(country), Some(number)] = parts { Some([kind, country, number]) } else { None };
+        let document =
+            if let [Some(kind), Some(country), Some(number)] = parts { Some([kind, country, number]) } else { None };
         Ok(Extract {
             document,
             without_identifier: mapping.without_identifier,
@@ -210,11 +213,20 @@ impl<R: Read> Extract<R> {
         let at = self.pesel.and_then(|at| self.columns.get(at)).ok_or_else(|| whole(RejectReason::TooFewColumns))?;
         let pesel = self.read(at, line, |cell| match Pesel::parse(cell, self.today) {
             Ok(pesel) => Ok(Some(pesel)),
-            Err(PeselError::Empty) if document.is_some() || self.without_identifier == WithoutIdentifier::Keep => Ok(None),
+            Err(PeselError::Empty) if document.is_some() || self.without_identifier == WithoutIdentifier::Keep => {
+                Ok(None)
+            }
             Err(error) => Err(RejectReason::Pesel(error)),
         })?;
-        let (local_number, fields) = (None, BTreeMap::new());
-        let mut row = Row { line, pesel, document, local_number, fields, sealed: BTreeMap::new() };
+        let mut row = Row {
+            line,
+            pesel,
+            former_pesel: None,
+            document,
+            local_number: None,
+            fields: BTreeMap::new(),
+            sealed: BTreeMap::new(),
+        };
         for column in &self.columns {
             self.read(
                 column,
@@ -265,6 +277,9 @@ impl<R: Read> Extract<R> {
         let mut put = |field: &FieldId, text: &str| row.fields.insert(field.clone(), Value::String(text.to_owned()));
         match target {
             Target::Pesel | Target::Document(_) => {}
+            Target::FormerPesel => {
+                row.former_pesel = Some(Pesel::parse(cell, self.today).map_err(RejectReason::Pesel)?);
+            }
             Target::LocalNumber => row.local_number = Some(cell.to_owned()),
             Target::Name { surname, given_names } => {
                 let (first, rest) = surname_first(cell);

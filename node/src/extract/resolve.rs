@@ -7,8 +7,8 @@ use policies::FieldType;
 use protocol::FieldId;
 use std::collections::{BTreeMap, BTreeSet};
 
-const ONE_TARGET: &str = 
-    "must say exactly one of `pesel = true`, `local_number = true`, `document`, `name`, `address` and `field`";
+const ONE_TARGET: &str = "must say exactly one of `pesel = true`, `former_pesel = true`, \
+     `local_number = true`, `document`, `name`, `address` and `field`";
 
 /// What each column becomes: exactly one thing, a known field, no field twice, exactly one PESEL.
 pub(super) fn resolve(
@@ -99,9 +99,12 @@ fn target(column: &str, raw: RawColumn, catalogue: Catalogue<'_>) -> Result<Targ
     if raw.field.is_none() && (raw.value.is_some() || raw.sealed) {
         return Err(fault("takes `type` and `sealed` only beside `field`"));
     }
-    if let Some(part) = raw.document {
-        let alone = !raw.pesel && !raw.local_number && raw.name.is_none() && raw.address.is_none() && raw.field.is_none();
-        return if alone { Ok(Target::Document(part)) } else { Err(fault(ONE_TARGET)) };
+    let usual = raw.pesel || raw.local_number || raw.name.is_some() || raw.address.is_some() || raw.field.is_some();
+    match (raw.document, raw.former_pesel) {
+        (None, false) => {}
+        (Some(part), false) if !usual => return Ok(Target::Document(part)),
+        (None, true) if !usual => return Ok(Target::FormerPesel),
+        _ => return Err(fault(ONE_TARGET)),
     }
     match (raw.pesel, raw.local_number, raw.name, raw.address, raw.field) {
         (true, false, None, None, None) => Ok(Target::Pesel),
@@ -128,7 +131,7 @@ impl Target {
     /// The fields a cell of this column can fill.
     pub(super) fn fields(&self) -> impl Iterator<Item = &FieldId> {
         let (one, other) = match self {
-            Target::Pesel | Target::Document(_) | Target::LocalNumber => (None, None),
+            Target::Pesel | Target::FormerPesel | Target::Document(_) | Target::LocalNumber => (None, None),
             Target::Name { surname, given_names } => (Some(surname), Some(given_names)),
             Target::HouseFlat { house, flat } => (Some(house), Some(flat)),
             Target::Field { field, .. } => (Some(field), None),

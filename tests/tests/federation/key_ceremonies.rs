@@ -112,7 +112,9 @@ async fn a_birth_outlives_restarts_of_everybody() {
             .filter(|entry| entry["event"] == "key.compared" && entry["epoch"] == 2)
             .map(|entry| entry["detail"].as_str().unwrap_or_default().to_owned())
             .collect();
-        let expected = protocol::encoding::b64(&harness.federation.founded.manifest.read().expect("a manifest").epochs[1].transcript.0);
+        let expected = protocol::encoding::b64(
+            &harness.federation.founded.manifest.read().expect("a manifest").epochs[1].transcript.0,
+        );
         assert!(!transcripts.is_empty() && transcripts.iter().all(|t| *t == expected), "{unit}: {transcripts:?}");
     }
 }

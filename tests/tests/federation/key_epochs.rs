@@ -81,7 +81,9 @@ async fn a_new_key_takes_over_on_its_day_and_the_old_one_is_destroyed_on_its() {
         let of = |event: &str| log.iter().filter(|entry| entry["event"] == event && entry["epoch"] == 1).count();
         assert_eq!((of("key.share_destroyed"), of("epoch.closed")), (1, 1), "{unit}");
         let closed = log.iter().find(|entry| entry["event"] == "epoch.closed").expect("an entry");
-        assert!(closed["counts"]["names"].as_u64() > Some(0) && closed["counts"]["entries"] == closed["counts"]["names"]);
+        assert!(
+            closed["counts"]["names"].as_u64() > Some(0) && closed["counts"]["entries"] == closed["counts"]["names"]
+        );
     }
     assert_eq!(before.outcome, OutcomeKind::Answered);
 }

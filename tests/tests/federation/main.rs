@@ -5,6 +5,7 @@
 
 mod architecture;
 mod consents;
+mod documents;
 mod exit_codes;
 mod faults;
 mod identities;
