@@ -645,7 +645,7 @@ mod tests {
         assert!(held.accept_held().is_ok());
 
         // New shares: of the same key, of a later generation, signed by t of the old holders.
-        let mut next = |change: &dyn Fn(&mut KeyEpoch), signers: &[usize]| {
+        let next = |change: &dyn Fn(&mut KeyEpoch), signers: &[usize]| {
             let mut renewed = epoch.clone();
             (renewed.generation, renewed.holders) = (2, vec![holder(1, "mops"), holder(3, "css")]);
             change(&mut renewed);
