@@ -272,6 +272,18 @@ events! {
     KeyEvaluated = 302 "key.evaluated", BULK BULK_OPERATIONS BULK_OPERATIONS;
     /// A key holder's answer did not verify.
     KeyHolderFault = 303 "key.holder_fault", BULK BULK_OPERATIONS BULK_OPERATIONS;
+    /// All holders received the same packages of a ceremony.
+    KeyCompared = 304 "key.compared", BULK BULK_OPERATIONS BULK_OPERATIONS;
+    /// New shares of an old key.
+    KeyRenewed = 305 "key.renewed", BULK BULK_OPERATIONS BULK_OPERATIONS;
+    /// A ceremony ended without a result.
+    KeyCeremonyFailed = 306 "key.ceremony_failed", BULK BULK_OPERATIONS BULK_OPERATIONS;
+    /// A share of an earlier generation than the manifest's was found here.
+    KeyShareStale = 307 "key.share_stale", BULK BULK_OPERATIONS BULK_OPERATIONS;
+    /// A share was destroyed.
+    KeyShareDestroyed = 308 "key.share_destroyed", BULK BULK_OPERATIONS BULK_OPERATIONS;
+    /// Names and entries under an old key were deleted.
+    EpochClosed = 309 "epoch.closed", BULK BULK_OPERATIONS BULK_OPERATIONS;
 
     /// Before anything is asked.
     QueryAsking = 401 "query.asking", QUERY QUERY_OPERATIONS QUERY_SIEM;

@@ -163,13 +163,19 @@ pub enum NodeCommand {
         /// Also list them by this unit's own client numbers.
         #[arg(long)]
         list: bool,
+        /// Also say what changed since the last run.
+        #[arg(long)]
+        diff: bool,
+        /// Write the clients (with --diff: the changes) for the caseworkers' system, by this unit's own client numbers.
+        #[arg(long, value_name = "FILE")]
+        csv: Option<PathBuf>,
     },
     /// Ask other units about a client. The PESEL is typed at a prompt or read from standard input.
     #[command(
         after_help = "Example:\n  ogniwo node ask --token-file token --query q02 --purpose social-welfare-eligibility-assessment \\\n    --mandate ups-105 --case MOPS/2026/17 --reason \"wniosek o zasiłek\" < pesel"
     )]
     Ask(AskArgs),
-    /// Take part in the birth of a pseudonym key.
+    /// Hold a share of the pseudonym key: its birth, and new shares of it.
     #[command(subcommand)]
     Keyholder(KeyholderCommand),
 }
@@ -177,26 +183,57 @@ pub enum NodeCommand {
 /// Key holder commands.
 #[derive(Debug, Subcommand)]
 pub enum KeyholderCommand {
-    /// Take our part in a key birth; every holder named runs this at the same time. Prints the signed epoch.
-    Birth {
+    /// Invite to a ceremony and join it: the birth of a key, or new shares of one (same holders, others, more, fewer).
+    #[command(
+        after_help = "Examples:\n  ogniwo node keyholder invite --epoch 1 --threshold 2 mops pup css\n  ogniwo node keyholder invite --epoch 1 mops pup zlm        # css hands over to zlm\n  ogniwo node keyholder invite --epoch 2 --threshold 2 --in-days 30 mops pup zlm"
+    )]
+    Invite {
         /// Which node.
         #[command(flatten)]
         node: NodeConfig,
-        /// The ceremony all holders agreed on (JSON: session, epoch, threshold, holders, `not_before`).
-        #[arg(long, value_name = "FILE")]
-        ceremony: PathBuf,
-    },
-    /// Write a ceremony for the others: holders numbered in the order given.
-    Plan {
-        /// The epoch to be born.
+        /// The epoch to be born, or whose shares to renew if the manifest has it.
         #[arg(long)]
         epoch: u32,
-        /// How many holders must answer.
+        /// How many holders must answer; for a birth.
         #[arg(long)]
-        threshold: u16,
-        /// The holders' member ids.
-        #[arg(required = true)]
+        threshold: Option<u16>,
+        /// For new shares, who of the old holders deals; as many as must answer.
+        #[arg(long, value_delimiter = ',', value_name = "MEMBER")]
+        dealers: Vec<protocol::MemberId>,
+        /// In how many days the key comes into use; at once, if not said.
+        #[arg(long, value_name = "DAYS")]
+        in_days: Option<u32>,
+        /// Who shall hold a share afterwards.
+        #[arg(required = true, value_name = "MEMBER")]
         holders: Vec<protocol::MemberId>,
+    },
+    /// Join a ceremony we were invited to, once its digest is compared; the node does the rest by itself.
+    Join {
+        /// Which node.
+        #[command(flatten)]
+        node: NodeConfig,
+        /// The ceremony, as `status` shows it.
+        session: String,
+        /// Wait for the end and print the signed epoch.
+        #[arg(long)]
+        wait: bool,
+        /// Wait for the end and write the signed epoch, for the officers' next manifest.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// Say how ceremonies stand: who is waited for, what to compare, what came of them.
+    Status {
+        /// Which node.
+        #[command(flatten)]
+        node: NodeConfig,
+    },
+    /// Leave a ceremony and erase all of it here; the others cannot end it without us.
+    Abandon {
+        /// Which node.
+        #[command(flatten)]
+        node: NodeConfig,
+        /// The ceremony.
+        session: String,
     },
 }
 
@@ -223,6 +260,9 @@ pub struct ResidentArgs {
     /// This institution's own client number, instead of a PESEL.
     #[arg(long, value_name = "NUMBER")]
     pub local_number: Option<String>,
+    /// An identity document instead of a PESEL: its type and issuing country, as PASSPORT,UKR. The number is typed.
+    #[arg(long, value_name = "TYPE,COUNTRY", conflicts_with = "local_number")]
+    pub document: Option<String>,
 }
 
 /// A question.
@@ -391,6 +431,23 @@ pub enum ManifestCommand {
         description: PathBuf,
         /// Where to write it.
         #[arg(long, value_name = "FILE", default_value = "manifest.json")]
+        out: PathBuf,
+    },
+    /// Make the unsigned successor of a manifest: with the results of key ceremonies, and days of destruction.
+    Next {
+        /// The manifest to follow.
+        manifest: PathBuf,
+        /// A signed epoch, as `ogniwo node keyholder join --out` writes it; may be repeated.
+        #[arg(long, value_name = "FILE")]
+        epoch: Vec<PathBuf>,
+        /// When a key's shares and names are destroyed, as 1=2027-01-31; may be repeated.
+        #[arg(long, value_name = "EPOCH=DATE", value_parser = crate::manifest_next::destruction)]
+        destroy: Vec<(protocol::Epoch, protocol::Timestamp)>,
+        /// For how many days it holds.
+        #[arg(long, default_value_t = 30)]
+        days: u32,
+        /// Where to write it.
+        #[arg(long, value_name = "FILE", default_value = "manifest-next.json")]
         out: PathBuf,
     },
     /// Add an officer's signature.

@@ -54,6 +54,7 @@ failures!(
     node::EnrolError,
     node::SharedError,
     node::RefreshError,
+    node::CeremonyError,
     certs::AuthorityError
 );
 
@@ -195,7 +196,7 @@ impl Exit {
             | "no_key_epoch"
             | "clock_wrong"
             | "quota_exceeded"
-            | "key_birth_aborted" => Exit::Unavailable,
+            | "ceremony_aborted" => Exit::Unavailable,
             "denied" | "registry_refused" | "not_served" | "role_not_allowed" | "consent_unknown" => Exit::Refused,
             code if code.starts_with("token_") => Exit::Refused,
             "verification_failed" => Exit::Verification,

@@ -2,13 +2,15 @@
 //! one. Everything it is asked to do goes through the nodes' own sockets either way.
 
 use crate::exit::Failure;
-use crate::found::{Founded, Plan, found, keep_addresses, registry_id, session};
+use crate::found::{Founded, Plan, found, keep_addresses, registry_id};
 use crate::inside::Inside;
 use crate::process::{Listening, Process};
 use crate::wire::{Admin, LocalApi};
 use futures_util::future::try_join_all;
-use node::{EnrolSummary, ImportMode, ImportRequest, ImportSummary, Progress, SharedSummary, Surroundings};
-use protocol::dkg::Ceremony;
+use node::{
+    CeremonyStatus, EnrolSummary, ImportMode, ImportRequest, ImportSummary, Invitation, Progress, SessionRef,
+    SharedSummary, Surroundings,
+};
 use protocol::manifest::KeyEpoch;
 use protocol::{Epoch, MemberId, SignedManifest};
 use serde_json::{Value, json};
@@ -196,19 +198,47 @@ impl Federation {
     /// # Errors
     /// If the ceremony is aborted, or holders report different keys.
     pub async fn give_birth(&self, epoch: Epoch, threshold: u16) -> Result<KeyEpoch, Failure> {
-        let holders: BTreeMap<u16, MemberId> =
-            (1..).zip(self.founded.plan.units.iter().filter(|u| u.key_holder).map(|u| u.id.clone())).collect();
-        let ceremony =
-            Ceremony { session: session()?, epoch, threshold, holders: holders.clone(), not_before: self.clock.now() };
-        let births = holders.values().map(|member| {
-            let (admin, ceremony) = (self.admin(member), &ceremony);
-            async move { admin.run::<KeyEpoch>("/dkg", ceremony, &|_| {}).await }
+        let holders = self.founded.plan.units.iter().filter(|u| u.key_holder).map(|u| u.id.clone()).collect();
+        let dealers = Vec::new();
+        self.hold_ceremony(&Invitation { epoch, threshold: Some(threshold), holders, dealers, not_before: None }).await
+    }
+
+    /// Lets everybody whom it concerns hold a ceremony: the first one named invites, the others join.
+    ///
+    /// # Errors
+    /// If the ceremony is aborted, or participants report different results.
+    pub async fn hold_ceremony(&self, invitation: &Invitation) -> Result<KeyEpoch, Failure> {
+        let first = invitation.dealers.first().or(invitation.holders.first());
+        let first = first.ok_or_else(|| Failure::new("value", "a ceremony without holders"))?;
+        let status: CeremonyStatus = self.admin(first).run("/keyholder/invite", invitation, &|_| {}).await?;
+        let at = SessionRef { session: status.ceremony.session.clone() };
+        let ends = status.ceremony.participants().into_values().map(|member| {
+            let (admin, at) = (self.admin(&member), &at);
+            async move {
+                self.join(&admin, at).await?;
+                admin.run::<KeyEpoch>("/keyholder/wait", at, &|_| {}).await
+            }
         });
-        let born = try_join_all(births).await?;
-        match born.split_first() {
+        let results = try_join_all(ends).await?;
+        match results.split_first() {
             Some((first, others)) if others.iter().all(|other| other == first) => Ok(first.clone()),
-            _ => Err(Failure::new("key_birth_aborted", "the holders report different keys")),
+            _ => Err(Failure::new("ceremony_aborted", "the holders report different keys")),
         }
+    }
+
+    /// Joins as soon as the invitation is there.
+    async fn join(&self, admin: &Admin, at: &SessionRef) -> Result<(), Failure> {
+        let invited = async {
+            loop {
+                let all: Vec<CeremonyStatus> = admin.get("/keyholder").await?;
+                if all.iter().any(|known| known.ceremony.session == at.session) {
+                    return admin.run::<CeremonyStatus>("/keyholder/join", at, &|_| {}).await.map(drop);
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let late = |_| Failure::new("ceremony_aborted", "the invitation did not arrive");
+        tokio::time::timeout(AGREE, invited).await.map_err(late)?
     }
 
     /// A node's admin socket.

@@ -151,12 +151,12 @@ impl Founded {
         })
     }
 
-    /// The next manifest with a new pseudonym key.
+    /// The next manifest with a new pseudonym key, or with new shares of one it has.
     ///
     /// # Errors
     /// As [`Founded::next_manifest`].
     pub fn with_epoch(&mut self, now: Timestamp, epoch: KeyEpoch) -> Result<SignedManifest, Failure> {
-        self.next_manifest(now, |manifest| manifest.epochs.push(epoch))
+        self.next_manifest(now, |manifest| crate::manifest_next::take(manifest, epoch))
     }
 }
 

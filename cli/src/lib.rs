@@ -14,6 +14,8 @@ mod audit_command;
 mod certs_command;
 mod consent_command;
 mod demo;
+mod keyholder_command;
+mod manifest_next;
 mod node_command;
 mod output;
 mod policy_command;

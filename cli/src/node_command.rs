@@ -3,7 +3,7 @@
 //! A running node does the work it is asked for itself, through its admin socket; import also works while it is
 //! stopped.
 
-use crate::args::{ApiArgs, AskArgs, KeyholderCommand, NodeCommand};
+use crate::args::{ApiArgs, AskArgs, NodeCommand};
 use crate::exit::{Failure, read_text};
 use crate::output::Output;
 use crate::process::Listening;
@@ -14,11 +14,9 @@ use node::{
     Config, EnrolSummary, ImportMode, ImportRequest, ImportSummary, Node, NodeStatus, OutcomeKind, QueryResult,
     SharedSummary, Surroundings,
 };
-use protocol::dkg::Ceremony;
-use protocol::manifest::KeyEpoch;
-use protocol::{Epoch, MemberId, SpiffeId};
+use protocol::{MemberId, SpiffeId};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -86,15 +84,19 @@ pub(crate) async fn run(command: NodeCommand, output: &Output) -> Result<(), Fai
             });
             Ok(())
         }
-        NodeCommand::Shared { node, list } => {
+        NodeCommand::Shared { node, list, diff, csv } => {
             let admin = Admin::of(&Config::load(&node.config)?.data);
-            let path = format!("/shared?list={list}");
+            let list = list || (csv.is_some() && !diff);
+            let path = format!("/shared?list={list}&diff={diff}");
             let summary: SharedSummary = admin.run(&path, &json!({}), &output.progress("locating", false)).await?;
+            if let Some(path) = csv {
+                crate::exit::write_file(&path, shared_csv(&summary, diff).as_bytes())?;
+            }
             output.result(&summary, || shared_words(&summary));
             Ok(())
         }
         NodeCommand::Ask(arguments) => ask(&arguments, output).await,
-        NodeCommand::Keyholder(command) => keyholder(command, output).await,
+        NodeCommand::Keyholder(command) => crate::keyholder_command::run(command, output).await,
     }
 }
 
@@ -251,6 +253,36 @@ fn shared_words(summary: &SharedSummary) -> String {
         let units: Vec<&str> = client.units.iter().map(MemberId::as_str).collect();
         text.push_str(&format!("\n{}: {}", numbers.join(", "), units.join(", ")));
     }
+    for change in &summary.changes {
+        let numbers: Vec<&str> = change.local_numbers.iter().map(String::as_str).collect();
+        let signed =
+            |sign: char, units: &BTreeSet<MemberId>| units.iter().map(|unit| format!(" {sign}{unit}")).collect();
+        let (new, gone): (String, String) = (signed('+', &change.new), signed('-', &change.gone));
+        text.push_str(&format!("\n{}:{new}{gone}", numbers.join(", ")));
+    }
+    text
+}
+
+/// One line a client number: `client_number,units`, or with changes `client_number,new,gone`; units joined by `+`.
+fn shared_csv(summary: &SharedSummary, diff: bool) -> String {
+    let joined = |units: &BTreeSet<MemberId>| units.iter().map(MemberId::as_str).collect::<Vec<_>>().join("+");
+    let quoted = |number: &str| format!("\"{}\"", number.replace('"', "\"\""));
+    let mut text = String::new();
+    if diff {
+        text.push_str("client_number,new,gone\n");
+        for change in &summary.changes {
+            for number in &change.local_numbers {
+                text.push_str(&format!("{},{},{}\n", quoted(number), joined(&change.new), joined(&change.gone)));
+            }
+        }
+    } else {
+        text.push_str("client_number,units\n");
+        for client in &summary.clients {
+            for number in &client.local_numbers {
+                text.push_str(&format!("{},{}\n", quoted(number), joined(&client.units)));
+            }
+        }
+    }
     text
 }
 
@@ -325,27 +357,4 @@ pub(crate) fn query_words(result: &QueryResult) -> String {
         }
     }
     text
-}
-
-async fn keyholder(command: KeyholderCommand, output: &Output) -> Result<(), Failure> {
-    match command {
-        KeyholderCommand::Plan { epoch, threshold, holders } => {
-            let holders: BTreeMap<u16, MemberId> = (1..).zip(holders).collect();
-            let (session, not_before) = (crate::found::session()?, Clock::system().now());
-            let ceremony = Ceremony { session, epoch: Epoch(epoch), threshold, holders, not_before };
-            let text = serde_json::to_string_pretty(&ceremony).map_err(|e| Failure::new("internal", e))?;
-            output.print(&text);
-            Ok(())
-        }
-        KeyholderCommand::Birth { node, ceremony } => {
-            let text = read_text(&ceremony)?;
-            let ceremony: Ceremony = serde_json::from_str(&text)
-                .map_err(|e| Failure::new("value", format!("{}: {e}", ceremony.display())))?;
-            let admin = Admin::of(&Config::load(&node.config)?.data);
-            let epoch: KeyEpoch = admin.run("/dkg", &ceremony, &|_| {}).await?;
-            let text = serde_json::to_string_pretty(&epoch).map_err(|e| Failure::new("internal", e))?;
-            output.print(&text);
-            Ok(())
-        }
-    }
 }

@@ -14,9 +14,16 @@ pub(crate) fn passphrase() -> io::Result<Zeroizing<String>> {
 
 /// Whom a request is about, as the local API takes it.
 pub(crate) fn resident(arguments: &ResidentArgs) -> Result<Value, Failure> {
-    match &arguments.local_number {
-        Some(number) => Ok(json!({ "local_number": number })),
-        None => Ok(json!({ "pesel": read("PESEL: ")?.trim() })),
+    match (&arguments.local_number, &arguments.document) {
+        (Some(number), _) => Ok(json!({ "local_number": number })),
+        (None, Some(document)) => {
+            let (kind, country) = document
+                .split_once(',')
+                .ok_or_else(|| Failure::new("value", "--document takes TYPE,COUNTRY, as PASSPORT,UKR"))?;
+            let number = read("Document number: ")?;
+            Ok(json!({ "document": { "type": kind, "country": country, "number": number.trim() } }))
+        }
+        (None, None) => Ok(json!({ "pesel": read("PESEL: ")?.trim() })),
     }
 }
 

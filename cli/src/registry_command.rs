@@ -4,6 +4,7 @@ use crate::args::{HoneypotCommand, IndexEngine, ManifestCommand, RegistryCommand
 use crate::exit::{Failure, chain, read_text};
 use crate::federation::{put, put_manifest, refused};
 use crate::found::{create_officer, open_officer};
+use crate::manifest_next::{Changes, next};
 use crate::node_command::{bind, until_stopped};
 use crate::output::Output;
 use crate::process::Listening;
@@ -210,6 +211,12 @@ async fn manifest(command: ManifestCommand, output: &Output) -> Result<(), Failu
             write(&out, &SignedManifest::draft(&manifest)?)?;
             output
                 .result(&json!({ "manifest": out }), || format!("Draft: {}\nNow the officers sign it.", out.display()));
+            Ok(())
+        }
+        ManifestCommand::Next { manifest, epoch, destroy, days, out } => {
+            let changes = Changes { epochs: &epoch, destroy: &destroy, days };
+            write(&out, &next(&read(&manifest)?, &changes, Clock::system().now())?)?;
+            output.result(&json!({ "manifest": out }), || format!("{}\nNow the officers sign it.", out.display()));
             Ok(())
         }
         ManifestCommand::Sign { manifest, key } => {

@@ -4,7 +4,7 @@
 use crate::bulk::Progress;
 use crate::import::{ImportRequest, import};
 use crate::node::{Node, NodeError, file};
-use crate::{dkg, enrol, shared};
+use crate::{ceremony, enrol, shared};
 use axum::body::Body;
 use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Response};
@@ -12,10 +12,10 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use bytes::Bytes;
 use futures_util::stream::unfold;
-use protocol::Timestamp;
-use protocol::dkg::Ceremony;
+use protocol::{Epoch, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -67,6 +67,15 @@ pub struct NodeStatus {
     pub log_entries: u64,
     /// Messages waiting for delivery.
     pub outbox: u64,
+    /// Epochs of which this node should hold a share of the key, and whether it holds the one the manifest lists.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub shares: BTreeMap<u32, bool>,
+    /// Epochs under which everybody on file was enrolled once.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub enrolled: BTreeSet<Epoch>,
+    /// The coming epoch under which clients are being enrolled now, and how far that is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub re_enrolling: Option<(u32, Progress)>,
 }
 
 /// Where the socket is.
@@ -104,12 +113,12 @@ fn router(node: Arc<Node>) -> Router {
         .route("/import", post(run_import))
         .route("/enrol", post(run_enrol))
         .route("/shared", post(run_shared))
-        .route("/dkg", post(run_dkg))
+        .nest("/keyholder", ceremony::router())
         .with_state(node)
 }
 
 /// Sends lines while `work` goes on.
-fn stream<F, Fut>(work: F) -> Response
+pub(crate) fn stream<F, Fut>(work: F) -> Response
 where
     F: FnOnce(mpsc::UnboundedSender<Line>) -> Fut,
     Fut: Future<Output = ()> + Send + 'static,
@@ -125,7 +134,11 @@ where
     ([("content-type", "application/x-ndjson")], Body::from_stream(lines)).into_response()
 }
 
-fn finish<T: Serialize, E: std::fmt::Display>(lines: &mpsc::UnboundedSender<Line>, code: &str, outcome: Result<T, E>) {
+pub(crate) fn finish<T: Serialize, E: std::fmt::Display>(
+    lines: &mpsc::UnboundedSender<Line>,
+    code: &str,
+    outcome: Result<T, E>,
+) {
     let line = match outcome {
         Ok(summary) => Line::Done(serde_json::to_value(summary).unwrap_or(Value::Null)),
         Err(error) => Line::Failed { code: code.to_owned(), message: error.to_string() },
@@ -158,23 +171,13 @@ async fn run_enrol(State(node): State<Arc<Node>>) -> Response {
     })
 }
 
-#[derive(Deserialize)]
-struct SharedOptions {
-    #[serde(default)]
-    list: bool,
-}
-
-async fn run_shared(State(node): State<Arc<Node>>, Query(options): Query<SharedOptions>) -> Response {
+async fn run_shared(State(node): State<Arc<Node>>, Query(options): Query<shared::SharedOptions>) -> Response {
     stream(move |lines| async move {
         let reports = lines.clone();
-        let outcome = shared::shared(&node, options.list, &move |p| drop(reports.send(Line::Progress(p)))).await;
+        let outcome = shared::shared(&node, options, &move |p| drop(reports.send(Line::Progress(p)))).await;
         let code = outcome.as_ref().err().map_or("", shared::SharedError::code);
         finish(&lines, code, outcome);
     })
-}
-
-async fn run_dkg(State(node): State<Arc<Node>>, Json(ceremony): Json<Ceremony>) -> Response {
-    stream(|lines| async move { finish(&lines, "key_birth_aborted", dkg::run(&node, &ceremony).await) })
 }
 
 async fn refresh(State(node): State<Arc<Node>>) -> Response {

@@ -2,13 +2,16 @@
 //! batch is durable here before it is published, and marked published only when the registry has acknowledged it.
 
 use crate::bulk::{Progress, Report};
+use crate::epochs;
 use crate::events::{Event, Happened};
 use crate::locate::{RegistryError, seal_entry, write_entries};
 use crate::manifests::Held;
 use crate::node::{Node, NodeError};
-use crate::pseudonymise::{PseudonymError, outputs};
+use crate::pseudonymise::{PseudonymError, blocking, outputs};
 use crate::records::{FileRecord, Names, Published, names_key};
 use crate::store::{StoreError, Table};
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use protocol::encoding::sha256;
 use protocol::evaluation::EvaluationPurpose;
 use protocol::{Epoch, FileId, Index, MemberId, Reason, SubjectId, Timestamp};
@@ -19,6 +22,8 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 const BATCH: usize = 1000;
+/// Batches under way at once.
+const IN_FLIGHT: usize = 3;
 /// An entry lives this long and is renewed when less than [`RENEW_SECONDS`] of it are left.
 const ENTRY_SECONDS: i64 = 365 * 24 * 60 * 60;
 const RENEW_SECONDS: i64 = 60 * 24 * 60 * 60;
@@ -76,7 +81,7 @@ impl From<StoreError> for EnrolError {
     }
 }
 
-/// Brings the registry up to date with the files held.
+/// Brings the registry up to date with the files held, under the epoch in use and those that come after it.
 ///
 /// # Errors
 /// [`EnrolError`].
@@ -84,25 +89,17 @@ pub async fn enrol(node: &Arc<Node>, report: Report<'_>) -> Result<EnrolSummary,
     let _one_at_a_time = node.bulk.lock().await;
     let held = node.manifest().map_err(EnrolError::Closed)?;
     let now = node.now().map_err(EnrolError::Closed)?;
-    let epoch = held.epoch(now).ok_or(PseudonymError::NoEpoch)?.0.epoch;
-    let audience = held.manifest.audience(&node.config.member, now);
-    let total = node.store.read()?.count(Table::FILES)?;
-    let mut summary = EnrolSummary { clients: total, ..EnrolSummary::default() };
-    let burst = held.manifest.member(&node.config.member).map_or(1, |me| me.quotas.evaluations_burst);
-    let batch = usize::try_from(burst).unwrap_or(BATCH).clamp(1, BATCH);
-    let run = Run { node, held: &held, epoch, published: publication(&audience, now), audience, batch };
-    for leaving in &held.manifest.epochs {
-        summary.removed += run.remove_leaving(leaving.epoch).await?;
-    }
-    let (mut after, mut done) = (Vec::new(), 0);
-    loop {
-        let files = run.page(&after)?;
-        let Some(last) = files.last() else { break };
-        after = last.as_bytes().to_vec();
-        done += files.len() as u64;
-        summary.pseudonymised += run.pseudonymise(&files).await?;
-        summary.published += run.publish(&files).await?;
-        report(Progress { done, total });
+    let current = held.epoch(now).ok_or(PseudonymError::NoEpoch)?.0.epoch;
+    let mut summary = EnrolSummary { clients: node.store.read()?.count(Table::FILES)?, ..EnrolSummary::default() };
+    for epoch in held.manifest.epochs.iter().filter(|epoch| !epoch.is_over(now)).map(|epoch| epoch.epoch) {
+        let run = Run::new(node, &held, epoch, now);
+        summary.removed += run.remove_leaving().await?;
+        if epoch >= current {
+            let (pseudonymised, published) = run.go_through(summary.clients, report).await?;
+            summary.pseudonymised += pseudonymised;
+            summary.published += published;
+            epochs::note_enrolled(node, epoch)?;
+        }
     }
     let EnrolSummary { clients, pseudonymised, published, removed } = summary;
     let mut event = Event::new(Happened::EnrolFinished, node.clock.now()).counting([
@@ -111,7 +108,7 @@ pub async fn enrol(node: &Arc<Node>, report: Report<'_>) -> Result<EnrolSummary,
         ("published", published),
         ("removed", removed),
     ]);
-    event.epoch = Some(epoch);
+    event.epoch = Some(current);
     let _recorded = node.log.append(&event).await.map_err(NodeError::from)?;
     Ok(summary)
 }
@@ -121,9 +118,9 @@ fn publication(audience: &BTreeSet<MemberId>, now: Timestamp) -> Published {
     Published { expires: now + ENTRY_SECONDS, audience: sha256(&names) }
 }
 
-/// The input of a PESEL under `epoch`.
-pub(crate) fn pesel_input(node: &Node, epoch: Epoch, pesel: &str) -> Option<Input> {
-    pseudonym::frame(node.config.realm.as_str(), Kind::Pesel, epoch.0, pesel).ok()
+/// What a resident's pseudonym under `epoch` is made of.
+pub(crate) fn input(node: &Node, epoch: Epoch, (kind, identifier): (Kind, &str)) -> Option<Input> {
+    pseudonym::frame(node.config.realm.as_str(), kind, epoch.0, identifier).ok()
 }
 
 /// The name by which others mean the resident to `member`.
@@ -131,10 +128,10 @@ pub(crate) fn subject(output: &Output, member: &MemberId) -> Option<SubjectId> {
     output.subject(member.as_str()).ok().map(SubjectId)
 }
 
-/// One enrolment under way.
+/// One enrolment under way, under one epoch.
 struct Run<'a> {
     node: &'a Arc<Node>,
-    held: &'a Held,
+    held: &'a Arc<Held>,
     epoch: Epoch,
     audience: BTreeSet<MemberId>,
     published: Published,
@@ -142,95 +139,98 @@ struct Run<'a> {
     batch: usize,
 }
 
-impl Run<'_> {
+/// A client whose entry is due.
+type Due = (FileId, Names);
+
+impl<'a> Run<'a> {
+    fn new(node: &'a Arc<Node>, held: &'a Arc<Held>, epoch: Epoch, now: Timestamp) -> Self {
+        let audience = held.manifest.audience(&node.config.member, now);
+        let burst = held.manifest.member(&node.config.member).map_or(1, |me| me.quotas.evaluations_burst);
+        let batch = usize::try_from(burst).unwrap_or(BATCH).clamp(1, BATCH);
+        Run { node, held, epoch, published: publication(&audience, now), audience, batch }
+    }
+
+    /// Goes through all files, [`IN_FLIGHT`] batches at a time: while holders and registry work on some, this machine
+    /// works on others.
+    async fn go_through(&self, total: u64, report: Report<'_>) -> Result<(u64, u64), EnrolError> {
+        let (mut flying, mut after) = (FuturesUnordered::new(), Some(Vec::new()));
+        let (mut pseudonymised, mut published, mut seen) = (0, 0, 0);
+        loop {
+            while let Some(last) = after.take_if(|_| flying.len() < IN_FLIGHT) {
+                let files = self.page(&last)?;
+                after = files.last().map(|last| last.as_bytes().to_vec());
+                if !files.is_empty() {
+                    flying.push(self.enrol(files));
+                }
+            }
+            let Some(done) = flying.next().await else { return Ok((pseudonymised, published)) };
+            let (count, named, entered) = done?;
+            seen += count;
+            pseudonymised += named;
+            published += entered;
+            report(Progress { done: seen, total });
+        }
+    }
+
+    /// Names and publishes one batch; how many there were, were named, were published.
+    async fn enrol(&self, files: Vec<FileId>) -> Result<(u64, u64, u64), EnrolError> {
+        let count = files.len() as u64;
+        let (named, due) = self.pseudonymise(files).await?;
+        Ok((count, named, self.publish(due).await?))
+    }
+
     fn page(&self, after: &[u8]) -> Result<Vec<FileId>, StoreError> {
         let keys = self.node.store.read()?.keys_after(Table::FILES, after, self.batch)?;
         Ok(keys.iter().filter_map(|key| key.as_slice().try_into().ok().map(FileId)).collect())
     }
 
-    /// Gives names to the clients among `files` that lack them.
-    async fn pseudonymise(&self, files: &[FileId]) -> Result<u64, EnrolError> {
-        let mut nameless = Vec::new();
-        let mut inputs = Vec::new();
-        {
-            let read = self.node.store.read()?;
-            for &file in files {
-                if read.names(self.epoch, file)?.is_some() {
-                    continue;
-                }
-                let Some(record) = read.get::<FileRecord>(Table::FILES, file.as_bytes())? else { continue };
-                inputs.push(pesel_input(self.node, self.epoch, &record.pesel).ok_or(EnrolError::Record)?);
-                nameless.push(file);
-            }
-        }
+    /// Gives names to the clients among `files` that lack them; how many, and everybody whose entry is due.
+    async fn pseudonymise(&self, files: Vec<FileId>) -> Result<(u64, Vec<Due>), EnrolError> {
+        let (epoch, published, now) = (self.epoch, self.published, self.node.clock.now());
+        let (mut due, nameless, inputs) =
+            self.on_a_lane(move |node| sort_out(node, epoch, published, &files, now)).await?;
         if nameless.is_empty() {
-            return Ok(0);
+            return Ok((0, due));
         }
-        let outputs = outputs(self.node, self.held, inputs, EvaluationPurpose::Enrol).await?;
-        self.node.store.write(|write| {
-            for (file, output) in nameless.iter().zip(&outputs) {
-                // Imported away meanwhile: then there is nobody to name.
-                if write.get::<FileRecord>(Table::FILES, file.as_bytes())?.is_none() {
-                    continue;
-                }
-                let subject = subject(output, &self.node.config.member).ok_or(StoreError::Shape("names"))?;
-                let seal = output.seal_key().to_bytes();
-                let names =
-                    Names { index: Index(output.index()), seal: Zeroizing::new(*seal), subject, published: None };
-                write.put(Table::NAMES, &names_key(self.epoch, *file), &names)?;
-                write.put(Table::LINKS, &self.node.store.subject_link(self.epoch, &subject), file)?;
-            }
-            Ok::<_, StoreError>(())
-        })?;
-        Ok(nameless.len() as u64)
+        let outputs = outputs(self.node, self.held, epoch, inputs, EvaluationPurpose::Enrol).await?;
+        let count = nameless.len() as u64;
+        due.extend(self.on_a_lane(move |node| name(node, epoch, &nameless, &outputs)).await?);
+        Ok((count, due))
     }
 
-    /// Publishes or renews the entries among `files` that are not published as they should be.
-    async fn publish(&self, files: &[FileId]) -> Result<u64, EnrolError> {
-        let now = self.node.now().map_err(EnrolError::Closed)?;
-        let mut due = Vec::new();
-        {
-            let read = self.node.store.read()?;
-            for &file in files {
-                let Some(names) = read.names(self.epoch, file)? else { continue };
-                let current = names
-                    .published
-                    .is_some_and(|p| p.audience == self.published.audience && p.expires - now > RENEW_SECONDS);
-                if !current {
-                    due.push((file, names));
-                }
-            }
-        }
+    /// Publishes or renews the entries that are due.
+    async fn publish(&self, due: Vec<Due>) -> Result<u64, EnrolError> {
         if due.is_empty() {
             return Ok(0);
         }
-        let entry = |(_, names): &(FileId, Names)| {
-            let seal = SealKey::from_bytes(&names.seal);
-            seal_entry(self.node, self.epoch, names.index, &seal, (now, self.published.expires))
-        };
-        let put: Vec<_> = due.iter().filter_map(entry).collect();
-        if put.len() < due.len() {
-            return Err(EnrolError::Record);
-        }
-        write_entries(self.node, self.held, self.epoch, self.audience.clone(), put, Vec::new()).await?;
-        let published = due.len() as u64;
-        self.node.store.write(|write| {
-            for (file, mut names) in due {
-                names.published = Some(self.published);
-                let key = names_key(self.epoch, file);
-                // Removed meanwhile: its entry is queued for removal and must not be forgotten.
-                if write.get::<Names>(Table::NAMES, &key)?.is_some() {
-                    write.put(Table::NAMES, &key, &names)?;
-                }
-            }
-            Ok::<_, StoreError>(())
-        })?;
-        Ok(published)
+        let now = self.node.now().map_err(EnrolError::Closed)?;
+        let (epoch, published) = (self.epoch, self.published);
+        let (due, put) = self
+            .on_a_lane(move |node| {
+                let entry = |(_, names): &Due| {
+                    let seal = SealKey::from_bytes(&names.seal);
+                    seal_entry(node, epoch, names.index, &seal, (now, published.expires)).ok_or(EnrolError::Record)
+                };
+                let put = due.iter().map(entry).collect::<Result<Vec<_>, _>>()?;
+                Ok((due, put))
+            })
+            .await?;
+        write_entries(self.node, self.held, epoch, self.audience.clone(), put, Vec::new()).await?;
+        self.on_a_lane(move |node| note_published(node, epoch, published, due)).await
+    }
+
+    /// Runs `work` beside the network threads.
+    async fn on_a_lane<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Node) -> Result<T, EnrolError> + Send + 'static,
+    ) -> Result<T, EnrolError> {
+        let node = self.node.clone();
+        blocking(move || work(&node)).await.map_err(NodeError::from)?
     }
 
     /// Removes entries of residents who are clients no more.
-    async fn remove_leaving(&self, epoch: Epoch) -> Result<u64, EnrolError> {
-        let mut removed = 0;
+    async fn remove_leaving(&self) -> Result<u64, EnrolError> {
+        let (epoch, mut removed) = (self.epoch, 0);
         loop {
             let prefix = epoch.0.to_be_bytes();
             let (keys, indexes) = {
@@ -254,4 +254,72 @@ impl Run<'_> {
                 .map_err(|e: StoreError| EnrolError::from(e))?;
         }
     }
+}
+
+/// Whose entry is due, who has no names, and what theirs are made of.
+type Sorted = (Vec<Due>, Vec<FileId>, Vec<Input>);
+
+/// Of `files`: whose entry is due under its names, and who has no names yet, with what they are made of.
+fn sort_out(
+    node: &Node,
+    epoch: Epoch,
+    published: Published,
+    files: &[FileId],
+    now: Timestamp,
+) -> Result<Sorted, EnrolError> {
+    let (mut due, mut nameless, mut inputs) = (Vec::new(), Vec::new(), Vec::new());
+    let read = node.store.read()?;
+    for &file in files {
+        if let Some(names) = read.names(epoch, file)? {
+            let as_it_should_be = |p: &Published| p.audience == published.audience && p.expires - now > RENEW_SECONDS;
+            if !names.published.as_ref().is_some_and(as_it_should_be) {
+                due.push((file, names));
+            }
+            continue;
+        }
+        let Some(record) = read.get::<FileRecord>(Table::FILES, file.as_bytes())? else { continue };
+        // Who has no identifier is on file here and nowhere else.
+        let Some(identifier) = record.enrolled_by() else { continue };
+        inputs.push(input(node, epoch, identifier).ok_or(EnrolError::Record)?);
+        nameless.push(file);
+    }
+    Ok((due, nameless, inputs))
+}
+
+/// Keeps the names of `files`, durably, before anything of them is published.
+fn name(node: &Node, epoch: Epoch, files: &[FileId], outputs: &[Output]) -> Result<Vec<Due>, EnrolError> {
+    node.store.write(|write| {
+        let mut named = Vec::with_capacity(files.len());
+        for (&file, output) in files.iter().zip(outputs) {
+            // Imported away meanwhile: then there is nobody to name.
+            if !write.has(Table::FILES, file.as_bytes())? {
+                continue;
+            }
+            let subject = subject(output, &node.config.member).ok_or(StoreError::Shape("names"))?;
+            let seal = Zeroizing::new(*output.seal_key().to_bytes());
+            named.push((file, Names { index: Index(output.index()), seal, subject, published: None }));
+        }
+        write.put_all(Table::NAMES, named.iter().map(|(file, names)| (names_key(epoch, *file), names)))?;
+        let links = named.iter().map(|(file, names)| (node.store.subject_link(epoch, &names.subject).to_vec(), file));
+        write.put_all(Table::LINKS, links)?;
+        Ok(named)
+    })
+}
+
+/// Remembers what the registry acknowledged.
+fn note_published(node: &Node, epoch: Epoch, published: Published, due: Vec<Due>) -> Result<u64, EnrolError> {
+    let count = due.len() as u64;
+    node.store.write(|write| {
+        let mut noted = Vec::with_capacity(due.len());
+        for (file, mut names) in due {
+            names.published = Some(published);
+            let key = names_key(epoch, file);
+            // Removed meanwhile: its entry is queued for removal and must not be forgotten.
+            if write.has(Table::NAMES, &key)? {
+                noted.push((key, names));
+            }
+        }
+        write.put_all(Table::NAMES, noted)
+    })?;
+    Ok(count)
 }

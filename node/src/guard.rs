@@ -1,9 +1,11 @@
 //! What is written at every request: which requests were seen, and how much of each quota is used.
 //!
 //! One `sled` tree per concern. Keys of `seen` begin with the moment after which they may be forgotten; `meters` count
-//! per name and day. sled acknowledges before a power cut is survived (up to half a second may be lost, design §4), so
-//! what is lost is made good at start: the newest log entries are read back into `seen`, and requests issued before
-//! the start are refused. A meter may at worst forget half a second of use.
+//! per name and day, or how full a bucket is. sled acknowledges before a power cut is survived (up to half a second may
+//! be lost, design §4), so what is lost is made good at start: the newest log entries are read back into `seen` and the
+//! meters, and requests issued before the start are refused. A meter forgets nothing that was answered, as long as the
+//! day's entries are among the newest that are read; else at worst half a second of use. A guard that is new beside a log
+//! that is not was lost, or the node restored without it: then every meter of the day starts spent.
 
 use keyring::MacKey;
 use protocol::Timestamp;
@@ -27,6 +29,8 @@ pub(crate) struct Guard {
     seen: sled::Tree,
     meters: sled::Tree,
     mac: MacKey,
+    /// When the guard was begun anew though there had been one.
+    lost_at: Option<Timestamp>,
     // Dropped last: flushes.
     _database: sled::Db,
 }
@@ -34,10 +38,23 @@ pub(crate) struct Guard {
 const DAY_SECONDS: i64 = 24 * 60 * 60;
 
 impl Guard {
-    /// Opens or creates the guard at `path`; names in it are MACs under `mac`.
-    pub(crate) fn open(path: &Path, mac: MacKey) -> Result<Self, GuardError> {
+    /// Opens or creates the guard at `path`; names in it are MACs under `mac`. `used_before` says whether this node has
+    /// worked before, so that a guard begun anew is one that was lost.
+    pub(crate) fn open(path: &Path, mac: MacKey, used_before: bool, now: Timestamp) -> Result<Self, GuardError> {
         let database = sled::Config::new().path(path).cache_capacity(4 << 20).flush_every_ms(Some(500)).open()?;
-        Ok(Guard { seen: database.open_tree("seen")?, meters: database.open_tree("meters")?, mac, _database: database })
+        if used_before && !database.was_recovered() {
+            database.insert(LOST_AT, &now.0.to_be_bytes())?;
+            database.flush()?;
+        }
+        let lost_at =
+            database.get(LOST_AT)?.map(|at| Timestamp(at.as_ref().try_into().map_or(i64::MAX, i64::from_be_bytes)));
+        let (seen, meters) = (database.open_tree("seen")?, database.open_tree("meters")?);
+        Ok(Guard { seen, meters, mac, lost_at, _database: database })
+    }
+
+    /// When the meters were lost, if they ever were: what was granted before counts as spent.
+    pub(crate) fn lost_at(&self) -> Option<Timestamp> {
+        self.lost_at
     }
 
     /// Records `(issuer, jti)` until `keep_until`; whether this is the first time.
@@ -78,7 +95,51 @@ impl Guard {
     ) -> Result<Result<(), Spent>, GuardError> {
         let day = now.0.div_euclid(DAY_SECONDS);
         let midnight = u64::try_from((day + 1) * DAY_SECONDS - now.0).unwrap_or(0);
+        if self.lost_at.is_some_and(|at| at.0.div_euclid(DAY_SECONDS) >= day) {
+            return Ok(Err(Spent { retry_after: midnight }));
+        }
         Ok(self.spend(name, day, amount, limit)?.map_err(|()| Spent { retry_after: midnight }))
+    }
+
+    /// Gives back what [`Guard::spend_today`] used.
+    pub(crate) fn give_back_today(&self, name: &[&str], amount: u64, now: Timestamp) -> Result<(), GuardError> {
+        let key = self.meter_key(name, now.0.div_euclid(DAY_SECONDS));
+        let less = |old: Option<&[u8]>| old.map(|old| read_count(old).saturating_sub(amount).to_be_bytes().to_vec());
+        self.meters.fetch_and_update(key, less)?;
+        Ok(())
+    }
+
+    /// Raises today's meter of `name` to what the log says was used, and one that is not renewed by it.
+    pub(crate) fn make_good(&self, name: &[&str], used: u64, forever: bool, now: Timestamp) -> Result<(), GuardError> {
+        let day = if forever { FOREVER } else { now.0.div_euclid(DAY_SECONDS) };
+        self.meters.fetch_and_update(self.meter_key(name, day), |old| {
+            let count = old.map_or(0, read_count);
+            let count = if forever { count.saturating_add(used) } else { count.max(used) };
+            Some(count.to_be_bytes().to_vec())
+        })?;
+        Ok(())
+    }
+
+    /// Puts `amount` into a bucket that holds `limit` and empties evenly within [`BURST_SECONDS`], or says when there
+    /// will be room. All or nothing.
+    pub(crate) fn spend_burst(
+        &self,
+        name: &[&str],
+        amount: u64,
+        limit: u64,
+        now: Timestamp,
+    ) -> Result<Result<(), Spent>, GuardError> {
+        let mut over = 0;
+        self.meters.fetch_and_update(self.meter_key(name, FOREVER), |old| {
+            let (level, since) = old.map_or((0, now.0), read_bucket);
+            let passed = u64::try_from(now.0.saturating_sub(since)).unwrap_or(0).min(BURST_SECONDS);
+            let left = level.saturating_sub(limit.saturating_mul(passed) / BURST_SECONDS);
+            over = left.saturating_add(amount).saturating_sub(limit);
+            let level = if over > 0 { left } else { left + amount };
+            Some([level.to_be_bytes(), now.0.to_be_bytes()].concat())
+        })?;
+        let wait = over.saturating_mul(BURST_SECONDS).div_ceil(limit.max(1));
+        Ok(if over > 0 { Err(Spent { retry_after: wait.max(1) }) } else { Ok(()) })
     }
 
     /// Uses `amount` of a quota of `limit` that is not renewed.
@@ -108,6 +169,18 @@ fn seen_key(issuer: &str, jti: &[u8], keep_until: Timestamp) -> Vec<u8> {
     [keep_until.0.to_be_bytes().as_slice(), &sha256(&[issuer.as_bytes(), &[0], jti])].concat()
 }
 
+const LOST_AT: &[u8] = b"lost-at";
+/// A bucket is empty again after this long.
+const BURST_SECONDS: u64 = 60;
+
+/// Level and when it was that; a damaged one is full.
+fn read_bucket(bytes: &[u8]) -> (u64, i64) {
+    match bytes.split_first_chunk() {
+        Some((level, rest)) => (u64::from_be_bytes(*level), rest.try_into().map_or(i64::MAX, i64::from_be_bytes)),
+        None => (u64::MAX, i64::MAX),
+    }
+}
+
 /// The "day" of quotas that are not renewed.
 const FOREVER: i64 = i64::MAX;
 
@@ -121,7 +194,7 @@ mod tests {
     use super::*;
 
     fn guard(dir: &Path) -> Guard {
-        Guard::open(&dir.join("guard"), MacKey::new(&[1; 32])).unwrap()
+        Guard::open(&dir.join("guard"), MacKey::new(&[1; 32]), false, Timestamp(0)).unwrap()
     }
 
     #[test]
@@ -152,5 +225,57 @@ mod tests {
         assert!(!guard.spend_once(&["first"], 1, 5).unwrap());
         guard.sweep(Timestamp(10 * DAY_SECONDS)).unwrap();
         assert!(!guard.spend_once(&["first"], 1, 5).unwrap());
+    }
+
+    #[test]
+    fn a_bucket_empties_evenly_within_a_minute() {
+        let dir = tempfile::tempdir().unwrap();
+        let guard = guard(dir.path());
+        let spend = |amount, at| guard.spend_burst(&["burst", "mops"], amount, 600, Timestamp(at)).unwrap();
+        assert!(spend(600, 100).is_ok());
+        assert_eq!(spend(300, 100), Err(Spent { retry_after: 30 }));
+        assert_eq!(spend(300, 129), Err(Spent { retry_after: 1 }));
+        assert!(spend(300, 130).is_ok());
+        assert_eq!(spend(1, 130), Err(Spent { retry_after: 1 }));
+        // A clock that went back gives nothing away.
+        assert!(spend(1, 60).is_err());
+        assert!(spend(600, 1_000).is_ok());
+    }
+
+    #[test]
+    fn what_the_log_says_was_used_is_used() {
+        let dir = tempfile::tempdir().unwrap();
+        let guard = guard(dir.path());
+        assert!(guard.spend_today(&["day"], 3, 10, Timestamp(0)).unwrap().is_ok());
+        guard.make_good(&["day"], 8, false, Timestamp(0)).unwrap();
+        guard.make_good(&["day"], 5, false, Timestamp(0)).unwrap();
+        assert!(guard.spend_today(&["day"], 3, 10, Timestamp(0)).unwrap().is_err());
+        assert!(guard.spend_today(&["day"], 2, 10, Timestamp(0)).unwrap().is_ok());
+        guard.give_back_today(&["day"], 1, Timestamp(0)).unwrap();
+        assert!(guard.spend_today(&["day"], 1, 10, Timestamp(0)).unwrap().is_ok());
+        assert!(guard.spend_once(&["once"], 5, 10).unwrap());
+        guard.make_good(&["once"], 5, true, Timestamp(0)).unwrap();
+        assert!(!guard.spend_once(&["once"], 1, 10).unwrap());
+    }
+
+    #[test]
+    fn meters_that_were_lost_start_spent() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = |used_before, at| {
+            Guard::open(&dir.path().join("guard"), MacKey::new(&[1; 32]), used_before, Timestamp(at)).unwrap()
+        };
+        drop(open(false, 0));
+        let kept = open(true, 100);
+        assert_eq!(kept.lost_at(), None);
+        drop(kept);
+        std::fs::remove_dir_all(dir.path().join("guard")).unwrap();
+        let begun_anew = open(true, 100);
+        assert_eq!(begun_anew.lost_at(), Some(Timestamp(100)));
+        let spend = |guard: &Guard, at| guard.spend_today(&["day"], 1, 10, Timestamp(at)).unwrap();
+        assert_eq!(spend(&begun_anew, 200), Err(Spent { retry_after: 86_200 }));
+        drop(begun_anew);
+        let reopened = open(true, 300);
+        assert!(spend(&reopened, 300).is_err(), "a restart does not help");
+        assert!(spend(&reopened, DAY_SECONDS).is_ok(), "the next day does");
     }
 }

@@ -6,8 +6,8 @@ use crate::bulk::{Progress, Report};
 use crate::events::{Event, Happened};
 use crate::extract::{Entry, Extract, ExtractError, FieldRule, Mapping, MappingError, RejectsError, RejectsFile, Row};
 use crate::node::{Node, NodeError};
-use crate::records::{FileRecord, StoredRow, local_number_key};
-use crate::store::{StoreError, Table, Write};
+use crate::records::{FileRecord, Kind, StoredRow, local_number_key};
+use crate::store::{Store, StoreError, Table, Write};
 use keyring::random;
 use protocol::{Epoch, FieldId, FileId};
 use serde::{Deserialize, Serialize};
@@ -67,6 +67,9 @@ pub struct ImportSummary {
     pub new: u64,
     /// Residents removed because they vanished.
     pub removed: u64,
+    /// Rows with neither PESEL nor document: on file here, not enrolled.
+    #[serde(default)]
+    pub unlinked: u64,
     /// Residents on file now.
     pub clients: u64,
     /// Where refused rows are listed, if there are any.
@@ -177,7 +180,10 @@ impl<'a> Run<'a> {
         while let Some(entry) = extract.next() {
             self.summary.rows += 1;
             match entry? {
-                Entry::Row(row) => self.batch.push(row),
+                Entry::Row(row) => {
+                    self.summary.unlinked += u64::from(row.pesel.is_none() && row.document.is_none());
+                    self.batch.push(row);
+                }
                 Entry::Reject(reject) => {
                     self.summary.rejected += 1;
                     *self.summary.reasons.entry(reject.reason.code().to_owned()).or_default() += 1;
@@ -216,7 +222,7 @@ impl<'a> Run<'a> {
         let (mut residents, mut new) = (0, 0);
         node.store.write(|write| {
             for row in batch {
-                match file_row(node, write, &row, source, number, mode)? {
+                match file_row(node, write, &row, source, (number, mode), &self.epochs)? {
                     Filed::Again => {}
                     Filed::Known => residents += 1,
                     Filed::New => {
@@ -328,18 +334,20 @@ fn file_row(
     write: &Write<'_>,
     row: &Row,
     source: &str,
-    run: u64,
-    mode: ImportMode,
+    (run, mode): (u64, ImportMode),
+    epochs: &[Epoch],
 ) -> Result<Filed, StoreError> {
     let store = &node.store;
-    let link = store.pesel_link(row.pesel.as_str());
-    let known = write.get::<FileId>(Table::LINKS, &link)?;
+    let known = known_as(store, write, row, source)?;
     let file = known.map_or_else(|| random().map(FileId), Ok)?;
     let mut record = write.get(Table::FILES, file.as_bytes())?.unwrap_or_else(|| FileRecord {
-        pesel: Zeroizing::new(row.pesel.as_str().to_owned()),
+        pesel: None,
+        document: None,
+        former: Vec::new(),
         sources: BTreeMap::new(),
         rows: Vec::new(),
     });
+    identify(store, write, &mut record, (row, file), epochs)?;
     let mut sealed: SealedFields = write.get(Table::SEALED_FIELDS, file.as_bytes())?.unwrap_or_default();
     let first = record.sources.insert(source.to_owned(), run) != Some(run);
     if first && mode != ImportMode::Delta {
@@ -360,7 +368,9 @@ fn file_row(
             rows.push(row.sealed.clone());
         }
     }
-    write.put(Table::LINKS, &link, &file)?;
+    if let (None, Some(number)) = (record.enrolled_by(), &row.local_number) {
+        write.put(Table::LINKS, &store.unlinked_link(source, number), &file)?;
+    }
     write.put(Table::FILES, file.as_bytes(), &record)?;
     write.put(Table::SEALED_FIELDS, file.as_bytes(), &sealed)?;
     Ok(match (known, first) {
@@ -368,6 +378,53 @@ fn file_row(
         (Some(_), true) => Filed::Known,
         (Some(_), false) => Filed::Again,
     })
+}
+
+/// The file a row belongs to: by PESEL, by the PESEL before, by document, or by the number under which it came without either.
+fn known_as(store: &Store, write: &Write<'_>, row: &Row, source: &str) -> Result<Option<FileId>, StoreError> {
+    let pesel = row.pesel.as_ref().map(|pesel| store.identifier_link(Kind::Pesel, pesel.as_str()));
+    let former = row.former_pesel.as_ref().map(|pesel| store.identifier_link(Kind::Pesel, pesel.as_str()));
+    let document = row.document.as_ref().map(|document| store.identifier_link(Kind::Document, document));
+    let unlinked = row.local_number.as_ref().map(|number| store.unlinked_link(source, number));
+    for link in [pesel, former, document, unlinked].into_iter().flatten() {
+        if let Some(file) = write.get(Table::LINKS, &link)? {
+            return Ok(Some(file));
+        }
+    }
+    Ok(None)
+}
+
+/// Takes a row's identifiers into the record. Who gets a PESEL, or another one, stays the same file: the old identifier
+/// still finds it here, and its names are made anew of the new one.
+fn identify(
+    store: &Store,
+    write: &Write<'_>,
+    record: &mut FileRecord,
+    (row, file): (&Row, FileId),
+    epochs: &[Epoch],
+) -> Result<(), StoreError> {
+    let owned = |(kind, identifier): (pseudonym::Kind, &str)| (kind, Zeroizing::new(identifier.to_owned()));
+    let before = record.enrolled_by().map(owned);
+    let pesel = row.pesel.as_ref().map(|pesel| Zeroizing::new(pesel.as_str().to_owned()));
+    for (kind, new) in [(Kind::Pesel, pesel), (Kind::Document, row.document.clone())] {
+        let Some(new) = new else { continue };
+        let link = store.identifier_link(kind, &new);
+        if write.get::<FileId>(Table::LINKS, &link)?.is_some_and(|other| other != file) {
+            // Somebody else's here: the PESEL decides, and the other file keeps what it is found by.
+            continue;
+        }
+        write.put(Table::LINKS, &link, &file)?;
+        let place = if kind == Kind::Pesel { &mut record.pesel } else { &mut record.document };
+        if let Some(old) = place.replace(new.clone()).filter(|old| *old != new) {
+            record.former.push((kind, old));
+        }
+    }
+    if before.is_some() && before != record.enrolled_by().map(owned) {
+        for &epoch in epochs {
+            let _names = write.unname(file, epoch)?;
+        }
+    }
+    Ok(())
 }
 
 /// Drops a source's rows and the client numbers only they carried.

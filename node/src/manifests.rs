@@ -44,12 +44,17 @@ impl Held {
 
     /// The epoch to use now, with its public key.
     pub(crate) fn epoch(&self, now: Timestamp) -> Option<(&KeyEpoch, &PublicKey)> {
-        let epoch = self.manifest.current_epoch(now)?;
-        Some((epoch, self.keys.get(&epoch.epoch)?))
+        self.key(self.manifest.current_epoch(now)?.epoch)
+    }
+
+    /// An epoch the manifest lists, in use or not, with its public key.
+    pub(crate) fn key(&self, epoch: Epoch) -> Option<(&KeyEpoch, &PublicKey)> {
+        Some((self.manifest.epoch(epoch)?, self.keys.get(&epoch)?))
     }
 }
 
-fn public_key(epoch: &KeyEpoch) -> Option<PublicKey> {
+/// The public half of a key as the manifest has it.
+pub(crate) fn public_key(epoch: &KeyEpoch) -> Option<PublicKey> {
     let shares = epoch
         .holders
         .iter()

@@ -1,12 +1,14 @@
 //! One institution's node: everything it holds open, built once and shared by every route and task.
 
+use crate::bulk::Progress;
+use crate::ceremony::Ceremonies;
 use crate::config::{Config, ConfigError, LocalConfig};
-use crate::dkg::Inbox;
 use crate::events::Replay;
 use crate::guard::{Guard, GuardError};
-use crate::holder::Shares;
+use crate::holder::Used;
 use crate::manifests::Held;
 use crate::results::InProgress;
+use crate::shares::Shares;
 use crate::status::Followed;
 use crate::store::{Store, StoreError};
 use crate::tokens::{Tokens, TokensError};
@@ -16,7 +18,7 @@ use keyring::{KeyRing, MacKey, RingError, Sealer, StorageKey, StorageKeyError};
 use policies::Engine;
 use protocol::manifest::{KeyUse, ManifestError, MemberKey};
 use protocol::time::MAX_SKEW_SECONDS;
-use protocol::{Reason, SpiffeId, Timestamp};
+use protocol::{Epoch, Reason, SpiffeId, Timestamp};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -161,8 +163,12 @@ pub struct Node {
     pub(crate) accepting: tokio::sync::Mutex<()>,
     /// One import or enrolment at a time.
     pub(crate) bulk: tokio::sync::Mutex<()>,
+    /// One run over shared clients at a time.
+    pub(crate) sharing: tokio::sync::Mutex<()>,
     pub(crate) shares: Shares,
-    pub(crate) dkg: Inbox,
+    pub(crate) ceremonies: Ceremonies,
+    /// How far the names under a new key are.
+    pub(crate) re_enrolling: ArcSwapOption<(Epoch, Progress)>,
     pub(crate) registry_away: AtomicBool,
     pub(crate) followed: Followed,
     pub(crate) delivering: tokio::sync::Mutex<()>,
@@ -223,8 +229,8 @@ impl Node {
         let storage = StorageKey::obtain(&config.storage_key, passphrase)?;
         let keys = KeyRing::open(&ring_path(&config), &storage)?;
         let store = Store::open(&config.data.join("node.redb"), &storage)?;
-        let guard = Guard::open(&config.data.join("guard"), storage.mac("guard"))?;
         let log = open_log(&config, &keys, &storage, &clock)?;
+        let guard = Guard::open(&config.data.join("guard"), storage.mac("guard"), log.size() > 0, clock.now())?;
         let identity = Arc::new(IdentityStore::load(&config.peers.certificate, &config.peers.key)?);
         let expected = SpiffeId::new(config.realm.clone(), config.member.clone());
         let found = identity.current().spiffe().clone();
@@ -256,8 +262,10 @@ impl Node {
             held: ArcSwapOption::empty(),
             accepting: tokio::sync::Mutex::new(()),
             bulk: tokio::sync::Mutex::new(()),
+            sharing: tokio::sync::Mutex::new(()),
             shares,
-            dkg: Inbox::default(),
+            ceremonies: Ceremonies::default(),
+            re_enrolling: ArcSwapOption::empty(),
             registry_away: AtomicBool::new(false),
             followed: Followed::default(),
             delivering: tokio::sync::Mutex::new(()),
@@ -338,8 +346,10 @@ impl Node {
         }
         self.floor.fetch_max(floor, Ordering::Relaxed);
         let recent = self.started.0 - REPLAY_WINDOW_SECONDS;
+        let mut used = Used::new(self.started, Timestamp(floor));
         for entry in self.log.iter(size.saturating_sub(100_000)) {
             let Some(payload) = entry?.payload else { continue };
+            used.count(&payload);
             let stale = payload.get("time").and_then(serde_json::Value::as_i64).is_none_or(|t| t < recent);
             let Some(replay) = payload.get("replay").filter(|_| !stale) else { continue };
             let asker = payload.get("asker").and_then(serde_json::Value::as_str).unwrap_or_default();
@@ -347,7 +357,7 @@ impl Node {
                 self.guard.first_time(asker, &jti.0, until)?;
             }
         }
-        Ok(())
+        used.make_good(self)
     }
 }
 

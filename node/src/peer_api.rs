@@ -1,7 +1,7 @@
 //! What other members may call, over mutual TLS.
 
 use crate::node::Node;
-use crate::{dkg, grants, holder, query};
+use crate::{ceremony, grants, holder, query};
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -20,7 +20,7 @@ pub(crate) fn router(node: Arc<Node>) -> Router {
     Router::new()
         .route("/v1/query", post(answer))
         .route("/v1/evaluate", post(evaluate))
-        .route("/v1/dkg", post(ceremony))
+        .route("/v1/dkg", post(step))
         .route("/v1/grants", post(grant))
         .route("/v1/withdrawals", post(withdrawal))
         .route("/v1/status", get(status).post(pushed_status))
@@ -56,8 +56,9 @@ async fn evaluate(State(node): State<Arc<Node>>, Peer(peer): Peer, body: Bytes) 
     Ok(([("content-type", MEDIA_TYPE)], bytes).into_response())
 }
 
-async fn ceremony(State(node): State<Arc<Node>>, Peer(peer): Peer, body: String) -> Answer<StatusCode> {
-    match dkg::receive(&node, peer.spiffe.member(), &body) {
+async fn step(State(node): State<Arc<Node>>, Peer(peer): Peer, body: String) -> Answer<StatusCode> {
+    let taken = detached(async move { ceremony::receive(&node, peer.spiffe.member(), &body).await }).await?;
+    match taken {
         Ok(true) => Ok(StatusCode::NO_CONTENT),
         Ok(false) => Err(Problem::new(409, "ceremony_refused", "Not a step of a ceremony expected here").into()),
         Err(reason) => Err(closed(reason)),

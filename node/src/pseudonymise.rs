@@ -5,11 +5,12 @@ use crate::holder::{self, HolderError};
 use crate::manifests::Held;
 use crate::node::Node;
 use bytes::Bytes;
-use futures_util::future::join_all;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use keyring::random;
 use protocol::evaluation::{EvaluationAnswer, EvaluationPurpose, EvaluationRequest, MEDIA_TYPE};
 use protocol::manifest::{KeyEpoch, KeyHolder, KeyUse};
-use protocol::{Reason, Timestamp};
+use protocol::{Epoch, Reason, Timestamp};
 use pseudonym::{Answer, BlindError, Blinded, CombineError, Input, Output, Verified};
 use rand_core::UnwrapErr;
 use std::sync::Arc;
@@ -17,6 +18,8 @@ use std::time::Duration;
 use transport::CallError;
 
 const DEADLINE: Duration = Duration::from_secs(10);
+/// A holder that takes longer is not waited for alone.
+const HEDGE: Duration = Duration::from_secs(2);
 
 /// Why there are no pseudonyms. Never names a resident.
 #[derive(Debug, thiserror::Error)]
@@ -84,52 +87,70 @@ enum HolderFailure {
     System(#[from] std::io::Error),
 }
 
-/// The pseudonyms of `inputs`, in their order, under the epoch in use.
+/// The pseudonyms of `inputs`, in their order, under `epoch`.
+///
+/// Asks t holders; when one fails, or takes longer than [`HEDGE`], only another one is asked in its place: what the
+/// others answered for the quorum they were asked under is rescaled.
 pub(crate) async fn outputs(
     node: &Arc<Node>,
     held: &Held,
+    epoch: Epoch,
     inputs: Vec<Input>,
     purpose: EvaluationPurpose,
 ) -> Result<Vec<Output>, PseudonymError> {
     let now = node.now().map_err(PseudonymError::Closed)?;
-    let (epoch, key) = held.epoch(now).ok_or(PseudonymError::NoEpoch)?;
+    let (epoch, key) = held.key(epoch).ok_or(PseudonymError::NoEpoch)?;
     let blind = {
         let key = key.clone();
         move || Blinded::new(&key, inputs, &mut UnwrapErr(getrandom::SysRng))
     };
     let blinded = Arc::new(blocking(blind).await??);
-    let needed = usize::from(epoch.threshold);
-    let mut candidates = order(node, epoch);
-    let mut verified: Vec<Verified> = Vec::new();
-    let mut last = "nobody was asked".to_owned();
-    while verified.len() < needed {
-        let missing = needed - verified.len();
-        if candidates.len() < missing {
-            return Err(PseudonymError::TooFewHolders { answered: verified.len(), needed, last });
-        }
-        let asked: Vec<&KeyHolder> = candidates.drain(..missing).collect();
-        let mut quorum: Vec<u16> = verified.iter().map(Verified::holder).chain(asked.iter().map(|h| h.id)).collect();
-        quorum.sort_unstable();
-        let asking = asked.iter().map(|holder| ask(node, held, epoch, holder, &quorum, &blinded, purpose));
-        for (holder, outcome) in asked.iter().zip(join_all(asking).await) {
-            match outcome {
-                Ok(answer) => verified.push(answer),
-                Err(HolderFailure::Call(CallError::Problem(p))) if p.status == 429 => {
-                    return Err(PseudonymError::Quota { retry_after_seconds: p.retry_after.unwrap_or(60) });
-                }
-                Err(HolderFailure::Own(HolderError::Quota { retry_after })) => {
-                    return Err(PseudonymError::Quota { retry_after_seconds: retry_after });
-                }
-                Err(failure) => {
-                    last = format!("{}: {failure}", holder.member);
-                    report(node, holder, &failure, now).await;
-                }
-            }
-        }
-    }
+    let asker = Asker { node, held, epoch, blinded: &blinded, purpose };
+    let verified = gather(&asker, now).await?;
     let mut quorum: Vec<u16> = verified.iter().map(Verified::holder).collect();
     quorum.sort_unstable();
     Ok(blocking(move || blinded.finish(&quorum, &verified)).await??)
+}
+
+/// One verified answer of each of t holders.
+async fn gather(asker: &Asker<'_>, now: Timestamp) -> Result<Vec<Verified>, PseudonymError> {
+    let needed = usize::from(asker.epoch.threshold);
+    let mut candidates = order(asker.node, asker.epoch).into_iter();
+    let mut asked: Vec<&KeyHolder> = candidates.by_ref().take(needed).collect();
+    let mut pending: FuturesUnordered<_> =
+        asked.iter().map(|holder| asker.ask(holder, asker.quorum(holder, &asked))).collect();
+    let mut verified: Vec<Verified> = Vec::with_capacity(needed);
+    let mut last = "nobody was asked".to_owned();
+    while verified.len() < needed {
+        let answer = match tokio::time::timeout(HEDGE, pending.next()).await {
+            Ok(Some(answer)) => Some(answer),
+            Ok(None) => return Err(PseudonymError::TooFewHolders { answered: verified.len(), needed, last }),
+            Err(_slow) => None,
+        };
+        match answer {
+            Some((_, Ok(answer))) => {
+                verified.push(answer);
+                continue;
+            }
+            Some((_, Err(HolderFailure::Call(CallError::Problem(p))))) if p.status == 429 => {
+                return Err(PseudonymError::Quota { retry_after_seconds: p.retry_after.unwrap_or(60) });
+            }
+            Some((_, Err(HolderFailure::Own(HolderError::Quota { retry_after })))) => {
+                return Err(PseudonymError::Quota { retry_after_seconds: retry_after });
+            }
+            Some((holder, Err(failure))) => {
+                last = format!("{}: {failure}", holder.member);
+                report(asker.node, holder, &failure, now).await;
+                asked.retain(|other| other.id != holder.id);
+            }
+            None => {}
+        }
+        if let Some(another) = candidates.next() {
+            asked.push(another);
+            pending.push(asker.ask(another, asker.quorum(another, &asked)));
+        }
+    }
+    Ok(verified)
 }
 
 /// Whom to ask first: ourselves, if we hold a share, then the others from a place that differs by member.
@@ -142,40 +163,64 @@ fn order<'a>(node: &Node, epoch: &'a KeyEpoch) -> Vec<&'a KeyHolder> {
     own
 }
 
-async fn ask(
-    node: &Arc<Node>,
-    held: &Held,
-    epoch: &KeyEpoch,
-    holder: &KeyHolder,
-    quorum: &[u16],
-    blinded: &Arc<Blinded>,
+/// A batch on its way to the holders of a key.
+struct Asker<'a> {
+    node: &'a Arc<Node>,
+    held: &'a Held,
+    epoch: &'a KeyEpoch,
+    blinded: &'a Arc<Blinded>,
     purpose: EvaluationPurpose,
-) -> Result<Verified, HolderFailure> {
-    let manifest = &held.manifest;
-    let issued = node.clock.now();
-    let request = EvaluationRequest {
-        epoch: epoch.epoch,
-        generation: epoch.generation,
-        purpose,
-        issued,
-        quorum: quorum.to_vec(),
-        request_id: random()?,
-        elements: blinded.elements().to_vec(),
-    };
-    let body = request.to_bytes(&manifest.realm, &node.config.member, &holder.member, &node.keys.entry);
-    let answer = if holder.member == node.config.member {
-        holder::evaluate(node, &node.config.member, &body).await?
-    } else {
-        call(node, held, holder, body.clone()).await?
-    };
-    let keys = manifest.keys_of(&holder.member, KeyUse::Entry, issued);
-    let answer = EvaluationAnswer::from_bytes(&answer, &body, keys).map_err(|_| HolderFailure::Message)?;
-    if answer.request_id != request.request_id || answer.epoch != epoch.epoch {
-        return Err(HolderFailure::Message);
+}
+
+impl Asker<'_> {
+    /// t share numbers, ascending: `holder`'s, then those asked already, then any.
+    fn quorum(&self, holder: &KeyHolder, asked: &[&KeyHolder]) -> Vec<u16> {
+        let mut quorum = vec![holder.id];
+        for id in asked.iter().map(|h| h.id).chain(self.epoch.holders.iter().map(|h| h.id)) {
+            if quorum.len() < usize::from(self.epoch.threshold) && !quorum.contains(&id) {
+                quorum.push(id);
+            }
+        }
+        quorum.sort_unstable();
+        quorum
     }
-    let (quorum, id, blinded) = (quorum.to_vec(), holder.id, blinded.clone());
-    let answer = Answer { elements: answer.elements, proof: answer.proof };
-    Ok(blocking(move || blinded.verify_answer(&quorum, id, &answer)).await??)
+
+    async fn ask<'h>(
+        &self,
+        holder: &'h KeyHolder,
+        quorum: Vec<u16>,
+    ) -> (&'h KeyHolder, Result<Verified, HolderFailure>) {
+        (holder, self.answer(holder, quorum).await)
+    }
+
+    async fn answer(&self, holder: &KeyHolder, quorum: Vec<u16>) -> Result<Verified, HolderFailure> {
+        let Asker { node, held, epoch, blinded, purpose } = *self;
+        let manifest = &held.manifest;
+        let issued = node.clock.now();
+        let request = EvaluationRequest {
+            epoch: epoch.epoch,
+            generation: epoch.generation,
+            purpose,
+            issued,
+            quorum: quorum.clone(),
+            request_id: random()?,
+            elements: blinded.elements().to_vec(),
+        };
+        let body = request.to_bytes(&manifest.realm, &node.config.member, &holder.member, &node.keys.entry);
+        let answer = if holder.member == node.config.member {
+            holder::evaluate(node, &node.config.member, &body).await?
+        } else {
+            call(node, held, holder, body.clone()).await?
+        };
+        let keys = manifest.keys_of(&holder.member, KeyUse::Entry, issued);
+        let answer = EvaluationAnswer::from_bytes(&answer, &body, keys).map_err(|_| HolderFailure::Message)?;
+        if answer.request_id != request.request_id || answer.epoch != epoch.epoch {
+            return Err(HolderFailure::Message);
+        }
+        let (id, blinded) = (holder.id, blinded.clone());
+        let answer = Answer { elements: answer.elements, proof: answer.proof };
+        Ok(blocking(move || blinded.verify_answer(&quorum, id, &answer)).await??)
+    }
 }
 
 async fn call(node: &Node, held: &Held, holder: &KeyHolder, body: Vec<u8>) -> Result<Vec<u8>, CallError> {

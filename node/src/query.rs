@@ -8,6 +8,7 @@
 //! answer(Released, Receipt)                              cannot be built without both
 //! ```
 
+use crate::epochs;
 use crate::events::{Event, Happened, Replay};
 use crate::manifests::Held;
 use crate::node::Node;
@@ -168,7 +169,9 @@ impl Received<'_> {
             out.index = read.names(request.epoch, file)?.map(|names| names.index);
         }
         if let Basis::Consent(consent) = &request.basis {
-            out.grant = read.get(Table::GRANTS, consent.id.as_bytes())?;
+            let grant: Option<Grant> = read.get(Table::GRANTS, consent.id.as_bytes())?;
+            let carry = |grant| epochs::carried(&read, store, grant, (request.epoch, &request.sub), out.file);
+            out.grant = grant.map(carry).transpose()?;
             out.withdrawn = read.get::<crate::grants::Heard>(Table::WITHDRAWN, consent.id.as_bytes())?.is_some();
         }
         Ok(())

@@ -4,7 +4,6 @@
 use crate::store::{Read, Store, StoreError, Table, Write};
 use policies::Permit;
 use protocol::{Epoch, FieldId, FileId, Index, SubjectId, Timestamp};
-use pseudonym::Pesel;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -14,7 +13,14 @@ use zeroize::Zeroizing;
 #[derive(Serialize, Deserialize)]
 pub(crate) struct FileRecord {
     /// The PESEL, for evaluating under the next epoch; leaves the node in no form.
-    pub(crate) pesel: Zeroizing<String>,
+    #[serde(default)]
+    pub(crate) pesel: Option<Zeroizing<String>>,
+    /// The identity document, `TYPE|ISO3166|NUMBER`: what the resident is enrolled by without a PESEL.
+    #[serde(default)]
+    pub(crate) document: Option<Zeroizing<String>>,
+    /// Earlier PESEL numbers and documents: by them the resident is still found here.
+    #[serde(default)]
+    pub(crate) former: Vec<(Kind, Zeroizing<String>)>,
     /// Which run last brought rows of a source.
     pub(crate) sources: BTreeMap<String, u64>,
     /// Rows of all sources, in the order of import.
@@ -51,10 +57,42 @@ pub(crate) fn names_key(epoch: Epoch, file: FileId) -> Vec<u8> {
     [epoch.0.to_be_bytes().as_slice(), file.as_bytes()].concat()
 }
 
+/// A kind of identifier, as the store has it.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Kind {
+    Pesel,
+    Document,
+}
+
+impl FileRecord {
+    /// What the resident is enrolled by: the PESEL, else the document; nobody without either is.
+    pub(crate) fn enrolled_by(&self) -> Option<(pseudonym::Kind, &str)> {
+        let document = || self.document.as_deref().map(|document| (pseudonym::Kind::Document, document.as_str()));
+        self.pesel.as_deref().map(|pesel| (pseudonym::Kind::Pesel, pesel.as_str())).or_else(document)
+    }
+
+    /// Every identifier by which the resident is found.
+    pub(crate) fn identifiers(&self) -> impl Iterator<Item = (Kind, &str)> {
+        let pesel = self.pesel.iter().map(|pesel| (Kind::Pesel, pesel.as_str()));
+        let document = self.document.iter().map(|document| (Kind::Document, document.as_str()));
+        pesel.chain(document).chain(self.former.iter().map(|(kind, former)| (*kind, former.as_str())))
+    }
+}
+
 impl Store {
-    /// Key in `links` of a PESEL.
-    pub(crate) fn pesel_link(&self, pesel: &str) -> [u8; 32] {
-        self.link("pesel", pesel.as_bytes())
+    /// Key in `links` of an identifier.
+    pub(crate) fn identifier_link(&self, kind: Kind, identifier: &str) -> [u8; 32] {
+        let kind = match kind {
+            Kind::Pesel => "pesel",
+            Kind::Document => "document",
+        };
+        self.link(kind, identifier.as_bytes())
+    }
+
+    /// Key in `links` of a resident without identifier, by a source's own number.
+    pub(crate) fn unlinked_link(&self, source: &str, local_number: &str) -> [u8; 32] {
+        self.link("unlinked", &[source.as_bytes(), &[0], local_number.as_bytes()].concat())
     }
 
     /// Key in `links` of the name by which others mean a resident to us.
@@ -69,9 +107,9 @@ impl Store {
 }
 
 impl Read<'_> {
-    /// The file of a PESEL.
-    pub(crate) fn file_of_pesel(&self, store: &Store, pesel: &Pesel) -> Result<Option<FileId>, StoreError> {
-        self.get(Table::LINKS, &store.pesel_link(pesel.as_str()))
+    /// The file of an identifier.
+    pub(crate) fn file_of(&self, store: &Store, kind: Kind, identifier: &str) -> Result<Option<FileId>, StoreError> {
+        self.get(Table::LINKS, &store.identifier_link(kind, identifier))
     }
 
     /// The file meant by `subject`.
@@ -97,19 +135,34 @@ impl Read<'_> {
 }
 
 impl Write<'_> {
+    /// Takes a resident's names; its entry is queued for removal at the registry.
+    pub(crate) fn unname(&self, file: FileId, epoch: Epoch) -> Result<Option<Names>, StoreError> {
+        let key = names_key(epoch, file);
+        let names = self.get::<Names>(Table::NAMES, &key)?;
+        if let Some(names) = &names {
+            self.put(Table::LEAVING, &key, &names.index)?;
+            self.remove(Table::NAMES, &key)?;
+        }
+        Ok(names)
+    }
+
     /// Removes a resident whole; what is published is queued for removal at the registry.
     pub(crate) fn remove_file(&self, store: &Store, file: FileId, epochs: &[Epoch]) -> Result<(), StoreError> {
         let Some(record) = self.get::<FileRecord>(Table::FILES, file.as_bytes())? else { return Ok(()) };
-        self.remove(Table::LINKS, &store.pesel_link(&record.pesel))?;
+        for (kind, identifier) in record.identifiers() {
+            self.remove(Table::LINKS, &store.identifier_link(kind, identifier))?;
+        }
+        for row in &record.rows {
+            if let Some(number) = &row.local_number {
+                self.remove(Table::LINKS, &store.unlinked_link(&row.source, number))?;
+            }
+        }
         for number in record.rows.iter().filter_map(|row| row.local_number.as_deref()) {
             self.remove(Table::LOCAL_NUMBERS, &local_number_key(store, number, file))?;
         }
         for &epoch in epochs {
-            let key = names_key(epoch, file);
-            if let Some(names) = self.get::<Names>(Table::NAMES, &key)? {
-                self.put(Table::LEAVING, &key, &names.index)?;
+            if let Some(names) = self.unname(file, epoch)? {
                 self.remove(Table::LINKS, &store.subject_link(epoch, &names.subject))?;
-                self.remove(Table::NAMES, &key)?;
             }
         }
         for table in [Table::TICKETS, Table::SEALED_FIELDS, Table::FILES] {

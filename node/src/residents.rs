@@ -1,12 +1,12 @@
 //! Who a caller means, and that resident's pseudonym for the length of one request.
 
-use crate::enrol::pesel_input;
+use crate::enrol;
 use crate::import::today;
 use crate::locate::{RegistryError, locate, open_entries};
 use crate::manifests::Held;
 use crate::node::Node;
 use crate::pseudonymise::{PseudonymError, outputs};
-use crate::records::{FileRecord, Names};
+use crate::records::{FileRecord, Kind, Names};
 use crate::store::{StoreError, Table};
 use protocol::evaluation::EvaluationPurpose;
 use protocol::registry::OLD_TICKET_SECONDS;
@@ -18,15 +18,33 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use utoipa::ToSchema;
 
-/// Whom a request is about: exactly one of the two.
+/// Whom a request is about: exactly one of the three.
 #[derive(Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Resident {
     /// The eleven digits; spaces and dashes are removed.
     #[schema(example = "02070803628")]
     Pesel(String),
+    /// An identity document, of a resident without a PESEL.
+    Document(DocumentBody),
     /// The institution's own client or case number.
     LocalNumber(String),
+}
+
+/// An identity document.
+#[derive(Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DocumentBody {
+    /// What it is.
+    #[serde(rename = "type")]
+    #[schema(example = "PASSPORT")]
+    pub kind: String,
+    /// Who issued it: ISO 3166-1 alpha-3.
+    #[schema(example = "UKR")]
+    pub country: String,
+    /// Series and number.
+    #[schema(example = "FA123456")]
+    pub number: String,
 }
 
 impl std::fmt::Debug for Resident {
@@ -40,6 +58,7 @@ impl Resident {
     pub(crate) fn search_key(&self) -> &'static str {
         match self {
             Resident::Pesel(_) => "pesel",
+            Resident::Document(_) => "document",
             Resident::LocalNumber(_) => "local_number",
         }
     }
@@ -50,6 +69,8 @@ impl Resident {
 pub(crate) enum ResidentError {
     #[error("not a PESEL")]
     Pesel(#[from] pseudonym::PeselError),
+    #[error("not an identity document")]
+    Document(#[from] pseudonym::DocumentError),
     #[error("several residents share this number")]
     Ambiguous,
     #[error(transparent)]
@@ -63,6 +84,13 @@ impl ResidentError {
             ResidentError::Pesel(error) => Problem::new(422, error.code(), "The PESEL is not valid")
                 .detail(error.to_string())
                 .field("resident.pesel"),
+            ResidentError::Document(error) => Problem::new(422, error.code(), "The document is not valid")
+                .detail(error.to_string())
+                .field(match error {
+                    pseudonym::DocumentError::Type => "resident.document.type",
+                    pseudonym::DocumentError::Country => "resident.document.country",
+                    pseudonym::DocumentError::Number => "resident.document.number",
+                }),
             ResidentError::Ambiguous => Problem::new(409, "resident_ambiguous", "Several residents share this number")
                 .detail("Ask by PESEL.")
                 .field("resident.local_number"),
@@ -84,7 +112,11 @@ pub(crate) fn find(node: &Node, resident: &Resident) -> Result<Option<FileId>, R
     match resident {
         Resident::Pesel(raw) => {
             let pesel = Pesel::parse(raw, today(node))?;
-            Ok(read.file_of_pesel(&node.store, &pesel)?)
+            Ok(read.file_of(&node.store, Kind::Pesel, pesel.as_str())?)
+        }
+        Resident::Document(document) => {
+            let text = pseudonym::document(&document.kind, &document.country, &document.number)?;
+            Ok(read.file_of(&node.store, Kind::Document, &text)?)
         }
         Resident::LocalNumber(number) => match read.files_of_local_number(&node.store, number)?.as_slice() {
             [] => Ok(None),
@@ -107,8 +139,9 @@ pub(crate) fn client(node: &Node, held: &Held, file: FileId, now: Timestamp) -> 
 pub(crate) async fn pseudonym(node: &Arc<Node>, held: &Held, client: &Client) -> Result<Output, PseudonymError> {
     let now = node.now().map_err(PseudonymError::Closed)?;
     let (epoch, _) = held.epoch(now).ok_or(PseudonymError::NoEpoch)?;
-    let input = pesel_input(node, epoch.epoch, &client.record.pesel).ok_or(PseudonymError::NoEpoch)?;
-    let mut outputs = outputs(node, held, vec![input], EvaluationPurpose::Lookup).await?;
+    let input = client.record.enrolled_by().and_then(|identifier| enrol::input(node, epoch.epoch, identifier));
+    let input = input.ok_or(PseudonymError::NoEpoch)?;
+    let mut outputs = outputs(node, held, epoch.epoch, vec![input], EvaluationPurpose::Lookup).await?;
     outputs.pop().ok_or(PseudonymError::NoEpoch)
 }
 

@@ -5,7 +5,7 @@ use crate::events::{Event, Happened};
 use crate::manifests::RefreshError;
 use crate::node::{Node, NodeError, file};
 use crate::store::{StoreError, Table};
-use crate::{admin, local_api, peer_api, results};
+use crate::{admin, ceremony, epochs, local_api, peer_api, results};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -81,8 +81,16 @@ impl Node {
                 Ok(_) => node.note_start().await,
                 Err(error) => node.note_refresh(&error),
             }
+            if let Err(error) = node.tend_shares().await {
+                tracing::error!(%error, "the key shares are not as they should be");
+            }
             if node.held.load().is_some() { REFRESH } else { JOINING }
         });
+        self.every(tasks, shutdown, |node| async move {
+            ceremony::work(node).await;
+            Duration::ZERO
+        });
+        self.every(tasks, shutdown, |node| async move { epochs::follow(&node).await });
         self.every(tasks, shutdown, |node| async move {
             if let Err(error) = node.deliver().await {
                 tracing::error!(%error, "the outbox cannot be read");
@@ -168,6 +176,11 @@ impl Node {
             clients: read.count(Table::FILES)?,
             log_entries: self.log.size(),
             outbox: read.count(Table::OUTBOX)?,
+            enrolled: epochs::enrolled(&read)?,
+            re_enrolling: self.re_enrolling.load().as_ref().map(|now| (now.0.0, now.1)),
+            shares: held.as_ref().map_or_else(Default::default, |held| {
+                self.shares_held(held, self.clock.now()).into_iter().map(|(epoch, ok)| (epoch.0, ok)).collect()
+            }),
         })
     }
 }

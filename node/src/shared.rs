@@ -1,4 +1,5 @@
-//! Shared clients: this unit's own indexes through the registry's locate, page by page.
+//! Shared clients: this unit's own indexes through the registry's locate, page by page; what each page found is kept, so
+//! that a run cut off goes on, and the next one can tell what changed.
 
 use crate::bulk::{Progress, Report};
 use crate::events::{Event, Happened};
@@ -8,7 +9,7 @@ use crate::pseudonymise::PseudonymError;
 use crate::records::{FileRecord, Names};
 use crate::store::{StoreError, Table};
 use protocol::registry::MAX_BATCH;
-use protocol::{FileId, MemberId, Reason};
+use protocol::{Epoch, FileId, MemberId, Reason, Timestamp};
 use pseudonym::SealKey;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,6 +30,20 @@ pub struct SharedSummary {
     /// The clients, if asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub clients: Vec<SharedClient>,
+    /// What changed since the run before, if asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<SharedChange>,
+}
+
+/// A client who is shared with others than at the run before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SharedChange {
+    /// This unit's numbers of the client; none if the client has gone.
+    pub local_numbers: BTreeSet<String>,
+    /// Units that know the client now and did not.
+    pub new: BTreeSet<MemberId>,
+    /// Units that knew the client and do not now.
+    pub gone: BTreeSet<MemberId>,
 }
 
 /// One shared client, in this unit's own terms.
@@ -76,50 +91,148 @@ impl From<StoreError> for SharedError {
     }
 }
 
-/// Asks the registry about every enrolled client; `list` names them too.
+/// What to tell beside the counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SharedOptions {
+    /// Name the shared clients.
+    pub list: bool,
+    /// Name those that are shared with others than at the run before.
+    pub diff: bool,
+}
+
+/// A run under way, durable with every page: who is cut off goes on.
+#[derive(Default, Serialize, Deserialize)]
+struct Run {
+    number: u64,
+    epoch: Option<Epoch>,
+    began: Option<Timestamp>,
+    /// The last client asked about; nothing when the run is over.
+    after: Option<Vec<u8>>,
+    summary: SharedSummary,
+}
+
+/// What the last two runs found of a client.
+#[derive(Default, Serialize, Deserialize)]
+struct Known {
+    run: u64,
+    units: BTreeSet<MemberId>,
+    before: BTreeSet<MemberId>,
+}
+
+/// Key in `state` of the run under way.
+const RUN: &[u8] = b"shared-run";
+/// A run that was cut off longer ago begins anew: its first pages are old.
+const RESUME_SECONDS: i64 = 6 * 60 * 60;
+
+/// Asks the registry about every enrolled client.
 ///
 /// # Errors
-/// [`SharedError`]: without the registry there is no answer, not an old one.
-pub async fn shared(node: &Arc<Node>, list: bool, report: Report<'_>) -> Result<SharedSummary, SharedError> {
+/// [`SharedError`]: without the registry there is no answer, not an old one. Run again, it goes on where it stopped.
+pub async fn shared(
+    node: &Arc<Node>,
+    options: SharedOptions,
+    report: Report<'_>,
+) -> Result<SharedSummary, SharedError> {
+    let _one_at_a_time = node.sharing.lock().await;
     let held = node.manifest().map_err(SharedError::Closed)?;
     let now = node.now().map_err(SharedError::Closed)?;
     let epoch = held.epoch(now).ok_or(PseudonymError::NoEpoch)?.0.epoch;
     let purpose = ENROLMENT.parse().map_err(|_| RegistryError::Malformed)?;
     let total = node.store.read()?.count(Table::FILES)?;
-    let mut summary = SharedSummary::default();
-    let mut after = epoch.0.to_be_bytes().to_vec();
+    let mut run = Run::resume(node, epoch, now)?;
     loop {
-        let keys = node.store.read()?.keys_after(Table::NAMES, &after, MAX_BATCH)?;
-        let keys: Vec<_> = keys.into_iter().filter(|k| k.starts_with(&epoch.0.to_be_bytes())).collect();
-        let Some(last) = keys.last() else { break };
-        after.clone_from(last);
-        let page: Vec<(FileId, Names)> = {
-            let read = node.store.read()?;
-            keys.iter()
-                .filter_map(|key| {
-                    let file = FileId(*key.last_chunk()?);
-                    Some(read.names(epoch, file).transpose()?.map(|names| (file, names)))
-                })
-                .collect::<Result<_, StoreError>>()?
-        };
-        let indexes = page.iter().map(|(_, names)| names.index).collect();
+        let page = run.page(node, epoch)?;
+        let Some((last, _, _)) = page.last() else { break };
+        run.after = Some(last.clone());
+        let indexes = page.iter().map(|(_, _, names)| names.index).collect();
         let found = locate(node, &held, epoch, &purpose, false, indexes).await?;
-        for ((file, names), located) in page.iter().zip(&found) {
+        let mut known = Vec::with_capacity(page.len());
+        for ((key, _, names), located) in page.iter().zip(&found) {
             let seal = SealKey::from_bytes(&names.seal);
             let units = open_entries(&held, epoch, &names.index, &seal, &located.entries, now);
-            summary.enrolled += u64::from(names.published.is_some());
-            summary.count(&units);
-            if list && !units.is_empty() {
-                summary.clients.push(SharedClient { local_numbers: local_numbers(node, *file)?, units });
-            }
+            run.summary.enrolled += u64::from(names.published.is_some());
+            run.summary.count(&units);
+            known.push((key, units));
         }
-        report(Progress { done: summary.enrolled, total });
+        run.keep(node, known)?;
+        report(Progress { done: run.summary.enrolled, total });
     }
+    let summary = run.finish(node, epoch, options)?;
     let shared = summary.exactly.values().sum();
     let event = Event::new(Happened::SharedFinished, node.clock.now())
         .counting([("enrolled", summary.enrolled), ("shared", shared)]);
     let _recorded = node.log.append(&event).await.map_err(NodeError::from)?;
     Ok(summary)
+}
+
+impl Run {
+    fn resume(node: &Node, epoch: Epoch, now: Timestamp) -> Result<Self, StoreError> {
+        let last: Run = node.store.read()?.get(Table::STATE, RUN)?.unwrap_or_default();
+        let goes_on = last.after.is_some()
+            && last.epoch == Some(epoch)
+            && last.began.is_some_and(|began| now - began < RESUME_SECONDS);
+        if goes_on {
+            return Ok(last);
+        }
+        Ok(Run { number: last.number + 1, epoch: Some(epoch), began: Some(now), ..Run::default() })
+    }
+
+    fn page(&self, node: &Node, epoch: Epoch) -> Result<Vec<(Vec<u8>, FileId, Names)>, StoreError> {
+        let read = node.store.read()?;
+        let prefix = epoch.0.to_be_bytes();
+        let after = self.after.as_deref().unwrap_or(&prefix);
+        let keys = read.keys_after(Table::NAMES, after, MAX_BATCH)?;
+        let own = keys.into_iter().filter(|key| key.starts_with(&prefix));
+        own.filter_map(|key| {
+            let file = FileId(*key.last_chunk()?);
+            Some(read.names(epoch, file).transpose()?.map(|names| (key, file, names)))
+        })
+        .collect()
+    }
+
+    /// Keeps what a page found, and how far the run is, in one transaction.
+    fn keep(&self, node: &Node, found: Vec<(&Vec<u8>, BTreeSet<MemberId>)>) -> Result<(), StoreError> {
+        node.store.write(|write| {
+            for (key, units) in found {
+                let last: Known = write.get(Table::SHARED, key)?.unwrap_or_default();
+                let before = if last.run == self.number { last.before } else { last.units };
+                write.put(Table::SHARED, key, &Known { run: self.number, units, before })?;
+            }
+            write.put(Table::STATE, RUN, self)
+        })
+    }
+
+    /// Ends the run: names clients if wanted, and forgets what no client is there for any more.
+    fn finish(mut self, node: &Node, epoch: Epoch, options: SharedOptions) -> Result<SharedSummary, StoreError> {
+        let mut gone = Vec::new();
+        for key in node.store.read()?.keys_with(Table::SHARED, &[])? {
+            let Some(known) = node.store.read()?.get::<Known>(Table::SHARED, &key)? else { continue };
+            let Some(file) = key.last_chunk().map(|id| FileId(*id)) else { continue };
+            let current = known.run == self.number && key.starts_with(&epoch.0.to_be_bytes());
+            let (units, before) = if current { (known.units, known.before) } else { (BTreeSet::new(), known.units) };
+            if !current {
+                gone.push(key);
+            }
+            // The first run has nothing to differ from; nor has another key's.
+            let differs = options.diff && units != before && self.number > 1;
+            if differs {
+                let (new, lost) = (&units - &before, &before - &units);
+                self.summary.changes.push(SharedChange { local_numbers: local_numbers(node, file)?, new, gone: lost });
+            }
+            if options.list && current && !units.is_empty() {
+                self.summary.clients.push(SharedClient { local_numbers: local_numbers(node, file)?, units });
+            }
+        }
+        let over = Run { number: self.number, ..Run::default() };
+        node.store
+            .write(|write| {
+                gone.iter().try_for_each(|key| write.remove(Table::SHARED, key).map(drop))?;
+                write.put(Table::STATE, RUN, &over)
+            })
+            .map_err(|error: StoreError| error)?;
+        Ok(self.summary)
+    }
 }
 
 fn local_numbers(node: &Node, file: FileId) -> Result<BTreeSet<String>, StoreError> {

@@ -18,7 +18,9 @@
 //! | `statuses` | recorder | last status list of a recorder |
 //! | `outbox` | sequence 8 | messages to deliver |
 //! | `results` | query id 16 | outcomes kept for the caller, at most a day |
-//! | `state` | name | manifest held, highest CRL number, last import run, own status list |
+//! | `ceremonies` | session 16 | key ceremonies under way, and the results of those that are over |
+//! | `shared` | epoch 4 ‖ file id 16 | other units that know a client, as of the last run and the one before |
+//! | `state` | name | manifest held, highest CRL number, last import run, shared run under way, own status list |
 //!
 //! A write transaction is atomic and durable (`fdatasync`) before [`Store::write`] returns. A crash leaves the state
 //! before or after it, never between; readers see one state throughout a read. All reads between two writes share one
@@ -50,8 +52,10 @@ impl Table {
     pub(crate) const OUTBOX: Table = Table("outbox", 11);
     pub(crate) const RESULTS: Table = Table("results", 12);
     pub(crate) const STATE: Table = Table("state", 13);
+    pub(crate) const CEREMONIES: Table = Table("ceremonies", 14);
+    pub(crate) const SHARED: Table = Table("shared", 15);
 
-    const ALL: [Table; 14] = [
+    const ALL: [Table; 16] = [
         Table::FILES,
         Table::SEALED_FIELDS,
         Table::LINKS,
@@ -66,6 +70,8 @@ impl Table {
         Table::OUTBOX,
         Table::RESULTS,
         Table::STATE,
+        Table::CEREMONIES,
+        Table::SHARED,
     ];
 
     fn definition(self) -> TableDefinition<'static, &'static [u8], &'static [u8]> {
@@ -280,6 +286,25 @@ impl Write<'_> {
         let sealed = self.seal.close(table, key, &plain)?;
         self.transaction.open_table(table.definition())?.insert(key, sealed.as_slice())?;
         Ok(())
+    }
+
+    /// Puts every value at its key.
+    pub(crate) fn put_all<T: Serialize>(
+        &self,
+        table: Table,
+        rows: impl IntoIterator<Item = (Vec<u8>, T)>,
+    ) -> Result<(), StoreError> {
+        let mut open = self.transaction.open_table(table.definition())?;
+        for (key, value) in rows {
+            let plain = zeroize::Zeroizing::new(serde_json::to_vec(&value).map_err(|_| StoreError::Shape(table.0))?);
+            open.insert(key.as_slice(), self.seal.close(table, &key, &plain)?.as_slice())?;
+        }
+        Ok(())
+    }
+
+    /// Whether anything is at `key`.
+    pub(crate) fn has(&self, table: Table, key: &[u8]) -> Result<bool, StoreError> {
+        Ok(self.transaction.open_table(table.definition())?.get(key)?.is_some())
     }
 
     /// Removes what is at `key`; whether anything was.

@@ -351,6 +351,7 @@ fn epoch(now: Timestamp) -> KeyEpoch {
         holders: Vec::new(),
         transcript: Bytes::default(),
         not_before: now,
+        destroy_at: None,
         signatures: BTreeMap::new(),
     }
 }

@@ -164,9 +164,12 @@ pub struct KeyEpoch {
     pub holders: Vec<KeyHolder>,
     /// SHA-256 of the round-1 packages all holders compared.
     pub transcript: Bytes,
-    /// First moment of use.
+    /// First moment of use. A key listed before that is re-enrolled under while the one before it still answers.
     pub not_before: Timestamp,
-    /// Signatures of all holders over [`KeyEpoch::statement`].
+    /// When its holders destroy their shares and members its names; the officers' word, not the holders'.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub destroy_at: Option<Timestamp>,
+    /// Signatures of all holders over [`KeyEpoch::statement`], and of who dealt the shares they hold.
     pub signatures: BTreeMap<MemberId, Bytes>,
 }
 
@@ -214,6 +217,12 @@ impl KeyEpoch {
         out.extend_from_slice(&sha256(&[&self.transcript.0]));
         out.extend(self.not_before.0.to_be_bytes());
         out
+    }
+
+    /// Whether it must be destroyed by `now`.
+    #[must_use]
+    pub fn is_over(&self, now: Timestamp) -> bool {
+        self.destroy_at.is_some_and(|at| at <= now)
     }
 
     /// The holder of share `id`.
@@ -276,7 +285,7 @@ impl Manifest {
     /// The newest pseudonym key in use at `at`.
     #[must_use]
     pub fn current_epoch(&self, at: Timestamp) -> Option<&KeyEpoch> {
-        self.epochs.iter().filter(|e| e.not_before <= at).max_by_key(|e| e.epoch)
+        self.epochs.iter().filter(|e| e.not_before <= at && !e.is_over(at)).max_by_key(|e| e.epoch)
     }
 
     /// Everyone `member` has an agreement with, either way: whom its entries are visible to, and whose it sees.
@@ -344,8 +353,40 @@ impl Manifest {
         Ok(())
     }
 
-    fn check_epoch(&self, epoch: &KeyEpoch) -> Result<(), ManifestError> {
+    /// New shares are of the same key, and of a later generation; they, and a new key, are signed by t holders of the
+    /// shares that were there before: officers alone cannot put another key in its place.
+    fn check_succession(&self, old: &Manifest) -> Result<(), ManifestError> {
+        for epoch in &self.epochs {
+            let before = match old.epoch(epoch.epoch) {
+                Some(before) if before.statement(&old.realm) == epoch.statement(&self.realm) => continue,
+                Some(before) => {
+                    let same = before.group_key == epoch.group_key && before.threshold == epoch.threshold;
+                    if !same || epoch.generation <= before.generation {
+                        return Err(ManifestError::Inconsistent);
+                    }
+                    before
+                }
+                None => match old.epochs.iter().max_by_key(|e| e.epoch) {
+                    Some(newest) => newest,
+                    None => continue,
+                },
+            };
+            let signed = before.holders.iter().filter(|holder| self.has_signed(epoch, &holder.member)).count();
+            if signed < usize::from(before.threshold) {
+                return Err(ManifestError::EpochUnsigned(epoch.epoch));
+            }
+        }
+        Ok(())
+    }
+
+    fn has_signed(&self, epoch: &KeyEpoch, member: &MemberId) -> bool {
         let statement = epoch.statement(&self.realm);
+        epoch.signatures.get(member).is_some_and(|signature| {
+            self.keys_of(member, KeyUse::Message, epoch.not_before).any(|key| key.verifies(&statement, &signature.0))
+        })
+    }
+
+    fn check_epoch(&self, epoch: &KeyEpoch) -> Result<(), ManifestError> {
         let members: BTreeSet<_> = epoch.holders.iter().map(|h| &h.member).collect();
         let ids: BTreeSet<_> = epoch.holders.iter().map(|h| h.id).collect();
         let all = epoch.holders.len();
@@ -355,12 +396,7 @@ impl Manifest {
         if self.operators_of_threshold(epoch) < usize::from(epoch.threshold) {
             return Err(ManifestError::TooFewOperators(epoch.epoch));
         }
-        let signed = epoch.holders.iter().all(|holder| {
-            epoch.signatures.get(&holder.member).is_some_and(|signature| {
-                self.keys_of(&holder.member, KeyUse::Message, epoch.not_before)
-                    .any(|key| key.verifies(&statement, &signature.0))
-            })
-        });
+        let signed = epoch.holders.iter().all(|holder| self.has_signed(epoch, &holder.member));
         if signed { Ok(()) } else { Err(ManifestError::EpochUnsigned(epoch.epoch)) }
     }
 }
@@ -543,6 +579,7 @@ impl SignedManifest {
         }
         self.signed_by(&old.officers)?;
         new.keeps_agreements_of(&old)?;
+        new.check_succession(&old)?;
         self.accept_held()
     }
 
@@ -625,9 +662,9 @@ mod tests {
 
     #[test]
     fn an_epoch_needs_every_holders_signature() {
-        let keys = [officer(11), officer(12)];
+        let keys = [officer(11), officer(12), officer(13)];
         let mut manifest = manifest(1, &[1, 2, 3]);
-        for (name, key) in ["mops", "pup"].iter().zip(&keys) {
+        for (name, key) in ["mops", "pup", "css"].iter().zip(&keys) {
             manifest.members.push(Member {
                 id: name.parse().unwrap(),
                 name: name.to_string(),
@@ -655,6 +692,7 @@ mod tests {
             holders: vec![holder(1, "mops"), holder(2, "pup")],
             transcript: Bytes(vec![1; 32]),
             not_before: Timestamp(0),
+            destroy_at: None,
             signatures: BTreeMap::new(),
         };
         let statement = epoch.statement(&manifest.realm);
@@ -662,7 +700,7 @@ mod tests {
         manifest.epochs = vec![epoch.clone()];
         assert_eq!(signed(&manifest, &[1, 2]).accept_held().unwrap_err(), ManifestError::EpochUnsigned(Epoch(1)));
         epoch.signatures.insert("pup".parse().unwrap(), Bytes(keys[1].sign(&statement).to_vec()));
-        manifest.epochs = vec![epoch];
+        manifest.epochs = vec![epoch.clone()];
         assert!(signed(&manifest, &[1, 2]).accept_held().is_ok());
         // Two shares of two, and one hand at both machines.
         for (operator, refused) in [(" it OF mops ", true), ("", true), ("somebody else", false)] {
@@ -671,5 +709,30 @@ mod tests {
             let expected = if refused { Err(ManifestError::TooFewOperators(Epoch(1))) } else { Ok(()) };
             assert_eq!(verdict, expected, "{operator:?}");
         }
+        let held = signed(&manifest, &[1, 2]);
+        assert!(held.accept_held().is_ok());
+
+        // New shares: of the same key, of a later generation, signed by t of the old holders.
+        let next = |change: &dyn Fn(&mut KeyEpoch), signers: &[usize]| {
+            let mut renewed = epoch.clone();
+            (renewed.generation, renewed.holders) = (2, vec![holder(1, "mops"), holder(3, "css")]);
+            change(&mut renewed);
+            let statement = renewed.statement(&manifest.realm);
+            renewed.signatures.clear();
+            for &signer in signers {
+                let name = ["mops", "pup", "css"][signer].parse().unwrap();
+                renewed.signatures.insert(name, Bytes(keys[signer].sign(&statement).to_vec()));
+            }
+            let mut manifest = manifest.clone();
+            manifest.version += 1;
+            manifest.epochs = vec![renewed];
+            signed(&manifest, &[1, 2]).accept_after(&held).map(drop)
+        };
+        assert_eq!(next(&|_| {}, &[0, 1, 2]), Ok(()));
+        assert_eq!(next(&|_| {}, &[0, 2]), Err(ManifestError::EpochUnsigned(Epoch(1))));
+        assert_eq!(next(&|e| e.generation = 1, &[0, 1, 2]), Err(ManifestError::Inconsistent));
+        assert_eq!(next(&|e| e.group_key = Bytes(vec![8; 32]), &[0, 1, 2]), Err(ManifestError::Inconsistent));
+        assert_eq!(next(&|e| e.epoch = Epoch(2), &[0, 1, 2]), Ok(()));
+        assert_eq!(next(&|e| e.epoch = Epoch(2), &[0, 2]), Err(ManifestError::EpochUnsigned(Epoch(2))));
     }
 }

@@ -29,7 +29,7 @@ impl People {
         let mut people = People { pesels: BTreeSet::new(), surnames: BTreeSet::new() };
         for entry in rows {
             if let Entry::Row(row) = entry.map_err(|e| refused(&e))? {
-                people.pesels.insert(row.pesel.as_str().to_owned());
+                people.pesels.extend(row.pesel.as_ref().map(|pesel| pesel.as_str().to_owned()));
                 let surname = row.fields.iter().find(|(field, _)| field.as_str() == "person.surname");
                 people.surnames.extend(surname.and_then(|(_, value)| value.as_str()).map(str::to_owned));
             }

@@ -1,6 +1,6 @@
 //! What a mapping file says once every word of it is checked: which column of the export means what.
 
-use super::raw::{Delimiter, Encoding, RawMapping};
+use super::raw::{Delimiter, DocumentPart, Encoding, RawMapping, WithoutIdentifier};
 use super::resolve::{check_settings, resolve};
 use super::value::Formats;
 use policies::{Field, FieldType};
@@ -37,6 +37,7 @@ pub struct Mapping {
     pub(super) quote: u8,
     pub(super) formats: Formats,
     pub(super) ignore: BTreeSet<String>,
+    pub(super) without_identifier: WithoutIdentifier,
     pub(super) columns: BTreeMap<String, Target>,
 }
 
@@ -44,6 +45,8 @@ pub struct Mapping {
 #[derive(Clone, Debug)]
 pub(super) enum Target {
     Pesel,
+    FormerPesel,
+    Document(DocumentPart),
     LocalNumber,
     Name { surname: FieldId, given_names: FieldId },
     HouseFlat { house: FieldId, flat: FieldId },
@@ -170,6 +173,7 @@ impl Mapping {
             quote,
             formats,
             ignore: raw.ignore,
+            without_identifier: raw.without_identifier,
             columns,
         })
     }

@@ -22,17 +22,23 @@ pub(super) struct RawMapping {
     pub(super) false_values: Vec<String>,
     #[serde(default)]
     pub(super) ignore: BTreeSet<String>,
+    #[serde(default)]
+    pub(super) without_identifier: WithoutIdentifier,
     pub(super) columns: BTreeMap<String, RawColumn>,
 }
 
 /// One line of `[columns]`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "keys of the file; that one of them is set is checked")]
 pub(super) struct RawColumn {
     #[serde(default)]
     pub(super) pesel: bool,
     #[serde(default)]
     pub(super) local_number: bool,
+    #[serde(default)]
+    pub(super) former_pesel: bool,
+    pub(super) document: Option<DocumentPart>,
     pub(super) name: Option<NameOrder>,
     pub(super) address: Option<AddressForm>,
     pub(super) field: Option<FieldId>,
@@ -40,6 +46,26 @@ pub(super) struct RawColumn {
     pub(super) value: Option<FieldType>,
     #[serde(default)]
     pub(super) sealed: bool,
+}
+
+/// What becomes of a row with neither PESEL nor document.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum WithoutIdentifier {
+    /// It is refused.
+    #[default]
+    Reject,
+    /// It is kept under the unit's own number, and never enrolled.
+    Keep,
+}
+
+/// Which part of an identity document a column holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum DocumentPart {
+    Type,
+    Country,
+    Number,
 }
 
 /// What stands between two cells.

@@ -3,14 +3,14 @@
 use super::header::{Column, HeaderError, Layout};
 use super::mapping::{Mapping, Target};
 use super::name::{house_flat, surname_first};
-use super::raw::Encoding;
+use super::raw::{DocumentPart, Encoding, WithoutIdentifier};
 use super::reject::{Reject, RejectReason};
 use super::scan::{Found, Scanner};
 use super::text::decode;
 use super::value::Formats;
 use jiff::civil::Date;
 use protocol::FieldId;
-use pseudonym::Pesel;
+use pseudonym::{Pesel, PeselError, document};
 use serde_json::Value;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -18,13 +18,18 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use zeroize::Zeroizing;
 
 /// What the export says of one resident in one record. Empty cells are absent fields.
 pub struct Row {
     /// Physical line of the file on which the record starts, from 1.
     pub line: u64,
-    /// The resident.
-    pub pesel: Pesel,
+    /// The resident's PESEL.
+    pub pesel: Option<Pesel>,
+    /// The PESEL the resident had before this one.
+    pub former_pesel: Option<Pesel>,
+    /// The resident's identity document, `TYPE|ISO3166|NUMBER`.
+    pub document: Option<Zeroizing<String>>,
     /// The unit's own number of the case; residents may share one.
     pub local_number: Option<String>,
     /// Catalogue fields and their values, as their type is written: text and codes as they stand, dates `2026-11-21`,
@@ -113,6 +118,8 @@ pub struct Extract<R = File> {
     scanner: Scanner<R>,
     columns: Vec<Column>,
     pesel: Option<usize>,
+    document: Option<[usize; 3]>,
+    without_identifier: WithoutIdentifier,
     width: usize,
     encoding: Encoding,
     formats: Formats,
@@ -148,7 +155,13 @@ impl<R: Read> Extract<R> {
     pub fn new(source: R, mapping: &Mapping, today: Date) -> Result<Self, ExtractError> {
         let mut scanner = Scanner::new(source, mapping.delimiter.byte(), mapping.quote);
         let layout = find_header(&mut scanner, mapping)?;
+        let part = |part| layout.columns.iter().position(|c| matches!(c.target, Target::Document(p) if p == part));
+        let parts = [part(DocumentPart::Type), part(DocumentPart::Country), part(DocumentPart::Number)];
+        let document =
+            if let [Some(kind), Some(country), Some(number)] = parts { Some([kind, country, number]) } else { None };
         Ok(Extract {
+            document,
+            without_identifier: mapping.without_identifier,
             pesel: layout.columns.iter().position(|column| matches!(column.target, Target::Pesel)),
             scanner,
             columns: layout.columns,
@@ -196,9 +209,24 @@ impl<R: Read> Extract<R> {
             return Err(whole(RejectReason::ControlCharacter));
         }
 
-        let pesel = self.pesel.and_then(|at| self.columns.get(at)).ok_or_else(|| whole(RejectReason::TooFewColumns))?;
-        let pesel = self.read(pesel, line, |cell| Pesel::parse(cell, self.today).map_err(RejectReason::Pesel))?;
-        let mut row = Row { line, pesel, local_number: None, fields: BTreeMap::new(), sealed: BTreeMap::new() };
+        let document = self.document(line)?;
+        let at = self.pesel.and_then(|at| self.columns.get(at)).ok_or_else(|| whole(RejectReason::TooFewColumns))?;
+        let pesel = self.read(at, line, |cell| match Pesel::parse(cell, self.today) {
+            Ok(pesel) => Ok(Some(pesel)),
+            Err(PeselError::Empty) if document.is_some() || self.without_identifier == WithoutIdentifier::Keep => {
+                Ok(None)
+            }
+            Err(error) => Err(RejectReason::Pesel(error)),
+        })?;
+        let mut row = Row {
+            line,
+            pesel,
+            former_pesel: None,
+            document,
+            local_number: None,
+            fields: BTreeMap::new(),
+            sealed: BTreeMap::new(),
+        };
         for column in &self.columns {
             self.read(
                 column,
@@ -206,7 +234,31 @@ impl<R: Read> Extract<R> {
                 |cell| if cell.is_empty() { Ok(()) } else { self.take(&mut row, &column.target, cell) },
             )?;
         }
+        if row.pesel.is_none() && row.document.is_none() && row.local_number.is_none() {
+            // Nothing by which the same resident could be found again.
+            return Err(Reject { line, column: Some(at.name.clone()), reason: RejectReason::Pesel(PeselError::Empty) });
+        }
         Ok(row)
+    }
+
+    /// The identity document of a row, if its number is filled in.
+    fn document(&self, line: u64) -> Result<Option<Zeroizing<String>>, Reject> {
+        let Some(parts) = self.document else { return Ok(None) };
+        let [Some(kind), Some(country), Some(number)] = parts.map(|at| self.columns.get(at)) else { return Ok(None) };
+        let text = |column| self.read(column, line, |cell| Ok(Zeroizing::new(cell.to_owned())));
+        let value = text(number)?;
+        if value.trim().is_empty() {
+            return Ok(None);
+        }
+        let document = document(&text(kind)?, &text(country)?, &value);
+        document.map(Some).map_err(|error| {
+            let column = match error {
+                pseudonym::DocumentError::Type => kind,
+                pseudonym::DocumentError::Country => country,
+                pseudonym::DocumentError::Number => number,
+            };
+            Reject { line, column: Some(column.name.clone()), reason: RejectReason::Document(error) }
+        })
     }
 
     /// Reads the cell of a column, and puts line and column to what is wrong with it.
@@ -224,7 +276,10 @@ impl<R: Read> Extract<R> {
     fn take(&self, row: &mut Row, target: &Target, cell: &str) -> Result<(), RejectReason> {
         let mut put = |field: &FieldId, text: &str| row.fields.insert(field.clone(), Value::String(text.to_owned()));
         match target {
-            Target::Pesel => {}
+            Target::Pesel | Target::Document(_) => {}
+            Target::FormerPesel => {
+                row.former_pesel = Some(Pesel::parse(cell, self.today).map_err(RejectReason::Pesel)?);
+            }
             Target::LocalNumber => row.local_number = Some(cell.to_owned()),
             Target::Name { surname, given_names } => {
                 let (first, rest) = surname_first(cell);
@@ -247,7 +302,8 @@ impl<R: Read> Extract<R> {
 
     fn count_birth_date(&mut self, row: &Row) {
         let stated = row.fields.iter().find(|(field, _)| field.as_str() == "person.birth_date").map(|(_, value)| value);
-        let differs = stated.and_then(Value::as_str).is_some_and(|day| day != row.pesel.birth_date().to_string());
+        let Some(pesel) = &row.pesel else { return };
+        let differs = stated.and_then(Value::as_str).is_some_and(|day| day != pesel.birth_date().to_string());
         self.birth_dates_differ += u64::from(differs);
     }
 }

@@ -1,6 +1,6 @@
 //! Rows that are refused: where and why, never what stood there.
 
-use pseudonym::PeselError;
+use pseudonym::{DocumentError, PeselError};
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter};
@@ -23,6 +23,8 @@ pub struct Reject {
 pub enum RejectReason {
     /// The cell is no PESEL.
     Pesel(PeselError),
+    /// The cells are no identity document.
+    Document(DocumentError),
     /// Not a day of the calendar in the mapping's `date_format`.
     BadDate,
     /// Not a number with the mapping's `decimal` mark.
@@ -53,6 +55,7 @@ impl RejectReason {
     pub fn code(self) -> &'static str {
         match self {
             RejectReason::Pesel(error) => error.code(),
+            RejectReason::Document(error) => error.code(),
             RejectReason::BadDate => "bad_date",
             RejectReason::BadDecimal => "bad_decimal",
             RejectReason::BadInteger => "bad_integer",

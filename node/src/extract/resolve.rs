@@ -1,13 +1,14 @@
 //! Checks the columns of a mapping against the catalogue and against each other.
 
 use super::mapping::{Catalogue, MappingError, Target};
-use super::raw::{AddressForm, NameOrder, RawColumn};
+use super::raw::{AddressForm, DocumentPart, NameOrder, RawColumn};
 use super::value::Formats;
 use policies::FieldType;
 use protocol::FieldId;
 use std::collections::{BTreeMap, BTreeSet};
 
-const ONE_TARGET: &str = "must say exactly one of `pesel = true`, `local_number = true`, `name`, `address` and `field`";
+const ONE_TARGET: &str = "must say exactly one of `pesel = true`, `former_pesel = true`, \
+     `local_number = true`, `document`, `name`, `address` and `field`";
 
 /// What each column becomes: exactly one thing, a known field, no field twice, exactly one PESEL.
 pub(super) fn resolve(
@@ -16,7 +17,7 @@ pub(super) fn resolve(
     catalogue: Catalogue<'_>,
 ) -> Result<BTreeMap<String, Target>, MappingError> {
     let mut columns = BTreeMap::new();
-    let (mut pesels, mut local_numbers) = (0, 0);
+    let (mut pesels, mut local_numbers, mut parts) = (0, 0, Vec::new());
     let mut taken: BTreeSet<FieldId> = BTreeSet::new();
     for (column, raw) in raw {
         let fault = |expects| MappingError::Column { column: column.clone(), expects };
@@ -34,6 +35,12 @@ pub(super) fn resolve(
                 "is a second column of its kind; a mapping has one `pesel` and at most one `local_number`",
             ));
         }
+        if let Target::Document(part) = target {
+            if parts.contains(&part) {
+                return Err(fault("is a second column of one part of the document"));
+            }
+            parts.push(part);
+        }
         for field in target.fields() {
             if !taken.insert(field.clone()) {
                 return Err(MappingError::FieldTwice { column, field: field.clone() });
@@ -43,6 +50,11 @@ pub(super) fn resolve(
     }
     if pesels == 0 {
         return Err(MappingError::Key { key: "columns", expects: "a table with one column `{ pesel = true }`" });
+    }
+    let whole = [DocumentPart::Type, DocumentPart::Country, DocumentPart::Number];
+    if !parts.is_empty() && !whole.iter().all(|part| parts.contains(part)) {
+        let expects = "a table with `document` columns for all of \"type\", \"country\" and \"number\", or for none";
+        return Err(MappingError::Key { key: "columns", expects });
     }
     Ok(columns)
 }
@@ -87,6 +99,13 @@ fn target(column: &str, raw: RawColumn, catalogue: Catalogue<'_>) -> Result<Targ
     if raw.field.is_none() && (raw.value.is_some() || raw.sealed) {
         return Err(fault("takes `type` and `sealed` only beside `field`"));
     }
+    let usual = raw.pesel || raw.local_number || raw.name.is_some() || raw.address.is_some() || raw.field.is_some();
+    match (raw.document, raw.former_pesel) {
+        (None, false) => {}
+        (Some(part), false) if !usual => return Ok(Target::Document(part)),
+        (None, true) if !usual => return Ok(Target::FormerPesel),
+        _ => return Err(fault(ONE_TARGET)),
+    }
     match (raw.pesel, raw.local_number, raw.name, raw.address, raw.field) {
         (true, false, None, None, None) => Ok(Target::Pesel),
         (false, true, None, None, None) => Ok(Target::LocalNumber),
@@ -112,7 +131,7 @@ impl Target {
     /// The fields a cell of this column can fill.
     pub(super) fn fields(&self) -> impl Iterator<Item = &FieldId> {
         let (one, other) = match self {
-            Target::Pesel | Target::LocalNumber => (None, None),
+            Target::Pesel | Target::FormerPesel | Target::Document(_) | Target::LocalNumber => (None, None),
             Target::Name { surname, given_names } => (Some(surname), Some(given_names)),
             Target::HouseFlat { house, flat } => (Some(house), Some(flat)),
             Target::Field { field, .. } => (Some(field), None),

@@ -378,6 +378,7 @@ fn epoch(manifest: &Manifest, number: u32) -> KeyEpoch {
         holders: (1..).zip(&MEMBERS[..3]).map(holder).collect(),
         transcript: Bytes(vec![1; 32]),
         not_before: NOW,
+        destroy_at: None,
         signatures: BTreeMap::new(),
     };
     let statement = epoch.statement(&manifest.realm);

@@ -280,12 +280,17 @@ fn what_needs_a_running_node_says_that_none_runs() {
     for command in ["status", "refresh", "enrol", "shared"] {
         ogniwo(&["node", command, "--config", &config]).failed(12, "no node runs");
     }
-    let ceremony = text_of(&site.dir.path().join("ceremony.json"));
-    let plan = ogniwo(&["node", "keyholder", "plan", "--epoch", "1", "--threshold", "2", "mops", "pup", "css"]);
-    std::fs::write(&ceremony, plan.succeeded()).expect("a ceremony");
-    ogniwo(&["node", "keyholder", "birth", "--config", &config, "--ceremony", &ceremony]).failed(12, "no node runs");
-    let missing = text_of(&site.dir.path().join("nothing.json"));
-    ogniwo(&["node", "keyholder", "birth", "--config", &config, "--ceremony", &missing]).failed(3, "nothing.json");
+    let session = "AAAAAAAAAAAAAAAAAAAAAA";
+    for keyholder in [
+        &["invite", "--epoch", "1", "--threshold", "2", "mops", "pup", "css"] as &[&str],
+        &["join", session],
+        &["status"],
+        &["abandon", session],
+    ] {
+        let arguments = [&["node", "keyholder"], keyholder, &["--config", &config]].concat();
+        ogniwo(&arguments).failed(12, "no node runs");
+    }
+    ogniwo(&["node", "keyholder", "join", "short", "--config", &config]).failed(3, "22 characters");
     assert_eq!(site.snapshot(), before);
 }
 

@@ -4,10 +4,10 @@ use crate::privacy::{files, holds, share, share_file, storage};
 use audit::Log;
 use cli::exit::Failure;
 use keyring::KeyRing;
-use node::OutcomeKind;
+use node::{CeremonyStatus, OutcomeKind};
 use protocol::Epoch;
 use protocol::dkg::Ceremony;
-use protocol::manifest::{KeyEpoch, KeyUse};
+use protocol::manifest::KeyUse;
 use pseudonym::KeyShare;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -15,16 +15,16 @@ use tests::{Harness, RESIDENTS, UNITS, member, write_extracts};
 
 const HOLDERS: [&str; 3] = ["mops", "pup", "css"];
 
-async fn stop(harness: &mut Harness, unit: &str) {
+pub(crate) async fn stop(harness: &mut Harness, unit: &str) {
     harness.federation.nodes.get_mut(&member(unit)).expect("a node").stop().await.expect("it stops");
 }
 
-async fn restart(harness: &mut Harness, unit: &str) {
+pub(crate) async fn restart(harness: &mut Harness, unit: &str) {
     harness.federation.nodes.get_mut(&member(unit)).expect("a node").restart().await.expect("it starts");
 }
 
 /// A federation with everybody's residents imported, nobody enrolled.
-async fn imported() -> Harness {
+pub(crate) async fn imported() -> Harness {
     let harness = Harness::new().await;
     let dir = harness.extracts();
     write_extracts(&dir, RESIDENTS);
@@ -35,7 +35,7 @@ async fn imported() -> Harness {
     harness
 }
 
-async fn assert_shared_is_the_truth(harness: &Harness) {
+pub(crate) async fn assert_shared_is_the_truth(harness: &Harness) {
     for (unit, _) in UNITS {
         let summary = harness.federation.shared(&member(unit), false).await.expect("shared");
         for (other, _) in UNITS.iter().filter(|(other, _)| *other != unit) {
@@ -100,16 +100,18 @@ async fn one_holder_alone_gives_no_names() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_ceremony_that_does_not_fit_is_refused() {
     let harness = Harness::new().await;
-    let begin = async |unit: &str, change: &(dyn Fn(&mut Ceremony) + Sync)| -> Result<KeyEpoch, Failure> {
+    let begin = async |unit: &str, change: &(dyn Fn(&mut Ceremony) + Sync)| -> Result<CeremonyStatus, Failure> {
         let mut ceremony = Ceremony {
             session: cli::found::session().expect("random"),
             epoch: Epoch(2),
+            generation: 1,
             threshold: 2,
             holders: (1..).zip(HOLDERS.map(member)).collect(),
+            dealers: BTreeMap::new(),
             not_before: harness.clock.now(),
         };
         change(&mut ceremony);
-        harness.federation.admin(&member(unit)).run("/dkg", &ceremony, &|_| {}).await
+        harness.federation.admin(&member(unit)).run("/keyholder/begin", &ceremony, &|_| {}).await
     };
     let outsider = |ceremony: &mut Ceremony| ceremony.holders = (1..).zip(["mops", "pup", "zlm"].map(member)).collect();
     let others = |ceremony: &mut Ceremony| ceremony.holders = (1..).zip(["pup", "css"].map(member)).collect();
@@ -119,11 +121,13 @@ async fn a_ceremony_that_does_not_fit_is_refused() {
         ("zlm", &outsider, "not a key holder"),
         ("mops", &others, "not one of its holders"),
         ("mops", &|c| c.session.0.truncate(15), "16 bytes"),
-        ("mops", &|c| c.threshold = 1, ""),
-        ("mops", &|c| c.threshold = 4, ""),
+        ("mops", &|c| c.threshold = 1, "threshold"),
+        ("mops", &|c| c.threshold = 4, "threshold"),
+        ("mops", &|c| c.generation = 2, "no such key"),
+        ("mops", &|c| c.dealers = (1..).zip(["mops", "pup"].map(member)).collect(), "no such key"),
     ] {
         let failure = begin(unit, change).await.expect_err(why);
-        assert_eq!(failure.code, "key_birth_aborted", "{unit}: {why}");
+        assert_eq!(failure.code, "ceremony_aborted", "{unit}: {why}");
         assert!(failure.message.contains(why), "{unit}: {why}: {}", failure.message);
     }
     let kept = files(harness.home()).into_iter().filter(|(path, _)| path.extension().is_some_and(|e| e == "share"));
@@ -162,8 +166,8 @@ async fn shares_lie_sealed() {
     assert!(everything.iter().any(|(path, _)| path.ends_with("1-1.share")));
 }
 
-/// The holders whose faults a stopped unit's log records.
-fn faults(harness: &Harness, unit: &str) -> Vec<String> {
+/// The events `happened` of a stopped unit's log.
+fn events(harness: &Harness, unit: &str, happened: &str) -> Vec<Value> {
     let data = harness.home().join(unit).join("data");
     let storage = storage(harness, unit);
     let ring = KeyRing::open(&data.join("keys.sealed"), &storage).expect("its keys");
@@ -177,12 +181,11 @@ fn faults(harness: &Harness, unit: &str) -> Vec<String> {
     });
     let log = log.expect("its log");
     let payloads = log.iter(0).filter_map(|entry| entry.expect("an entry").payload);
-    let faults = payloads.filter(|payload| payload["event"] == "key.holder_fault");
-    faults.map(|payload| payload["holder"].as_str().expect("a holder").to_owned()).collect()
+    payloads.filter(|payload| payload["event"] == happened).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_share_is_noticed_named_and_done_without() {
+async fn a_wrong_share_notices_itself_and_is_done_without() {
     let mut harness = imported().await;
     harness.enrol("pup").await.expect("an enrolment");
     // Everybody but the holders themselves asks the first one first.
@@ -202,13 +205,15 @@ async fn a_wrong_share_is_noticed_named_and_done_without() {
     assert_shared_is_the_truth(&harness).await;
     let outcome = harness.ask("mops", "pup", "q02", shared_resident(), mandate()).await;
     assert_eq!((outcome.outcome, outcome.reason), (OutcomeKind::Answered, None));
+    let status: node::NodeStatus = harness.federation.admin(&member("mops")).get("/status").await.expect("a status");
+    assert_eq!(status.shares, BTreeMap::from([(1, false)]), "its operator is told");
 
-    let mut named = BTreeMap::new();
-    for unit in ["zlm", "pup", "mops"] {
+    for (unit, evaluated, stale) in [("mops", false, 1), ("css", true, 0)] {
         stop(&mut harness, unit).await;
-        named.insert(unit, tokio::task::block_in_place(|| faults(&harness, unit)));
+        let (evaluations, noticed) = tokio::task::block_in_place(|| {
+            (events(&harness, unit, "key.evaluated"), events(&harness, unit, "key.share_stale").len())
+        });
+        let since_then = evaluations.iter().any(|event| event["asker"] == "zlm");
+        assert_eq!((since_then, noticed), (evaluated, stale), "{unit}");
     }
-    assert_eq!(named["zlm"], ["mops"], "a peer's log names it");
-    assert!(!named["mops"].is_empty() && named["mops"].iter().all(|holder| holder == "mops"), "so does its own");
-    assert_eq!(named["pup"], Vec::<String>::new(), "who asked while it was right names nobody");
 }

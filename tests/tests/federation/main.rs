@@ -5,11 +5,14 @@
 
 mod architecture;
 mod consents;
+mod documents;
 mod exit_codes;
 mod faults;
 mod identities;
 mod imports;
 mod key_birth;
+mod key_ceremonies;
+mod key_epochs;
 mod kills;
 mod local_api;
 mod privacy;

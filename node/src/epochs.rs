@@ -1,0 +1,154 @@
+//! From one pseudonym key to the next. While the manifest lists a key that is not in use yet, clients get their names
+//! under it in the background; on its first day it is in use everywhere; on the day the manifest sets, the old names are
+//! destroyed, here and at the registry, and the log says so.
+//!
+//! Records, consents and the log hang on file ids, which no key changes. What others wrote about a resident under an old
+//! key is found through `links` (epoch, subject → file), which stay when the names go.
+
+use crate::bulk::Progress;
+use crate::enrol::{EnrolError, enrol};
+use crate::events::{Event, Happened};
+use crate::locate::{RegistryError, write_entries};
+use crate::manifests::Held;
+use crate::node::{Node, NodeError};
+use crate::pseudonymise::PseudonymError;
+use crate::records::Names;
+use crate::store::{Read, Store, StoreError, Table};
+use protocol::consent::Grant;
+use protocol::registry::MAX_BATCH;
+use protocol::{Epoch, FileId, SubjectId, Timestamp};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Key in `state` of the epochs under which everybody on file was enrolled once.
+const ENROLLED: &[u8] = b"enrolled-epochs";
+const PAUSE: Duration = Duration::from_secs(10);
+/// Holders or registry are away, or a quota is used up: the least pause before trying again.
+const TROUBLE: Duration = Duration::from_mins(1);
+
+/// Remembers that everybody on file has names under `epoch`.
+pub(crate) fn note_enrolled(node: &Node, epoch: Epoch) -> Result<(), StoreError> {
+    node.store.write(|write| {
+        let mut enrolled: BTreeSet<Epoch> = write.get(Table::STATE, ENROLLED)?.unwrap_or_default();
+        if enrolled.insert(epoch) { write.put(Table::STATE, ENROLLED, &enrolled) } else { Ok(()) }
+    })
+}
+
+/// The epochs under which everybody on file was enrolled once.
+pub(crate) fn enrolled(read: &Read<'_>) -> Result<BTreeSet<Epoch>, StoreError> {
+    Ok(read.get(Table::STATE, ENROLLED)?.unwrap_or_default())
+}
+
+/// What a node does about epochs by itself; how long until it looks again.
+pub(crate) async fn follow(node: &Arc<Node>) -> Duration {
+    let (Ok(held), Ok(now)) = (node.manifest(), node.now()) else { return PAUSE };
+    if let Err(error) = close_those_over(node, &held, now).await {
+        tracing::warn!(%error, "an epoch that is over is not closed yet");
+        return TROUBLE;
+    }
+    match coming(node, &held, now) {
+        Ok(None) => PAUSE,
+        Ok(Some(epoch)) => match re_enrol(node, epoch).await {
+            Ok(()) => PAUSE,
+            Err(EnrolError::Pseudonym(PseudonymError::Quota { retry_after_seconds })) => {
+                TROUBLE.max(Duration::from_secs(retry_after_seconds))
+            }
+            Err(error) => {
+                tracing::warn!(%error, epoch = epoch.0, "re-enrolment stopped; it goes on");
+                TROUBLE
+            }
+        },
+        Err(error) => {
+            tracing::error!(%error, "epochs cannot be followed");
+            TROUBLE
+        }
+    }
+}
+
+/// An epoch to enrol under by ourselves: a successor of one under which an operator enrolled.
+fn coming(node: &Node, held: &Held, now: Timestamp) -> Result<Option<Epoch>, StoreError> {
+    let enrolled = enrolled(&node.store.read()?)?;
+    let newer = |epoch: &Epoch| enrolled.last().is_some_and(|last| epoch > last);
+    Ok(held.manifest.epochs.iter().filter(|e| !e.is_over(now)).map(|e| e.epoch).find(newer))
+}
+
+async fn re_enrol(node: &Arc<Node>, epoch: Epoch) -> Result<(), EnrolError> {
+    tracing::info!(epoch = epoch.0, "enrolling under a new pseudonym key");
+    let progress = |progress: Progress| node.re_enrolling.store(Some(Arc::new((epoch, progress))));
+    let outcome = enrol(node, &progress).await;
+    node.re_enrolling.store(None);
+    outcome.map(drop)
+}
+
+/// Destroys the names under every epoch whose time is over, or that the manifest lists no more.
+async fn close_those_over(node: &Arc<Node>, held: &Held, now: Timestamp) -> Result<(), EnrolError> {
+    for epoch in named_epochs(node)? {
+        let listed = held.manifest.epoch(epoch);
+        if listed.is_some_and(|listed| !listed.is_over(now)) {
+            continue;
+        }
+        let (mut names, mut entries) = (0, 0);
+        loop {
+            let page = page_of(node, epoch)?;
+            if page.is_empty() {
+                break;
+            }
+            let indexes = page.values().filter_map(Option::as_ref).map(|names| names.index).collect();
+            // An epoch that the registry knows no more has no entries that could be found; they lapse.
+            match write_entries(node, held, epoch, BTreeSet::new(), Vec::new(), indexes).await {
+                Ok(answer) => entries += answer.deleted as u64,
+                Err(RegistryError::Refused(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+            names += page.len() as u64;
+            node.store
+                .write(|write| {
+                    page.keys().try_for_each(|key| {
+                        write.remove(Table::LEAVING, key)?;
+                        write.remove(Table::NAMES, key).map(drop)
+                    })
+                })
+                .map_err(|error: StoreError| error)?;
+        }
+        let mut event = Event::new(Happened::EpochClosed, now).counting([("names", names), ("entries", entries)]);
+        event.epoch = Some(epoch);
+        let _recorded = node.log.append(&event).await.map_err(NodeError::from)?;
+    }
+    Ok(())
+}
+
+/// The epochs under which there are names.
+fn named_epochs(node: &Node) -> Result<Vec<Epoch>, StoreError> {
+    let read = node.store.read()?;
+    let (mut out, mut after) = (Vec::new(), Vec::new());
+    while let Some(key) = read.keys_after(Table::NAMES, &after, 1)?.pop() {
+        let Some(epoch) = key.first_chunk().map(|bytes| u32::from_be_bytes(*bytes)) else { break };
+        out.push(Epoch(epoch));
+        // Past every file of this epoch.
+        after = [epoch.to_be_bytes().as_slice(), &[0xff; 17]].concat();
+    }
+    Ok(out)
+}
+
+fn page_of(node: &Node, epoch: Epoch) -> Result<BTreeMap<Vec<u8>, Option<Names>>, StoreError> {
+    let read = node.store.read()?;
+    let prefix = epoch.0.to_be_bytes();
+    let keys = read.keys_after(Table::NAMES, &prefix, MAX_BATCH)?;
+    let own = keys.into_iter().filter(|key| key.starts_with(&prefix));
+    own.map(|key| read.get(Table::NAMES, &key).map(|names| (key, names))).collect()
+}
+
+/// A grant written under another key than a request: if both mean the same file, it is carried over to the request's.
+pub(crate) fn carried(
+    read: &Read<'_>,
+    store: &Store,
+    mut grant: Grant,
+    (epoch, sub): (Epoch, &SubjectId),
+    file: Option<FileId>,
+) -> Result<Grant, StoreError> {
+    if grant.epoch != epoch && file.is_some() && read.file_of_subject(store, grant.epoch, &grant.sub)? == file {
+        (grant.epoch, grant.sub) = (epoch, *sub);
+    }
+    Ok(grant)
+}
