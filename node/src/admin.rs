@@ -3,6 +3,7 @@
 
 use crate::bulk::Progress;
 use crate::import::{ImportRequest, import};
+use crate::meters::AgreementUse;
 use crate::node::{Node, NodeError, file};
 use crate::{dkg, enrol, shared};
 use axum::body::Body;
@@ -67,6 +68,10 @@ pub struct NodeStatus {
     pub log_entries: u64,
     /// Messages waiting for delivery.
     pub outbox: u64,
+    /// Peers' questions kept for a person to decide, or decided in the last days.
+    pub approvals: u64,
+    /// What others used of their agreements with this institution today.
+    pub agreements: Vec<AgreementUse>,
 }
 
 /// Where the socket is.

@@ -3,6 +3,7 @@
 
 use crate::bulk::{Progress, Report};
 use crate::events::{Event, Happened};
+use crate::flags;
 use crate::locate::{RegistryError, seal_entry, write_entries};
 use crate::manifests::Held;
 use crate::node::{Node, NodeError};
@@ -83,17 +84,10 @@ impl From<StoreError> for EnrolError {
 pub async fn enrol(node: &Arc<Node>, report: Report<'_>) -> Result<EnrolSummary, EnrolError> {
     let _one_at_a_time = node.bulk.lock().await;
     let held = node.manifest().map_err(EnrolError::Closed)?;
-    let now = node.now().map_err(EnrolError::Closed)?;
-    let epoch = held.epoch(now).ok_or(PseudonymError::NoEpoch)?.0.epoch;
-    let audience = held.manifest.audience(&node.config.member, now);
+    let run = Run::new(node, &held)?;
     let total = node.store.read()?.count(Table::FILES)?;
-    let mut summary = EnrolSummary { clients: total, ..EnrolSummary::default() };
-    let burst = held.manifest.member(&node.config.member).map_or(1, |me| me.quotas.evaluations_burst);
-    let batch = usize::try_from(burst).unwrap_or(BATCH).clamp(1, BATCH);
-    let run = Run { node, held: &held, epoch, published: publication(&audience, now), audience, batch };
-    for leaving in &held.manifest.epochs {
-        summary.removed += run.remove_leaving(leaving.epoch).await?;
-    }
+    let removed = run.remove_all_leaving().await?;
+    let mut summary = EnrolSummary { clients: total, removed, ..EnrolSummary::default() };
     let (mut after, mut done) = (Vec::new(), 0);
     loop {
         let files = run.page(&after)?;
@@ -111,9 +105,19 @@ pub async fn enrol(node: &Arc<Node>, report: Report<'_>) -> Result<EnrolSummary,
         ("published", published),
         ("removed", removed),
     ]);
-    event.epoch = Some(epoch);
+    event.epoch = Some(run.epoch);
     let _recorded = node.log.append(&event).await.map_err(NodeError::from)?;
     Ok(summary)
+}
+
+/// Removes at the registry what is queued for removal, without enrolling anybody.
+///
+/// # Errors
+/// [`EnrolError`]; what is queued stays so.
+pub(crate) async fn remove_leaving(node: &Arc<Node>) -> Result<u64, EnrolError> {
+    let _one_at_a_time = node.bulk.lock().await;
+    let held = node.manifest().map_err(EnrolError::Closed)?;
+    Run::new(node, &held)?.remove_all_leaving().await
 }
 
 fn publication(audience: &BTreeSet<MemberId>, now: Timestamp) -> Published {
@@ -142,7 +146,24 @@ struct Run<'a> {
     batch: usize,
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
+    fn new(node: &'a Arc<Node>, held: &'a Held) -> Result<Self, EnrolError> {
+        let now = node.now().map_err(EnrolError::Closed)?;
+        let epoch = held.epoch(now).ok_or(PseudonymError::NoEpoch)?.0.epoch;
+        let audience = held.manifest.audience(&node.config.member, now);
+        let burst = held.manifest.member(&node.config.member).map_or(1, |me| me.quotas.evaluations_burst);
+        let batch = usize::try_from(burst).unwrap_or(BATCH).clamp(1, BATCH);
+        Ok(Run { node, held, epoch, published: publication(&audience, now), audience, batch })
+    }
+
+    async fn remove_all_leaving(&self) -> Result<u64, EnrolError> {
+        let mut removed = 0;
+        for leaving in &self.held.manifest.epochs {
+            removed += self.remove_leaving(leaving.epoch).await?;
+        }
+        Ok(removed)
+    }
+
     fn page(&self, after: &[u8]) -> Result<Vec<FileId>, StoreError> {
         let keys = self.node.store.read()?.keys_after(Table::FILES, after, self.batch)?;
         Ok(keys.iter().filter_map(|key| key.as_slice().try_into().ok().map(FileId)).collect())
@@ -196,7 +217,8 @@ impl Run<'_> {
                 let current = names
                     .published
                     .is_some_and(|p| p.audience == self.published.audience && p.expires - now > RENEW_SECONDS);
-                if !current {
+                // An unlisted resident is published to nobody.
+                if !current && !flags::of(&read, file)?.flags().unlisted {
                     due.push((file, names));
                 }
             }
@@ -221,6 +243,9 @@ impl Run<'_> {
                 // Removed meanwhile: its entry is queued for removal and must not be forgotten.
                 if write.get::<Names>(Table::NAMES, &key)?.is_some() {
                     write.put(Table::NAMES, &key, &names)?;
+                }
+                if flags::unlisted(write, file)? {
+                    flags::unpublish(write, file, &[self.epoch])?;
                 }
             }
             Ok::<_, StoreError>(())

@@ -112,7 +112,7 @@ impl Write<'_> {
                 self.remove(Table::NAMES, &key)?;
             }
         }
-        for table in [Table::TICKETS, Table::SEALED_FIELDS, Table::FILES] {
+        for table in [Table::TICKETS, Table::NOTES, Table::SEALED_FIELDS, Table::FILES] {
             self.remove(table, file.as_bytes())?;
         }
         Ok(())

@@ -18,6 +18,10 @@
 //! | `statuses` | recorder | last status list of a recorder |
 //! | `outbox` | sequence 8 | messages to deliver |
 //! | `results` | query id 16 | outcomes kept for the caller, at most a day |
+//! | `notes` | file id 16 | flags and refusals that bear on answering |
+//! | `approvals` | question 32 | peers' questions a person here decides, and what was decided |
+//! | `waiting` | request digest 32 | own questions a person at the holder decides |
+//! | `emergencies` | side 1 ‖ id 16 | emergency accesses, taken here or answered here, and their reviews |
 //! | `state` | name | manifest held, highest CRL number, last import run, own status list |
 //!
 //! A write transaction is atomic and durable (`fdatasync`) before [`Store::write`] returns. A crash leaves the state
@@ -50,8 +54,12 @@ impl Table {
     pub(crate) const OUTBOX: Table = Table("outbox", 11);
     pub(crate) const RESULTS: Table = Table("results", 12);
     pub(crate) const STATE: Table = Table("state", 13);
+    pub(crate) const NOTES: Table = Table("notes", 14);
+    pub(crate) const APPROVALS: Table = Table("approvals", 15);
+    pub(crate) const WAITING: Table = Table("waiting", 16);
+    pub(crate) const EMERGENCIES: Table = Table("emergencies", 17);
 
-    const ALL: [Table; 14] = [
+    const ALL: [Table; 18] = [
         Table::FILES,
         Table::SEALED_FIELDS,
         Table::LINKS,
@@ -66,6 +74,10 @@ impl Table {
         Table::OUTBOX,
         Table::RESULTS,
         Table::STATE,
+        Table::NOTES,
+        Table::APPROVALS,
+        Table::WAITING,
+        Table::EMERGENCIES,
     ];
 
     fn definition(self) -> TableDefinition<'static, &'static [u8], &'static [u8]> {
