@@ -1,5 +1,6 @@
 //! The life of a consent, with the cases of Estonia's consent service as a checklist.
 
+use crate::identities::days_later;
 use cli::exit::Failure;
 use http::Method;
 use node::{ConsentReceipt, ConsentState, FlagList, OutcomeKind, QueryResult, WithdrawalReceipt};
@@ -89,7 +90,7 @@ async fn the_checklist_of_a_consent_service() {
     let later = record(&harness, "css", &body("mops", labour(), 1)).await.expect("a consent");
     let later_id = later.id.to_string();
     assert_eq!(told(&harness, "mops", "q02", PURPOSE, &later_id, resident()).await, None);
-    harness.clock.advance(24 * 60 * 60 + 1);
+    days_later(&harness, 2).await;
     assert_eq!(told(&harness, "mops", "q02", PURPOSE, &later_id, resident()).await, missing());
     expected.push("consent_expired");
     let renewing = json!({ "modules": labour(), "evidence_sha256": cli::found::evidence().expect("random") });
@@ -154,6 +155,7 @@ async fn who_has_not_taken_a_withdrawal_gets_no_fresh_status() {
     assert_eq!((part.state, part.undelivered.contains(&pup)), (ConsentState::Given, true));
     assert_eq!(part.standing, BTreeSet::from(["labour-benefit".to_owned()]));
     harness.federation.nodes.get_mut(&pup).expect("pup").restart().await.expect("started");
+    harness.clock.advance(61);
     let said = told(&harness, "mops", "q02", PURPOSE, &id, resident()).await;
     // Either it has been delivered meanwhile, or the list is too old.
     assert!(matches!(said.as_deref(), Some("consent_withdrawn" | "status_unknown")), "{said:?}");

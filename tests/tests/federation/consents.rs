@@ -54,7 +54,7 @@ async fn a_consent_that_does_not_fit_is_refused_for_its_own_reason() {
             missing,
             "consent_other_purpose",
         ),
-        (css.grant(&other, 0, |_| {}), missing, "consent_unknown"),
+        (css.grant(&other, 0, |_| {}), missing, "consent_other_subject"),
         (css.grant(&output, 0, |g| (g.valid_from, g.valid_to) = (g.iat + -60, g.iat + -1)), missing, "consent_expired"),
         (css.grant(&output, 0, |g| g.valid_from = g.iat + 60), missing, "consent_expired"),
         (css.grant(&output, 0, |g| g.evidence.0.clear()), missing, "consent_unknown"),
