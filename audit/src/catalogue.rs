@@ -304,6 +304,10 @@ events! {
     ConsentWithdrawn = 503 "consent.withdrawn", CONSENT MEMBERS CONSENT_SIEM;
     /// A holder heard of a withdrawal.
     WithdrawalReceived = 504 "consent.withdrawal_received", CONSENT MEMBERS CONSENT_SIEM;
+    /// A resident was asked for consent.
+    ConsentRequested = 505 "consent.requested", CONSENT MEMBERS CONSENT_SIEM;
+    /// A resident refused, here or at a member that says so.
+    ConsentRefused = 506 "consent.refused", CONSENT MEMBERS CONSENT_SIEM;
 
     /// A question waits for a person.
     ApprovalWaiting = 601 "approval.waiting", QUERY QUERY_OPERATIONS QUERY_SIEM;

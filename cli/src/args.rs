@@ -48,6 +48,15 @@ pub enum Command {
     /// Residents' consents.
     #[command(subcommand)]
     Consent(ConsentCommand),
+    /// Questions of peers that a person here decides.
+    #[command(subcommand)]
+    Approve(ApproveCommand),
+    /// What must or must not be answered about a resident.
+    #[command(subcommand)]
+    Flag(FlagCommand),
+    /// Emergency access, and its review.
+    #[command(subcommand)]
+    Emergency(EmergencyCommand),
     /// Found a federation of four units in a fresh directory, show what it does, and stay up.
     Demo(DemoArgs),
     /// Print a completion script for a shell.
@@ -292,6 +301,12 @@ pub struct AskArgs {
     /// Basis: a mandate of the library.
     #[arg(long)]
     pub mandate: Option<String>,
+    /// Basis: an emergency you opened and confirmed.
+    #[arg(long, conflicts_with_all = ["mandate", "consent"])]
+    pub emergency: Option<String>,
+    /// Verify queries: a value to compare, as person.surname=Nowak; several may be given.
+    #[arg(long, value_name = "FIELD=VALUE")]
+    pub expect: Vec<String>,
     /// Reference of the open case.
     #[arg(long)]
     pub case: Option<String>,
@@ -598,6 +613,27 @@ pub enum PolicyCommand {
         #[command(flatten)]
         rules: RuleArgs,
     },
+    /// Say why a running node answered or refused a past request, by the request's SHA-256 as in both sides' logs.
+    Past {
+        /// How to reach the node.
+        #[command(flatten)]
+        api: ApiArgs,
+        /// SHA-256 of the request, base64url.
+        request: String,
+    },
+    /// Print a running node's past decisions, without residents or users, as `simulate` reads them.
+    #[command(after_help = "Example:\n  ogniwo policy recorded --from 1772319600 > decisions.jsonl")]
+    Recorded {
+        /// How to reach the node.
+        #[command(flatten)]
+        api: ApiArgs,
+        /// Not before this moment (seconds since 1970).
+        #[arg(long)]
+        from: Option<i64>,
+        /// Not after this moment (seconds since 1970).
+        #[arg(long)]
+        to: Option<i64>,
+    },
     /// Decide recorded decisions again by a draft: what it would open, close, widen and narrow.
     #[command(after_help = "Example:\n  ogniwo policy simulate --draft library-2 decisions.jsonl")]
     Simulate {
@@ -663,8 +699,82 @@ pub enum ConsentCommand {
         #[arg(long, value_name = "FILE")]
         evidence: PathBuf,
     },
-    /// Withdraw a consent recorded here: final, at once.
+    /// Note that a resident was asked; the answer is recorded later with `answer`.
+    Request {
+        /// How to reach the node.
+        #[command(flatten)]
+        api: ApiArgs,
+        /// Whom.
+        #[command(flatten)]
+        resident: ResidentArgs,
+        /// The template.
+        #[arg(long)]
+        template: String,
+        /// Who may receive.
+        #[arg(long)]
+        recipient: protocol::MemberId,
+        /// What for.
+        #[arg(long, required = true)]
+        purpose: Vec<protocol::Purpose>,
+        /// For how many days; the template's longest, if not said.
+        #[arg(long)]
+        days: Option<u32>,
+    },
+    /// Record the answer to a consent that was asked for.
+    Answer {
+        /// How to reach the node.
+        #[command(flatten)]
+        api: ApiArgs,
+        /// The consent's id.
+        id: String,
+        /// What was answered.
+        #[command(flatten)]
+        answer: AnswerArgs,
+    },
+    /// Ask again before or after a consent ended: a new one, to the current text.
+    Renew {
+        /// How to reach the node.
+        #[command(flatten)]
+        api: ApiArgs,
+        /// The consent's id.
+        id: String,
+        /// What was answered.
+        #[command(flatten)]
+        answer: AnswerArgs,
+    },
+    /// Withdraw a consent, wholly or in part: final, at once.
     Withdraw {
+        /// How to reach the node.
+        #[command(flatten)]
+        api: ApiArgs,
+        /// The consent's id.
+        id: String,
+        /// Only these modules.
+        #[arg(long, value_delimiter = ',')]
+        module: Vec<String>,
+        /// It was recorded at another member. The resident is named by PESEL, at a prompt, or by --local-number.
+        #[arg(long)]
+        elsewhere: bool,
+        /// Whose; only with --elsewhere.
+        #[command(flatten)]
+        resident: ResidentArgs,
+    },
+    /// Print what the resident takes home.
+    Receipt {
+        /// How to reach the node.
+        #[command(flatten)]
+        api: ApiArgs,
+        /// The consent's id.
+        id: String,
+        /// The language.
+        #[arg(long, value_parser = ["pl", "en", "uk"], default_value = "pl")]
+        language: String,
+        /// HTML instead of text.
+        #[arg(long)]
+        html: bool,
+    },
+    /// Print a consent as JSON-LD (ISO/IEC TS 27560, DPV).
+    Export {
         /// How to reach the node.
         #[command(flatten)]
         api: ApiArgs,
@@ -678,6 +788,148 @@ pub enum ConsentCommand {
         api: ApiArgs,
         /// The consent's id.
         id: String,
+    },
+}
+
+/// What a resident answered.
+#[derive(Debug, Args)]
+pub struct AnswerArgs {
+    /// Modules given; all others are refused.
+    #[arg(long, value_delimiter = ',')]
+    pub module: Vec<String>,
+    /// Modules refused in so many words.
+    #[arg(long, value_delimiter = ',')]
+    pub refused: Vec<String>,
+    /// Who answered.
+    #[arg(long, value_parser = ["resident", "guardian", "attorney"], default_value = "resident")]
+    pub acting: String,
+    /// The signed paper's scan; only its SHA-256 is recorded.
+    #[arg(long, value_name = "FILE")]
+    pub evidence: PathBuf,
+}
+
+/// Approval commands.
+#[derive(Debug, Subcommand)]
+pub enum ApproveCommand {
+    /// List questions that wait, and those decided in the last days.
+    List {
+        /// How to reach the node.
+        #[command(flatten)]
+        api: ApiArgs,
+    },
+    /// Show one: who asks what about whom, why, on which basis.
+    Show {
+        /// How to reach the node.
+        #[command(flatten)]
+        api: ApiArgs,
+        /// Its id.
+        id: String,
+    },
+    /// Approve one, wholly or in part.
+    Grant {
+        /// How to reach the node.
+        #[command(flatten)]
+        api: ApiArgs,
+        /// Its id.
+        id: String,
+        /// Only these fields.
+        #[arg(long, value_delimiter = ',')]
+        fields: Vec<protocol::FieldId>,
+    },
+    /// Refuse one.
+    Refuse {
+        /// How to reach the node.
+        #[command(flatten)]
+        api: ApiArgs,
+        /// Its id.
+        id: String,
+        /// Why; stays in this institution.
+        #[arg(long)]
+        reason: String,
+    },
+}
+
+/// Flag commands.
+#[derive(Debug, Subcommand)]
+pub enum FlagCommand {
+    /// Set flags.
+    #[command(after_help = "Example:\n  ogniwo flag set --local-number M/17 objected --reason 'letter of 2 March'")]
+    Set(FlagArgs),
+    /// Lift flags.
+    Clear(FlagArgs),
+    /// Show a resident's flags.
+    Show {
+        /// How to reach the node.
+        #[command(flatten)]
+        api: ApiArgs,
+        /// About whom.
+        #[command(flatten)]
+        resident: ResidentArgs,
+    },
+}
+
+/// A change of flags.
+#[derive(Debug, Args)]
+pub struct FlagArgs {
+    /// How to reach the node.
+    #[command(flatten)]
+    pub api: ApiArgs,
+    /// About whom.
+    #[command(flatten)]
+    pub resident: ResidentArgs,
+    /// The flags.
+    #[arg(required = true, value_parser = ["restricted", "unlisted", "deceased", "objected", "minor", "do_not_contact"])]
+    pub flag: Vec<String>,
+    /// Why; stays in this institution's log.
+    #[arg(long)]
+    pub reason: String,
+}
+
+/// Emergency commands.
+#[derive(Debug, Subcommand)]
+pub enum EmergencyCommand {
+    /// Declare danger to a resident; it serves once you confirm it.
+    Open {
+        /// How to reach the node.
+        #[command(flatten)]
+        api: ApiArgs,
+        /// Who is in danger.
+        #[command(flatten)]
+        resident: ResidentArgs,
+        /// One of the library's reasons: life, health, child, missing.
+        #[arg(long)]
+        reason: String,
+        /// What happened; stays in this institution.
+        #[arg(long)]
+        text: String,
+    },
+    /// Confirm it a second time: then `ogniwo node ask --emergency ID`.
+    Confirm {
+        /// How to reach the node.
+        #[command(flatten)]
+        api: ApiArgs,
+        /// Its id.
+        id: String,
+    },
+    /// The data-protection officer's queue.
+    List {
+        /// How to reach the node.
+        #[command(flatten)]
+        api: ApiArgs,
+    },
+    /// Review one taken here.
+    Review {
+        /// How to reach the node.
+        #[command(flatten)]
+        api: ApiArgs,
+        /// Its id.
+        id: String,
+        /// What was found.
+        #[arg(long, value_parser = ["justified", "unjustified"])]
+        outcome: String,
+        /// Why; stays in this institution.
+        #[arg(long)]
+        text: String,
     },
 }
 

@@ -488,6 +488,8 @@ jwks_file = "idp/jwks.json"
 "caseworker" = "caseworker"
 "front-desk" = "front-desk"
 "dpo" = "dpo"
+"supervisor" = "supervisor"
+"steward" = "steward"
 "#,
         issuer = issuer(unit)
     )

@@ -14,6 +14,7 @@ mod audit_command;
 mod certs_command;
 mod consent_command;
 mod demo;
+mod desk_command;
 mod keyholder_command;
 mod manifest_next;
 mod node_command;
@@ -61,8 +62,11 @@ async fn dispatch(command: Command, output: &Output) -> Result<(), Failure> {
         Command::Registry(command) => registry_command::run(command, output).await,
         Command::Certs(command) => certs_command::run(command, output),
         Command::Audit(command) => audit_command::run(command, output),
-        Command::Policy(command) => policy_command::run(command, output),
+        Command::Policy(command) => policy_command::run(command, output).await,
         Command::Consent(command) => consent_command::run(command, output).await,
+        Command::Approve(command) => desk_command::approve(command, output).await,
+        Command::Flag(command) => desk_command::flag(command, output).await,
+        Command::Emergency(command) => desk_command::emergency(command, output).await,
         Command::Demo(arguments) => demo::run(arguments, output).await,
         Command::Completions { shell } => {
             use clap::CommandFactory as _;

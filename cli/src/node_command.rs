@@ -35,7 +35,7 @@ pub(crate) async fn run(command: NodeCommand, output: &Output) -> Result<(), Fai
         }
         NodeCommand::CheckConfig { node } => {
             let node = open(Config::load(&node.config)?).await?;
-            let status = node.status().map_err(node::NodeError::from)?;
+            let status = node.status()?;
             output.result(&status, || format!("Everything {} needs to start is in order.", status.member));
             Ok(())
         }
@@ -229,7 +229,7 @@ pub(crate) fn import_words(summary: &ImportSummary, took: Duration) -> String {
 }
 
 fn describe(status: &NodeStatus) -> String {
-    format!(
+    let mut text = format!(
         "{}: {}\nmanifest {}  epoch {}  CRL {}{}\n{} clients  {} log entries  {} messages waiting",
         status.member,
         status.state,
@@ -240,7 +240,14 @@ fn describe(status: &NodeStatus) -> String {
         status.clients,
         status.log_entries,
         status.outbox
-    )
+    );
+    for used in &status.agreements {
+        text.push_str(&format!(
+            "\n  {:<24} {}: {} of {} questions today; {} refused, {} of them about nobody available; {} mismatches",
+            used.agreement, used.asker, used.today, used.per_day, used.denied, used.not_available, used.mismatches
+        ));
+    }
+    text
 }
 
 fn shared_words(summary: &SharedSummary) -> String {
@@ -310,15 +317,18 @@ pub(crate) fn token(to: &ApiArgs) -> Result<String, Failure> {
 }
 
 async fn ask(arguments: &AskArgs, output: &Output) -> Result<(), Failure> {
-    let basis = match (&arguments.consent, &arguments.mandate) {
-        (Some(id), _) => json!({ "kind": "consent", "id": id }),
-        (None, Some(id)) => json!({ "kind": "mandate", "id": id }),
-        (None, None) => json!({ "kind": "none" }),
+    let basis = match (&arguments.consent, &arguments.mandate, &arguments.emergency) {
+        (Some(id), _, _) => json!({ "kind": "consent", "id": id }),
+        (None, Some(id), _) => json!({ "kind": "mandate", "id": id }),
+        (None, None, Some(id)) => json!({ "kind": "emergency", "id": id }),
+        (None, None, None) => json!({ "kind": "none" }),
     };
+    let expected: Option<BTreeMap<&str, &str>> = arguments.expect.iter().map(|pair| pair.split_once('=')).collect();
+    let expected = expected.ok_or_else(|| Failure::new("value", "--expect takes FIELD=VALUE"))?;
     let asks: Vec<Value> = arguments
         .query
         .iter()
-        .map(|query| json!({ "query": query, "holder": arguments.holder, "fields": arguments.fields }))
+        .map(|query| json!({ "query": query, "holder": arguments.holder, "fields": arguments.fields, "expected": expected }))
         .collect();
     let body = json!({
         "resident": resident(&arguments.resident)?, "asks": asks, "purpose": arguments.purpose, "basis": basis,
@@ -351,6 +361,10 @@ pub(crate) fn query_words(result: &QueryResult) -> String {
         }
         if let Some(present) = outcome.present {
             text.push_str(if present { "\n    has an active file" } else { "\n    has no active file" });
+        }
+        for (field, found) in &outcome.matches {
+            let found = format!("{found:?}").to_lowercase();
+            text.push_str(&format!("\n    {field:<28} {found}"));
         }
         for (field, value) in &outcome.fields {
             text.push_str(&format!("\n    {field:<28} {value}"));

@@ -2,12 +2,14 @@
 
 use crate::args::PolicyCommand;
 use crate::exit::{Failure, chain, read_text, write_file};
+use crate::node_command::{api, token};
 use crate::output::Output;
+use http::Method;
 use policies::{Engine, Examples, Explanation, Library, Outcome, Recorded, Simulation};
 use serde_json::json;
 use std::path::Path;
 
-pub(crate) fn run(command: PolicyCommand, output: &Output) -> Result<(), Failure> {
+pub(crate) async fn run(command: PolicyCommand, output: &Output) -> Result<(), Failure> {
     match command {
         PolicyCommand::Check { rules, examples } => {
             let engine = engine(rules.library.as_deref(), rules.local.as_deref())?;
@@ -33,6 +35,22 @@ pub(crate) fn run(command: PolicyCommand, output: &Output) -> Result<(), Failure
             let explained = explained?;
             let document: Vec<_> = explained.iter().map(|(name, why)| json!({ "name": name, "why": why })).collect();
             output.result(&document, || explained.iter().map(|(name, why)| in_words(name, why)).collect());
+            Ok(())
+        }
+        PolicyCommand::Past { api: to, request } => {
+            let path = format!("/v1/decisions/{request}");
+            let decision: node::Decision = api(&to)?.call(Method::GET, &path, &token(&to)?, None).await?;
+            output.result(&decision, || past_words(&decision));
+            Ok(())
+        }
+        PolicyCommand::Recorded { api: to, from, to: until } => {
+            let bound = |name: &str, at: Option<i64>| at.map(|at| format!("{name}={at}"));
+            let bounds: Vec<String> = [bound("from", from), bound("to", until)].into_iter().flatten().collect();
+            let path = format!("/v1/decisions?{}", bounds.join("&"));
+            let list: node::DecisionList = api(&to)?.call(Method::GET, &path, &token(&to)?, None).await?;
+            for decision in &list.decisions {
+                output.print(&serde_json::to_string(decision).map_err(|e| Failure::new("internal", e))?);
+            }
             Ok(())
         }
         PolicyCommand::Simulate { recorded, draft, rules } => {
@@ -118,6 +136,18 @@ fn in_words(name: &str, why: &Explanation) -> String {
             text.push_str(&format!("  DENY at {step}: {} ({detail})\n", reason.code()));
             text.push_str(&format!("  the peer is told {}\n", told.code()));
         }
+    }
+    text
+}
+
+fn past_words(decision: &node::Decision) -> String {
+    let mut text = String::new();
+    for (key, value) in &decision.entry {
+        text.push_str(&format!("  {key:<18} {value}\n"));
+    }
+    let words = [("told", &decision.told), ("pl", &decision.pl), ("en", &decision.en)];
+    for (name, said) in words.into_iter().filter_map(|(name, said)| Some((name, said.as_ref()?))) {
+        text.push_str(&format!("  {name:<18} {said}\n"));
     }
     text
 }

@@ -133,6 +133,17 @@ impl LocalApi {
         token: Option<&str>,
         body: Option<&Value>,
     ) -> Result<(u16, Value), Failure> {
+        let (status, body) = self.exchange(method, path, token, body).await?;
+        Ok((status, serde_json::from_slice(&body).unwrap_or(Value::Null)))
+    }
+
+    async fn exchange(
+        &self,
+        method: http::Method,
+        path: &str,
+        token: Option<&str>,
+        body: Option<&Value>,
+    ) -> Result<(u16, Bytes), Failure> {
         let away = |e: &dyn std::fmt::Display| {
             Failure::new(
                 "peer_unavailable",
@@ -156,8 +167,19 @@ impl LocalApi {
         let request = request.body(Full::new(Bytes::from(bytes))).map_err(unexpected)?;
         let answer = exchange(stream, request).await.map_err(|e| away(&e))?;
         let status = answer.status().as_u16();
-        let body = answer.into_body().collect().await.map_err(|e| away(&e))?.to_bytes();
-        Ok((status, serde_json::from_slice(&body).unwrap_or(Value::Null)))
+        Ok((status, answer.into_body().collect().await.map_err(|e| away(&e))?.to_bytes()))
+    }
+
+    /// Reads a 200 answer that is text; a problem is a failure.
+    ///
+    /// # Errors
+    /// As [`LocalApi::call`].
+    pub async fn text(&self, path: &str, token: &str) -> Result<String, Failure> {
+        let (status, body) = self.exchange(http::Method::GET, path, Some(token), None).await?;
+        if status == 200 {
+            return String::from_utf8(body.to_vec()).map_err(unexpected);
+        }
+        Err(problem(&serde_json::from_slice(&body).unwrap_or(Value::Null)))
     }
 
     /// Sends a request and reads a 200 answer; a problem is a failure.
@@ -175,11 +197,15 @@ impl LocalApi {
         if status == 200 {
             return serde_json::from_value(value).map_err(unexpected);
         }
-        let text = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let words: Vec<String> =
-            [text("title"), text("detail"), text("field")].into_iter().filter(|w| !w.is_empty()).collect();
-        Err(Failure { code: text("code"), message: words.join(": ") })
+        Err(problem(&value))
     }
+}
+
+fn problem(value: &Value) -> Failure {
+    let text = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let words: Vec<String> =
+        [text("title"), text("detail"), text("field")].into_iter().filter(|w| !w.is_empty()).collect();
+    Failure { code: text("code"), message: words.join(": ") }
 }
 
 async fn exchange<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(

@@ -3,6 +3,7 @@
 
 use crate::bulk::Progress;
 use crate::import::{ImportRequest, import};
+use crate::meters::AgreementUse;
 use crate::node::{Node, NodeError, file};
 use crate::{ceremony, enrol, shared};
 use axum::body::Body;
@@ -76,6 +77,10 @@ pub struct NodeStatus {
     /// The coming epoch under which clients are being enrolled now, and how far that is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub re_enrolling: Option<(u32, Progress)>,
+    /// Peers' questions kept for a person to decide, or decided in the last days.
+    pub approvals: u64,
+    /// What others used of their agreements with this institution today.
+    pub agreements: Vec<AgreementUse>,
 }
 
 /// Where the socket is.

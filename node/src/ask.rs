@@ -2,6 +2,7 @@
 //!
 //! Each holder has its own outcome; what one answers does not wait for another's failure beyond the deadline.
 
+use crate::emergencies;
 use crate::events::{Event, Happened, OutcomeLine, position};
 use crate::locate::RegistryError;
 use crate::manifests::Held;
@@ -20,10 +21,11 @@ use protocol::encoding::Bytes as B64;
 use protocol::jws::{self, JwsError};
 use protocol::manifest::KeyUse;
 use protocol::query::{
-    AnswerMessage, AnswerOutcome, Basis, Confirmation, LogPosition, MAX_LIFE_SECONDS, Obligations, QueryAnswer,
+    AnswerMessage, AnswerOutcome, Basis, Confirmation, LogPosition, MAX_LIFE_SECONDS, Match, Obligations, QueryAnswer,
     QueryRequest, User,
 };
-use protocol::{FieldId, MemberId, Problem, Purpose, QueryType, Reason, Role, SubjectId, Timestamp};
+use protocol::saying::{Language, Saying};
+use protocol::{FieldId, FileId, MemberId, Problem, Purpose, QueryType, Reason, Role, SubjectId, Timestamp};
 use pseudonym::Output;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -53,7 +55,7 @@ pub struct QueryBody {
 }
 
 /// One question.
-#[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Ask {
     /// A query type of the catalogue.
@@ -67,6 +69,10 @@ pub struct Ask {
     #[serde(default)]
     #[schema(value_type = Vec<String>)]
     pub fields: BTreeSet<FieldId>,
+    /// Verify questions: the value to compare with each field asked; `fields` may then be left out.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(value_type = BTreeMap<String, Value>)]
+    pub expected: BTreeMap<FieldId, Value>,
 }
 
 /// The legal basis of a question.
@@ -83,6 +89,11 @@ pub enum BasisBody {
     },
     /// A mandate of the library.
     Mandate {
+        /// Its id.
+        id: String,
+    },
+    /// Somebody's life or health is in danger: an emergency the caller opened and confirmed.
+    Emergency {
         /// Its id.
         id: String,
     },
@@ -115,6 +126,12 @@ pub struct Outcome {
     /// What to do next.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_step: Option<String>,
+    /// The same for people: what was missing and what to do next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<Message>,
+    /// Pending questions: until when the holder may decide (seconds since 1970).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<i64>,
     /// Presence questions: whether the holder has an active file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub present: Option<bool>,
@@ -122,6 +139,10 @@ pub struct Outcome {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schema(value_type = BTreeMap<String, Vec<Value>>)]
     pub fields: BTreeMap<FieldId, Value>,
+    /// Verify questions: `match`, `mismatch` or `not_comparable` for each field.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(value_type = BTreeMap<String, String>)]
+    pub matches: BTreeMap<FieldId, Match>,
     /// Duties that came with the values.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub obligations: Option<ObligationsBody>,
@@ -134,6 +155,31 @@ pub struct ObligationsBody {
     pub delete_after: i64,
     /// Whether they may be passed on.
     pub onward_transfer: bool,
+    /// Whether the resident must not be contacted on one's own.
+    #[serde(default)]
+    pub do_not_contact: bool,
+    /// An emergency: when its review is due (seconds since 1970).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub review_by: Option<i64>,
+}
+
+/// A refusal in the words of people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Message {
+    /// In Polish.
+    pub pl: String,
+    /// In English.
+    pub en: String,
+}
+
+impl Message {
+    fn of(saying: impl Fn(Language) -> Saying) -> Self {
+        let words = |language| {
+            let Saying { missing, next } = saying(language);
+            format!("{missing} {next}")
+        };
+        Message { pl: words(Language::Pl), en: words(Language::En) }
+    }
 }
 
 /// What became of a question.
@@ -172,6 +218,8 @@ pub(crate) enum AskError {
     NoAsks,
     #[error("a reason is required")]
     NoReason,
+    #[error("refused: {}", .0.code())]
+    Refused(Reason),
     #[error(transparent)]
     Log(#[from] AppendError),
     #[error(transparent)]
@@ -192,6 +240,10 @@ impl AskError {
             AskError::Resident(error) => error.problem(),
             AskError::NoAsks => Problem::new(422, "asks_count", "1 to 32 questions may be asked at once").field("asks"),
             AskError::NoReason => Problem::new(422, "reason_missing", "A reason is required").field("reason"),
+            AskError::Refused(reason) => {
+                let saying = reason.saying(Language::En);
+                Problem::new(403, reason.code(), saying.missing).detail(saying.next).field("basis")
+            }
             AskError::Log(_) => Problem::new(503, "log_unavailable", "The log cannot be written: nothing is asked"),
             AskError::Store(_) => Problem::new(503, "store_failed", "The node's store failed"),
             AskError::Jws(_) | AskError::System(_) => Problem::new(500, "internal", "The node failed; see its trace"),
@@ -201,13 +253,29 @@ impl AskError {
 
 const MAX_ASKS: usize = 32;
 
+/// What was said, and which questions wait for a person at their holder.
+pub(crate) struct Asked {
+    pub(crate) result: QueryResult,
+    pub(crate) pending: Vec<PendingAsk>,
+}
+
+/// A question that waits for a person at its holder.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct PendingAsk {
+    /// Its outcome's place in the result.
+    pub(crate) place: usize,
+    pub(crate) ask: Ask,
+    pub(crate) request: [u8; 32],
+    pub(crate) until: Timestamp,
+}
+
+/// The outcome of a question that no one decided in time.
+pub(crate) fn lapsed(ask: &Ask) -> Outcome {
+    Told::refused(ask, Reason::ApprovalExpired).outcome
+}
+
 /// Puts a caseworker's questions and gives every holder's outcome.
-pub(crate) async fn ask(
-    node: &Arc<Node>,
-    caller: &Caller,
-    body: &QueryBody,
-    id: String,
-) -> Result<QueryResult, AskError> {
+pub(crate) async fn ask(node: &Arc<Node>, caller: &Caller, body: &QueryBody, id: String) -> Result<Asked, AskError> {
     if body.asks.is_empty() || body.asks.len() > MAX_ASKS {
         return Err(AskError::NoAsks);
     }
@@ -217,6 +285,7 @@ pub(crate) async fn ask(
     let held = node.manifest().map_err(AskError::Closed)?;
     let now = node.now().map_err(AskError::Closed)?;
     let file = find(node, &body.resident)?;
+    let basis = body.basis.claim(node, caller, file, now).map_err(AskError::Refused)?;
     let case = body.case_ref.as_ref().map(|case| B64(node.macs.case.mac(&[case.as_bytes()]).to_vec()));
     let user = B64(node.macs.staff.mac(&[caller.staff.as_bytes()]).to_vec());
 
@@ -226,15 +295,19 @@ pub(crate) async fn ask(
     event.user = Some(user.clone());
     event.search_key = Some(body.resident.search_key());
     event.purpose = Some(body.purpose.clone());
-    event.basis = Some(basis_name(&body.basis.claim()));
+    event.basis = Some(basis_name(&basis));
+    if let Basis::Emergency(claim) = &basis {
+        event.emergency = Some(B64(claim.id(&node.config.member).to_vec()));
+    }
     event.reason_text = Some(body.reason.clone());
     event.case.clone_from(&case);
     event.outcomes = body.asks.iter().map(|ask| ask.line("asking")).collect();
-    event.fields_requested = body.asks.iter().flat_map(|ask| ask.fields.clone()).collect();
+    event.fields_requested =
+        body.asks.iter().flat_map(|ask| ask.fields.iter().chain(ask.expected.keys())).cloned().collect();
     let receipt = node.log.append(&event).await?;
 
     let known = file.map(|file| client(node, &held, file, now)).transpose()?.flatten();
-    let asking = Asking { node, held: &held, caller, body, user, case, log: position(&receipt), now };
+    let asking = Asking { node, held: &held, caller, body, basis, user, case, log: position(&receipt), now };
     let told = match &known {
         None => body.asks.iter().map(|ask| Told::refused(ask, Reason::NotServed)).collect(),
         Some(client) => asking.everyone(client).await,
@@ -246,16 +319,20 @@ pub(crate) async fn ask(
     done.outcomes = told.iter().map(Told::line).collect();
     done.fields_returned = told.iter().flat_map(|t| t.outcome.fields.keys().cloned()).collect();
     let _recorded = node.log.append(&done).await?;
-    Ok(QueryResult { id, outcomes: told.into_iter().map(|t| t.outcome).collect() })
+    let answered = told.iter().filter(|told| told.outcome.outcome == OutcomeKind::Answered);
+    emergencies::used(node, &asking.basis, answered.filter_map(|told| told.outcome.holder.clone()).collect())?;
+    let pending = told.iter().enumerate().filter_map(|(place, told)| told.pending(place)).collect();
+    Ok(Asked { result: QueryResult { id, outcomes: told.into_iter().map(|t| t.outcome).collect() }, pending })
 }
 
 impl BasisBody {
-    fn claim(&self) -> Basis {
-        match self {
+    fn claim(&self, node: &Node, caller: &Caller, file: Option<FileId>, now: Timestamp) -> Result<Basis, Reason> {
+        Ok(match self {
             BasisBody::None => Basis::None,
             BasisBody::Consent { id } => Basis::Consent(protocol::consent::ConsentRef { id: *id }),
             BasisBody::Mandate { id } => Basis::Mandate { id: id.clone() },
-        }
+            BasisBody::Emergency { id } => emergencies::claim(node, caller, id, file, now)?,
+        })
     }
 }
 
@@ -278,6 +355,7 @@ struct Told {
     outcome: Outcome,
     request: Option<[u8; 32]>,
     peer_log: Option<LogPosition>,
+    ask: Option<Ask>,
 }
 
 impl Told {
@@ -288,11 +366,14 @@ impl Told {
             outcome: kind,
             reason: None,
             next_step: None,
+            message: None,
+            until: None,
             present: None,
             fields: BTreeMap::new(),
+            matches: BTreeMap::new(),
             obligations: None,
         };
-        Told { outcome, request: None, peer_log: None }
+        Told { outcome, request: None, peer_log: None, ask: None }
     }
 
     fn refused(ask: &Ask, reason: Reason) -> Self {
@@ -302,7 +383,23 @@ impl Told {
     fn because(mut self, reason: Reason) -> Self {
         self.outcome.reason = Some(reason.code().to_owned());
         self.outcome.next_step = Some(reason.next_step().to_owned());
+        self.outcome.message = Some(Message::of(|language| reason.saying(language)));
         self
+    }
+
+    /// What a holder told of a refusal.
+    fn told(mut self, told: protocol::Told) -> Self {
+        self.outcome.reason = Some(told.code().to_owned());
+        self.outcome.next_step = Some(told.next_step().to_owned());
+        self.outcome.message = Some(Message::of(|language| told.saying(language)));
+        self
+    }
+
+    /// The question, if it waits for a person; to be put again to this holder.
+    fn pending(&self, place: usize) -> Option<PendingAsk> {
+        let until = Timestamp(self.outcome.until?);
+        let ask = Ask { holder: self.outcome.holder.clone(), ..self.ask.clone()? };
+        Some(PendingAsk { place, ask, request: self.request?, until })
     }
 
     fn unavailable(query: &QueryType, holder: &MemberId, why: &str) -> Self {
@@ -330,6 +427,7 @@ struct Asking<'a> {
     held: &'a Held,
     caller: &'a Caller,
     body: &'a QueryBody,
+    basis: Basis,
     user: B64,
     case: Option<B64>,
     log: LogPosition,
@@ -427,6 +525,7 @@ impl Asking<'_> {
             Err(error) => Told::unavailable(&ask.query, holder, error.code()),
         };
         told.request = Some(digest);
+        told.ask = Some(ask.clone());
         told
     }
 
@@ -453,9 +552,9 @@ impl Asking<'_> {
             user: User { id: self.user.clone(), role: role.clone() },
             query: ask.query.clone(),
             fields: self.fields(ask),
-            expected: BTreeMap::new(),
+            expected: ask.expected.clone(),
             purpose: self.body.purpose.clone(),
-            basis: self.body.basis.claim(),
+            basis: self.basis.clone(),
             case: self.case.clone(),
             manifest: self.held.reference(),
             cnf: Confirmation { x5t_s256: B64(self.node.identity.current().cert_sha256().to_vec()) },
@@ -465,7 +564,9 @@ impl Asking<'_> {
     }
 
     fn fields(&self, ask: &Ask) -> BTreeSet<FieldId> {
-        if ask.fields.is_empty() {
+        if !ask.expected.is_empty() && ask.fields.is_empty() {
+            ask.expected.keys().cloned().collect()
+        } else if ask.fields.is_empty() {
             self.node.engine.query(&ask.query).map(|query| query.fields.clone()).unwrap_or_default()
         } else {
             ask.fields.clone()
@@ -498,29 +599,29 @@ impl Asking<'_> {
             return Told::unavailable(&ask.query, holder, "answer_invalid");
         };
         let asked = self.fields(ask);
-        if !values.keys().all(|field| asked.contains(field)) {
+        let compared = match &answer.outcome {
+            AnswerOutcome::Answered { matches, .. } => matches.keys().all(|field| ask.expected.contains_key(field)),
+            _ => true,
+        };
+        if !compared || !values.keys().all(|field| asked.contains(field)) {
             return Told::unavailable(&ask.query, holder, "answer_invalid");
         }
         let mut told = match answer.outcome {
-            AnswerOutcome::Answered { present, obligations, .. } => {
+            AnswerOutcome::Answered { present, obligations, matches, .. } => {
                 let mut told = Told::new(&ask.query, Some(holder), OutcomeKind::Answered);
                 told.outcome.present = present;
                 told.outcome.fields = values;
+                told.outcome.matches = matches;
                 told.outcome.obligations = Some(obligations.into());
                 told
             }
-            AnswerOutcome::Pending { .. } => {
-                let mut pending = Told::new(&ask.query, Some(holder), OutcomeKind::Denied);
-                pending.outcome.reason = Some(protocol::Told::Pending.code().to_owned());
-                pending.outcome.next_step = Some(protocol::Told::Pending.next_step().to_owned());
+            AnswerOutcome::Pending { until } => {
+                let mut pending =
+                    Told::new(&ask.query, Some(holder), OutcomeKind::Pending).told(protocol::Told::Pending);
+                pending.outcome.until = Some(until.0);
                 pending
             }
-            AnswerOutcome::Denied { told } => {
-                let mut refused = Told::new(&ask.query, Some(holder), OutcomeKind::Denied);
-                refused.outcome.reason = Some(told.code().to_owned());
-                refused.outcome.next_step = Some(told.next_step().to_owned());
-                refused
-            }
+            AnswerOutcome::Denied { told } => Told::new(&ask.query, Some(holder), OutcomeKind::Denied).told(told),
         };
         told.peer_log = Some(answer.log);
         told
@@ -529,6 +630,11 @@ impl Asking<'_> {
 
 impl From<Obligations> for ObligationsBody {
     fn from(obligations: Obligations) -> Self {
-        ObligationsBody { delete_after: obligations.delete_after.0, onward_transfer: obligations.onward_transfer }
+        ObligationsBody {
+            delete_after: obligations.delete_after.0,
+            onward_transfer: obligations.onward_transfer,
+            do_not_contact: obligations.do_not_contact,
+            review_by: obligations.review_by.map(|by| by.0),
+        }
     }
 }

@@ -4,6 +4,7 @@
 use crate::bulk::{Progress, Report};
 use crate::epochs;
 use crate::events::{Event, Happened};
+use crate::flags;
 use crate::locate::{RegistryError, seal_entry, write_entries};
 use crate::manifests::Held;
 use crate::node::{Node, NodeError};
@@ -111,6 +112,21 @@ pub async fn enrol(node: &Arc<Node>, report: Report<'_>) -> Result<EnrolSummary,
     event.epoch = Some(current);
     let _recorded = node.log.append(&event).await.map_err(NodeError::from)?;
     Ok(summary)
+}
+
+/// Removes at the registry what is queued for removal, without enrolling anybody.
+///
+/// # Errors
+/// [`EnrolError`]; what is queued stays so.
+pub(crate) async fn remove_leaving(node: &Arc<Node>) -> Result<u64, EnrolError> {
+    let _one_at_a_time = node.bulk.lock().await;
+    let held = node.manifest().map_err(EnrolError::Closed)?;
+    let now = node.now().map_err(EnrolError::Closed)?;
+    let mut removed = 0;
+    for epoch in held.manifest.epochs.iter().filter(|epoch| !epoch.is_over(now)) {
+        removed += Run::new(node, &held, epoch.epoch, now).remove_leaving().await?;
+    }
+    Ok(removed)
 }
 
 fn publication(audience: &BTreeSet<MemberId>, now: Timestamp) -> Published {
@@ -272,7 +288,8 @@ fn sort_out(
     for &file in files {
         if let Some(names) = read.names(epoch, file)? {
             let as_it_should_be = |p: &Published| p.audience == published.audience && p.expires - now > RENEW_SECONDS;
-            if !names.published.as_ref().is_some_and(as_it_should_be) {
+            // An unlisted resident is published to nobody.
+            if !names.published.as_ref().is_some_and(as_it_should_be) && !flags::of(&read, file)?.flags().unlisted {
                 due.push((file, names));
             }
             continue;
@@ -302,7 +319,13 @@ fn name(node: &Node, epoch: Epoch, files: &[FileId], outputs: &[Output]) -> Resu
         write.put_all(Table::NAMES, named.iter().map(|(file, names)| (names_key(epoch, *file), names)))?;
         let links = named.iter().map(|(file, names)| (node.store.subject_link(epoch, &names.subject).to_vec(), file));
         write.put_all(Table::LINKS, links)?;
-        Ok(named)
+        let mut due = Vec::with_capacity(named.len());
+        for (file, names) in named {
+            if !flags::unlisted(write, file)? {
+                due.push((file, names));
+            }
+        }
+        Ok(due)
     })
 }
 
@@ -311,7 +334,12 @@ fn note_published(node: &Node, epoch: Epoch, published: Published, due: Vec<Due>
     let count = due.len() as u64;
     node.store.write(|write| {
         let mut noted = Vec::with_capacity(due.len());
+        let mut unlisted = Vec::new();
         for (file, mut names) in due {
+            // Unlisted meanwhile: then what was just published leaves again.
+            if flags::unlisted(write, file)? {
+                unlisted.push(file);
+            }
             names.published = Some(published);
             let key = names_key(epoch, file);
             // Removed meanwhile: its entry is queued for removal and must not be forgotten.
@@ -319,7 +347,8 @@ fn note_published(node: &Node, epoch: Epoch, published: Published, due: Vec<Due>
                 noted.push((key, names));
             }
         }
-        write.put_all(Table::NAMES, noted)
+        write.put_all(Table::NAMES, noted)?;
+        unlisted.into_iter().try_for_each(|file| flags::unpublish(write, file, &[epoch]))
     })?;
     Ok(count)
 }

@@ -17,6 +17,9 @@ pub(crate) use audit::EventKind as Happened;
 pub(crate) struct Event {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) agreement: Option<String>,
+    /// The question a person decides.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) approval: Option<Bytes>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) asker: Option<MemberId>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -33,6 +36,9 @@ pub(crate) struct Event {
     /// Free of identifiers: a step's name, a fingerprint, a holder's fault.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) detail: Option<String>,
+    /// The emergency access relied on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) emergency: Option<Bytes>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) epoch: Option<Epoch>,
     pub(crate) event: Happened,
@@ -109,6 +115,7 @@ impl Event {
     pub(crate) fn new(event: Happened, time: Timestamp) -> Self {
         Event {
             agreement: None,
+            approval: None,
             asker: None,
             basis: None,
             case: None,
@@ -116,6 +123,7 @@ impl Event {
             counts: BTreeMap::new(),
             decision: None,
             detail: None,
+            emergency: None,
             epoch: None,
             event,
             fields_requested: BTreeSet::new(),
@@ -179,12 +187,14 @@ mod tests {
         };
         Event {
             agreement: Some("a".into()),
+            approval: Some(Bytes(vec![10; 32])),
             asker: Some("mops".parse().unwrap()),
             basis: Some("none".into()),
             case: Some(Bytes(vec![3; 32])),
             consent: Some(ConsentId([4; 16])),
             decision: Some("permit"),
             detail: Some("quoted \"ą\"\n".into()),
+            emergency: Some(Bytes(vec![11; 16])),
             epoch: Some(Epoch(1)),
             fields_requested: ["pup.status".parse().unwrap()].into(),
             fields_returned: ["pup.status".parse().unwrap()].into(),

@@ -1,22 +1,47 @@
 //! A holder's side of consent: grants and withdrawals that others signed.
 
+use crate::consents;
 use crate::events::{Event, Happened};
+use crate::flags;
 use crate::node::{Node, NodeError};
 use crate::store::{StoreError, Table};
 use protocol::consent::{Grant, Withdrawal};
 use protocol::jws;
 use protocol::manifest::KeyUse;
+use protocol::notice::Refused;
 use protocol::{MemberId, Problem, Reason, Timestamp};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// Withdrawals of grants not held here that one member can make us keep in a day.
 const EARLY_WITHDRAWALS_PER_DAY: u64 = 1_000;
 
-/// A withdrawal heard of.
-#[derive(Serialize, Deserialize)]
+/// What was heard of withdrawals of one consent.
+#[derive(Default, Serialize, Deserialize)]
 pub(crate) struct Heard {
-    pub(crate) from: MemberId,
-    pub(crate) at: Timestamp,
+    /// All of it.
+    pub(crate) whole: bool,
+    /// These modules.
+    pub(crate) modules: BTreeSet<String>,
+    /// From whom, and when.
+    pub(crate) from: Vec<(MemberId, Timestamp)>,
+}
+
+impl Heard {
+    /// Takes in `withdrawal`; whether that changes anything.
+    fn take(&mut self, withdrawal: &Withdrawal, now: Timestamp) -> bool {
+        let before = (self.whole, self.modules.len());
+        match &withdrawal.modules {
+            None => self.whole = true,
+            Some(modules) => self.modules.extend(modules.iter().cloned()),
+        }
+        let changed = before != (self.whole, self.modules.len());
+        if changed {
+            self.from.push((withdrawal.iss.clone(), now));
+        }
+        changed
+    }
 }
 
 /// Why a grant or withdrawal is not taken.
@@ -80,8 +105,8 @@ pub(crate) async fn keep_grant(node: &Node, grant: &Grant, now: Timestamp) -> Re
     Ok(())
 }
 
-/// Obeys a withdrawal at once, whoever took it.
-pub(crate) async fn take_withdrawal(node: &Node, peer: &MemberId, token: &str) -> Result<(), GrantError> {
+/// Obeys a withdrawal at once, whoever took it; the recorder of the consent sees that every holder does.
+pub(crate) async fn take_withdrawal(node: &Arc<Node>, peer: &MemberId, token: &str) -> Result<(), GrantError> {
     let held = node.manifest().map_err(GrantError::Closed)?;
     let now = node.now().map_err(GrantError::Closed)?;
     let withdrawal: Withdrawal = jws::verify(token, |kid| held.manifest.key(kid, KeyUse::Message, now))
@@ -89,30 +114,92 @@ pub(crate) async fn take_withdrawal(node: &Node, peer: &MemberId, token: &str) -
     if &withdrawal.iss != peer || withdrawal.aud != node.config.member {
         return Err(GrantError::Refused(Reason::AudienceWrong));
     }
-    let key = withdrawal.consent.as_bytes();
-    let kept: Option<Grant> = node.store.read()?.get(Table::GRANTS, key)?;
+    let (key, read) = (withdrawal.consent.as_bytes(), node.store.read()?);
+    let kept: Option<Grant> = read.get(Table::GRANTS, key)?;
+    let recorded = consents::recorded_here(&read, withdrawal.consent)?;
     let about_it = kept.as_ref().is_none_or(|grant| grant.sub == withdrawal.sub && grant.epoch == withdrawal.epoch);
-    if !about_it {
+    let of_file = match recorded {
+        Some(file) => read.file_of_subject(&node.store, withdrawal.epoch, &withdrawal.sub)? == Some(file),
+        None => true,
+    };
+    drop(read);
+    if !about_it || !of_file {
         return Err(GrantError::Refused(Reason::ConsentUnknown));
     }
-    if kept.is_none() {
+    if kept.is_none() && recorded.is_none() {
         // It may come before its grant, so it is kept; how many of these a member can make us keep is bounded.
         let spent = node.guard.spend_today(&["early-withdrawals", peer.as_str()], 1, EARLY_WITHDRAWALS_PER_DAY, now);
         spent.map_err(NodeError::from)?.map_err(|_| GrantError::Refused(Reason::QuotaExceeded))?;
     }
-    keep_withdrawal(node, &withdrawal, now).await
+    keep_withdrawal(node, &withdrawal, now).await?;
+    if recorded.is_some() {
+        consents::withdrawn_elsewhere(node, &withdrawal, now).await?;
+    }
+    Ok(())
 }
 
 /// Keeps a withdrawal that is signed, or our own: effective first, recorded next, acknowledged last.
 pub(crate) async fn keep_withdrawal(node: &Node, withdrawal: &Withdrawal, now: Timestamp) -> Result<(), GrantError> {
-    let heard = Heard { from: withdrawal.iss.clone(), at: now };
-    node.store
-        .write(|w| w.put(Table::WITHDRAWN, withdrawal.consent.as_bytes(), &heard))
-        .map_err(|e: StoreError| GrantError::from(e))?;
+    let key = withdrawal.consent.as_bytes();
+    let changed = node.store.write(|write| {
+        let mut heard: Heard = write.get(Table::WITHDRAWN, key)?.unwrap_or_default();
+        let changed = heard.take(withdrawal, now);
+        if changed {
+            write.put(Table::WITHDRAWN, key, &heard)?;
+        }
+        Ok::<_, StoreError>(changed)
+    })?;
+    // The same again says nothing new.
+    if !changed {
+        return Ok(());
+    }
     let mut event = Event::new(Happened::WithdrawalReceived, now);
     event.file = node.store.read()?.file_of_subject(&node.store, withdrawal.epoch, &withdrawal.sub)?;
     event.consent = Some(withdrawal.consent);
-    event.detail = Some(format!("taken by {}", withdrawal.iss));
+    event.detail = Some(match &withdrawal.modules {
+        None => format!("taken by {}", withdrawal.iss),
+        Some(modules) => {
+            let modules: Vec<_> = modules.iter().map(String::as_str).collect();
+            format!("taken by {}, of {}", withdrawal.iss, modules.join(", "))
+        }
+    });
+    let _recorded = node.log.append(&event).await.map_err(NodeError::from)?;
+    Ok(())
+}
+
+/// Keeps a refusal of a resident. Acknowledged alike whether or not the resident is known here.
+pub(crate) async fn take_refusal(node: &Node, peer: &MemberId, token: &str) -> Result<(), GrantError> {
+    let held = node.manifest().map_err(GrantError::Closed)?;
+    let now = node.now().map_err(GrantError::Closed)?;
+    let refused: Refused = jws::verify(token, |kid| held.manifest.key(kid, KeyUse::Message, now))
+        .map_err(|_| GrantError::Refused(Reason::SignatureInvalid))?;
+    if &refused.iss != peer || refused.aud != node.config.member || !refused.iat.not_ahead_of(now) {
+        return Err(GrantError::Refused(Reason::AudienceWrong));
+    }
+    keep_refusal(node, &refused, now).await
+}
+
+/// Keeps a refusal that is signed, or our own.
+pub(crate) async fn keep_refusal(node: &Node, refused: &Refused, now: Timestamp) -> Result<(), GrantError> {
+    let file = node.store.read()?.file_of_subject(&node.store, refused.epoch, &refused.sub)?;
+    if let Some(file) = file {
+        node.store.write(|write| {
+            refused.purposes.iter().try_for_each(|purpose| {
+                let one = flags::Refused {
+                    recipient: Some(refused.recipient.clone()),
+                    purpose: Some(purpose.clone()),
+                    fields: Some(refused.fields.clone()),
+                    at: refused.iat,
+                };
+                flags::refuse(write, file, one)
+            })
+        })?;
+    }
+    let mut event = Event::new(Happened::ConsentRefused, now);
+    event.file = file;
+    event.asker = Some(refused.recipient.clone());
+    event.fields_requested.clone_from(&refused.fields);
+    event.detail = Some(format!("said to {}", refused.iss));
     let _recorded = node.log.append(&event).await.map_err(NodeError::from)?;
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! What is written at every request: which requests were seen, and how much of each quota is used.
 //!
 //! One `sled` tree per concern. Keys of `seen` begin with the moment after which they may be forgotten; `meters` count
-//! per name and day, or how full a bucket is. sled acknowledges before a power cut is survived (up to half a second may
+//! per name and day, or how full a bucket is; `guesses` keep, per name, the moments of the last 30 days. sled acknowledges before a power cut is survived (up to half a second may
 //! be lost, design §4), so what is lost is made good at start: the newest log entries are read back into `seen` and the
 //! meters, and requests issued before the start are refused. A meter forgets nothing that was answered, as long as the
 //! day's entries are among the newest that are read; else at worst half a second of use. A guard that is new beside a log
@@ -28,6 +28,7 @@ pub(crate) struct Spent {
 pub(crate) struct Guard {
     seen: sled::Tree,
     meters: sled::Tree,
+    guesses: sled::Tree,
     mac: MacKey,
     /// When the guard was begun anew though there had been one.
     lost_at: Option<Timestamp>,
@@ -36,6 +37,8 @@ pub(crate) struct Guard {
 }
 
 const DAY_SECONDS: i64 = 24 * 60 * 60;
+/// How long a guess counts.
+const GUESS_SECONDS: i64 = 30 * DAY_SECONDS;
 
 impl Guard {
     /// Opens or creates the guard at `path`; names in it are MACs under `mac`. `used_before` says whether this node has
@@ -48,8 +51,9 @@ impl Guard {
         }
         let lost_at =
             database.get(LOST_AT)?.map(|at| Timestamp(at.as_ref().try_into().map_or(i64::MAX, i64::from_be_bytes)));
-        let (seen, meters) = (database.open_tree("seen")?, database.open_tree("meters")?);
-        Ok(Guard { seen, meters, mac, lost_at, _database: database })
+        let tree = |name: &str| database.open_tree(name);
+        let (seen, meters, guesses) = (tree("seen")?, tree("meters")?, tree("guesses")?);
+        Ok(Guard { seen, meters, guesses, mac, lost_at, _database: database })
     }
 
     /// When the meters were lost, if they ever were: what was granted before counts as spent.
@@ -74,7 +78,7 @@ impl Guard {
         for key in self.seen.range(..now.0.to_be_bytes().to_vec()).keys() {
             self.seen.remove(key?)?;
         }
-        let today = now.0.div_euclid(DAY_SECONDS);
+        let today = day(now);
         for row in &self.meters {
             let (key, _) = row?;
             let day = key.last_chunk::<8>().map(|d| i64::from_be_bytes(*d));
@@ -82,7 +86,48 @@ impl Guard {
                 self.meters.remove(key)?;
             }
         }
+        for row in &self.guesses {
+            let (key, moments) = row?;
+            if recent(&moments, now).is_empty() {
+                self.guesses.remove(key)?;
+            }
+        }
         Ok(())
+    }
+
+    /// Counts one more today for `name` unless `limit` is reached; how many there were before.
+    pub(crate) fn count_today(&self, name: &[&str], limit: u64, now: Timestamp) -> Result<u64, GuardError> {
+        let mut before = 0;
+        self.meters.fetch_and_update(self.meter_key(name, day(now)), |old| {
+            before = old.map_or(0, read_count);
+            Some(if before < limit { before + 1 } else { before }.to_be_bytes().to_vec())
+        })?;
+        Ok(before)
+    }
+
+    /// How many were counted today for `name`.
+    pub(crate) fn counted_today(&self, name: &[&str], now: Timestamp) -> Result<u64, GuardError> {
+        Ok(self.meters.get(self.meter_key(name, day(now)))?.map_or(0, |count| read_count(&count)))
+    }
+
+    /// How many guesses were recorded for `name` in the last 30 days.
+    pub(crate) fn guesses(&self, name: &[&str], now: Timestamp) -> Result<u32, GuardError> {
+        let moments = self.guesses.get(self.meter_key(name, FOREVER))?;
+        Ok(moments.map_or(0, |moments| count(&recent(&moments, now))))
+    }
+
+    /// Records a guess for `name` unless `most` were made in the last 30 days; whether it was.
+    pub(crate) fn guess(&self, name: &[&str], most: u32, now: Timestamp) -> Result<bool, GuardError> {
+        let mut recorded = false;
+        self.guesses.fetch_and_update(self.meter_key(name, FOREVER), |old| {
+            let mut moments = old.map(|old| recent(old, now)).unwrap_or_default();
+            recorded = count(&moments) < most;
+            if recorded {
+                moments.push(now.0);
+            }
+            Some(moments.iter().flat_map(|at| at.to_be_bytes()).collect::<Vec<u8>>())
+        })?;
+        Ok(recorded)
     }
 
     /// Uses `amount` of today's quota of `limit` for `name`, or says when to come back. All or nothing.
@@ -93,7 +138,7 @@ impl Guard {
         limit: u64,
         now: Timestamp,
     ) -> Result<Result<(), Spent>, GuardError> {
-        let day = now.0.div_euclid(DAY_SECONDS);
+        let day = day(now);
         let midnight = u64::try_from((day + 1) * DAY_SECONDS - now.0).unwrap_or(0);
         if self.lost_at.is_some_and(|at| at.0.div_euclid(DAY_SECONDS) >= day) {
             return Ok(Err(Spent { retry_after: midnight }));
@@ -179,6 +224,20 @@ fn read_bucket(bytes: &[u8]) -> (u64, i64) {
         Some((level, rest)) => (u64::from_be_bytes(*level), rest.try_into().map_or(i64::MAX, i64::from_be_bytes)),
         None => (u64::MAX, i64::MAX),
     }
+}
+
+fn day(now: Timestamp) -> i64 {
+    now.0.div_euclid(DAY_SECONDS)
+}
+
+/// The moments in a row that are not 30 days past.
+fn recent(row: &[u8], now: Timestamp) -> Vec<i64> {
+    let moments = row.chunks_exact(8).filter_map(|chunk| chunk.try_into().ok().map(i64::from_be_bytes));
+    moments.filter(|at| now.0 - at < GUESS_SECONDS).collect()
+}
+
+fn count(moments: &[i64]) -> u32 {
+    u32::try_from(moments.len()).unwrap_or(u32::MAX)
 }
 
 /// The "day" of quotas that are not renewed.
@@ -277,5 +336,30 @@ mod tests {
         let reopened = open(true, 300);
         assert!(spend(&reopened, 300).is_err(), "a restart does not help");
         assert!(spend(&reopened, DAY_SECONDS).is_ok(), "the next day does");
+    }
+
+    #[test]
+    fn guesses_count_for_thirty_days_each() {
+        let dir = tempfile::tempdir().unwrap();
+        let guard = guard(dir.path());
+        let guess = |day: i64| guard.guess(&["mops", "s"], 3, Timestamp(day * DAY_SECONDS)).unwrap();
+        assert!(guess(0) && guess(10) && guess(20));
+        assert!(!guess(29));
+        assert_eq!(guard.guesses(&["mops", "s"], Timestamp(29 * DAY_SECONDS)).unwrap(), 3);
+        assert!(guess(30), "the first is 30 days past");
+        assert!(!guess(31), "the refused one was not recorded, the others were");
+        guard.sweep(Timestamp(59 * DAY_SECONDS)).unwrap();
+        assert_eq!(guard.guesses.len(), 1);
+        guard.sweep(Timestamp(60 * DAY_SECONDS)).unwrap();
+        assert!(guard.guesses.is_empty());
+    }
+
+    #[test]
+    fn what_is_counted_stops_at_its_limit() {
+        let dir = tempfile::tempdir().unwrap();
+        let guard = guard(dir.path());
+        let count = || guard.count_today(&["a"], 2, Timestamp(0)).unwrap();
+        assert_eq!([count(), count(), count(), count()], [0, 1, 2, 2]);
+        assert_eq!(guard.counted_today(&["a"], Timestamp(0)).unwrap(), 2);
     }
 }

@@ -5,15 +5,20 @@
 //! `node.rs` has the one struct everything hangs on; `serve.rs` what a node does by itself.
 
 mod admin;
+mod approvals;
 mod ask;
 mod bulk;
 mod ceremony;
 mod config;
 mod consents;
+mod decisions;
+mod desk;
+mod emergencies;
 mod enrol;
 mod epochs;
 mod events;
 pub mod extract;
+mod flags;
 mod grants;
 mod guard;
 mod holder;
@@ -22,6 +27,7 @@ mod jwks;
 mod local_api;
 mod locate;
 mod manifests;
+mod meters;
 mod node;
 mod outbox;
 mod peer_api;
@@ -39,17 +45,25 @@ mod store;
 mod tokens;
 
 pub use admin::{Line, NodeStatus, socket};
-pub use ask::{Ask, BasisBody, ObligationsBody, Outcome, OutcomeKind, QueryBody, QueryResult};
+pub use approvals::{ApprovalList, ApprovalState, ApprovalView, GrantBody, RefuseBody};
+pub use ask::{Ask, BasisBody, Message, ObligationsBody, Outcome, OutcomeKind, QueryBody, QueryResult};
 pub use bulk::{Progress, Report};
 pub use ceremony::{CeremonyError, CeremonyState, CeremonyStatus, Invitation, SessionRef};
 pub use config::{Config, ConfigError, JwksSource, LocalConfig, PeerConfig, TokenConfig};
-pub use consents::{ConsentBody, ConsentReceipt, ConsentState, ModuleAnswer};
+pub use consents::{
+    ConsentAnswer, ConsentBody, ConsentReceipt, ConsentRequest, ConsentState, ModuleAnswer, WithdrawBody,
+    WithdrawalBody, WithdrawalReceipt,
+};
+pub use decisions::{Decision, DecisionList};
+pub use emergencies::{EmergencyBody, EmergencyList, EmergencyView, ReviewBody, Side};
 pub use enrol::{EnrolError, EnrolSummary, enrol};
+pub use flags::{Flag, FlagBody, FlagList, ResidentBody};
 pub use guard::GuardError;
 pub use import::{ImportError, ImportMode, ImportRequest, ImportSummary, import};
 pub use local_api::openapi;
 pub use locate::RegistryError;
 pub use manifests::{REGISTRY, RefreshError};
+pub use meters::AgreementUse;
 pub use node::{Birth, Node, NodeError, Surroundings, local_policies};
 pub use pseudonymise::PseudonymError;
 pub use residents::{DocumentBody, Resident};

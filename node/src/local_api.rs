@@ -2,7 +2,6 @@
 //! `/openapi.json`.
 
 use crate::ask::{AskError, QueryBody, QueryResult, ask};
-use crate::consents::{self, ConsentBody, ConsentReceipt};
 use crate::node::Node;
 use crate::results;
 use crate::tokens::{Caller, TokenError};
@@ -11,17 +10,23 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use axum::{Json, Router};
 use protocol::encoding::sha256;
-use protocol::{ConsentId, Problem};
+use protocol::saying::Language;
+use protocol::{Problem, Reason};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_path_to_error::Segment;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock};
 use transport::ProblemResponse;
+use utoipa::openapi::schema::{SchemaType, Type};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::{Modify, OpenApi, ToSchema};
+use utoipa::openapi::{ContentBuilder, ObjectBuilder, Ref, RefOr, ResponseBuilder};
+use utoipa::{IntoResponses, Modify, OpenApi, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+
+mod consents;
+mod desk;
 
 type Answer<T> = Result<T, ProblemResponse>;
 
@@ -55,8 +60,9 @@ struct Health {
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Ogniwo local API", description = "For an institution's own applications: ask other units about a \
-        resident this institution serves, record and withdraw consents."),
-    modifiers(&Bearer),
+        resident this institution serves, decide what others ask, record and withdraw consents, note what must not be \
+        answered. Codes of refusals: the schema `Code`."),
+    modifiers(&Bearer, &Codes),
     components(schemas(ProblemSchema))
 )]
 struct Description;
@@ -68,6 +74,30 @@ impl Modify for Bearer {
         let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
         let components = api.components.get_or_insert_with(Default::default);
         components.add_security_scheme("token", SecurityScheme::Http(scheme));
+    }
+}
+
+/// Every code with which a node refuses, with what a person reads of it.
+struct Codes;
+
+impl Modify for Codes {
+    fn modify(&self, api: &mut utoipa::openapi::OpenApi) {
+        let words: Vec<String> = Reason::ALL
+            .iter()
+            .map(|reason| {
+                let (en, pl) = (reason.saying(Language::En), reason.saying(Language::Pl));
+                format!("* `{}`: {} {} / {} {}", reason.code(), en.missing, en.next, pl.missing, pl.next)
+            })
+            .collect();
+        let told = protocol::Told::ALL.iter().map(|told| told.code());
+        let codes: BTreeSet<&str> = Reason::ALL.iter().map(|reason| reason.code()).chain(told).collect();
+        let schema = ObjectBuilder::new()
+            .schema_type(SchemaType::Type(Type::String))
+            .enum_values(Some(codes))
+            .description(Some(words.join("\n")))
+            .build();
+        let components = api.components.get_or_insert_with(Default::default);
+        components.schemas.insert("Code".to_owned(), schema.into());
     }
 }
 
@@ -87,9 +117,8 @@ fn described() -> OpenApiRouter<Arc<Node>> {
     OpenApiRouter::with_openapi(Description::openapi())
         .routes(routes!(put_query))
         .routes(routes!(get_query))
-        .routes(routes!(record_consent))
-        .routes(routes!(get_consent))
-        .routes(routes!(withdraw_consent))
+        .merge(consents::routes())
+        .merge(desk::routes())
         .routes(routes!(live))
         .routes(routes!(ready))
 }
@@ -128,6 +157,46 @@ impl<T: serde::de::DeserializeOwned> FromRequest<Arc<Node>> for Body<T> {
                 Err(if place.is_empty() { problem } else { problem.field(place) }.into())
             }
         }
+    }
+}
+
+/// A JSON body that may be missing.
+struct Maybe<T>(T);
+
+impl<T: serde::de::DeserializeOwned + Default> FromRequest<Arc<Node>> for Maybe<T> {
+    type Rejection = ProblemResponse;
+
+    async fn from_request(request: Request, node: &Arc<Node>) -> Answer<Self> {
+        if request.headers().get(header::CONTENT_TYPE).is_none() {
+            return Ok(Maybe(T::default()));
+        }
+        Body::from_request(request, node).await.map(|Body(value)| Maybe(value))
+    }
+}
+
+/// What any of these may refuse with.
+struct Refusals;
+
+impl IntoResponses for Refusals {
+    fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
+        let problem = |what: &str| {
+            let schema = Ref::from_schema_name("Problem");
+            let content = ContentBuilder::new().schema(Some(schema)).build();
+            ResponseBuilder::new().description(what).content(Problem::MEDIA_TYPE, content).build().into()
+        };
+        [
+            ("401", "No valid token"),
+            ("403", "Not this role, not a client, or refused by a rule: the code says which"),
+            ("404", "Nothing of this id"),
+            ("409", "Several residents meant, or decided before"),
+            ("413", "Too large"),
+            ("415", "Not JSON"),
+            ("422", "Not acceptable"),
+            ("503", "Closed"),
+        ]
+        .into_iter()
+        .map(|(status, what)| (status.to_owned(), problem(what)))
+        .collect()
     }
 }
 
@@ -187,6 +256,7 @@ fn expectation(error: &serde_json::Error) -> String {
     responses(
         (status = 200, description = "Every holder's outcome", body = QueryResult),
         (status = 401, description = "No valid token", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 403, description = "Not an emergency of the caller's that serves", body = ProblemSchema, content_type = "application/problem+json"),
         (status = 409, description = "Several residents meant, or the key is taken", body = ProblemSchema, content_type = "application/problem+json"),
         (status = 422, description = "Not acceptable", body = ProblemSchema, content_type = "application/problem+json"),
         (status = 503, description = "Closed", body = ProblemSchema, content_type = "application/problem+json"),
@@ -203,14 +273,14 @@ async fn put_query(
 ) -> Answer<Json<QueryResult>> {
     let key = headers.get("idempotency-key").and_then(|value| value.to_str().ok()).map(str::to_owned);
     // Detached: a caller hanging up must not leave an asking without its outcome in the log.
-    let put = tokio::spawn(async move { once(&node, &caller, &body, key.as_deref()).await });
+    let put = tokio::spawn(async move { once(&node, &caller, body, key.as_deref()).await });
     put.await.map_err(|e| problem(&AskError::System(std::io::Error::other(e)))).flatten()
 }
 
 /// Puts a query, or gives what came of the same one before.
-async fn once(node: &Arc<Node>, caller: &Caller, body: &QueryBody, key: Option<&str>) -> Answer<Json<QueryResult>> {
+async fn once(node: &Arc<Node>, caller: &Caller, body: QueryBody, key: Option<&str>) -> Answer<Json<QueryResult>> {
     let id = results::query_id(node, caller, key).map_err(|e| problem(&AskError::System(e)))?;
-    let asked = sha256(&[&serde_json::to_vec(body).unwrap_or_default()]);
+    let asked = sha256(&[&serde_json::to_vec(&body).unwrap_or_default()]);
     let _turn = node.asking.begin(&id).await;
     if key.is_some() {
         match results::find(node, caller, &id).map_err(|e| problem(&AskError::Store(e)))? {
@@ -222,9 +292,9 @@ async fn once(node: &Arc<Node>, caller: &Caller, body: &QueryBody, key: Option<&
             None => {}
         }
     }
-    let result = ask(node, caller, body, id).await.map_err(|e| problem(&e))?;
-    results::keep(node, caller, asked, &result).map_err(|e| problem(&AskError::Store(e)))?;
-    Ok(Json(result))
+    let said = ask(node, caller, &body, id).await.map_err(|e| problem(&e))?;
+    results::keep(node, caller, asked, body, &said).map_err(|e| problem(&AskError::Store(e)))?;
+    Ok(Json(said.result))
 }
 
 fn problem(error: &AskError) -> ProblemResponse {
@@ -241,88 +311,12 @@ fn problem(error: &AskError) -> ProblemResponse {
         (status = 503, description = "Closed", body = ProblemSchema, content_type = "application/problem+json"),
     )
 )]
-/// What came of an earlier query.
+/// What came of an earlier query. What waits for a person at its holder is fetched once that person decided.
 async fn get_query(State(node): State<Arc<Node>>, caller: Caller, Path(id): Path<String>) -> Answer<Json<QueryResult>> {
-    let found = results::find(&node, &caller, &id).map_err(|e| problem(&AskError::Store(e)))?;
-    found
-        .map(|(_, result)| Json(result))
-        .ok_or_else(|| Problem::new(404, "query_unknown", "No result of this id is kept for you").into())
-}
-
-#[utoipa::path(
-    post, path = "/v1/consents", request_body = ConsentBody, security(("token" = [])),
-    responses(
-        (status = 200, description = "Recorded and granted", body = ConsentReceipt),
-        (status = 401, description = "No valid token", body = ProblemSchema, content_type = "application/problem+json"),
-        (status = 403, description = "Not a client, or not this role", body = ProblemSchema, content_type = "application/problem+json"),
-        (status = 422, description = "Not acceptable", body = ProblemSchema, content_type = "application/problem+json"),
-        (status = 503, description = "Closed", body = ProblemSchema, content_type = "application/problem+json"),
-        (status = 409, description = "Several residents meant", body = ProblemSchema, content_type = "application/problem+json"),
-        (status = 413, description = "Too large", body = ProblemSchema, content_type = "application/problem+json"),
-        (status = 415, description = "Not JSON", body = ProblemSchema, content_type = "application/problem+json"),
-    )
-)]
-/// Record a resident's consent.
-async fn record_consent(
-    State(node): State<Arc<Node>>,
-    caller: Caller,
-    Body(body): Body<ConsentBody>,
-) -> Answer<Json<ConsentReceipt>> {
-    consent(tokio::spawn(async move { consents::record(&node, &caller, &body).await }).await)
-}
-
-#[utoipa::path(
-    post, path = "/v1/consents/{id}/withdraw", params(("id" = String, Path)), security(("token" = [])),
-    responses(
-        (status = 200, description = "Withdrawn; final", body = ConsentReceipt),
-        (status = 401, description = "No valid token", body = ProblemSchema, content_type = "application/problem+json"),
-        (status = 404, description = "Not recorded here", body = ProblemSchema, content_type = "application/problem+json"),
-        (status = 403, description = "Not this role", body = ProblemSchema, content_type = "application/problem+json"),
-        (status = 503, description = "Closed", body = ProblemSchema, content_type = "application/problem+json"),
-    )
-)]
-/// Withdraw a consent recorded here.
-async fn withdraw_consent(
-    State(node): State<Arc<Node>>,
-    caller: Caller,
-    Path(id): Path<String>,
-) -> Answer<Json<ConsentReceipt>> {
-    let id = consent_id(&id)?;
-    consent(tokio::spawn(async move { consents::withdraw(&node, &caller, id).await }).await)
-}
-
-#[utoipa::path(
-    get, path = "/v1/consents/{id}", params(("id" = String, Path)), security(("token" = [])),
-    responses(
-        (status = 200, description = "As it stands", body = ConsentReceipt),
-        (status = 401, description = "No valid token", body = ProblemSchema, content_type = "application/problem+json"),
-        (status = 404, description = "Not recorded here", body = ProblemSchema, content_type = "application/problem+json"),
-        (status = 503, description = "Closed", body = ProblemSchema, content_type = "application/problem+json"),
-    )
-)]
-/// A consent recorded here.
-async fn get_consent(
-    State(node): State<Arc<Node>>,
-    _caller: Caller,
-    Path(id): Path<String>,
-) -> Answer<Json<ConsentReceipt>> {
-    let id = consent_id(&id)?;
-    consent(Ok(consents::show(&node, id)))
-}
-
-fn consent_id(text: &str) -> Answer<ConsentId> {
-    let unknown = || Problem::new(404, "consent_unknown", "No consent with this id was recorded here");
-    Ok(protocol::encoding::unb64(text).map(ConsentId).ok_or_else(unknown)?)
-}
-
-fn consent(
-    done: Result<Result<ConsentReceipt, consents::ConsentError>, tokio::task::JoinError>,
-) -> Answer<Json<ConsentReceipt>> {
-    let done = done.map_err(|e| consents::ConsentError::System(std::io::Error::other(e))).flatten();
-    Ok(Json(done.map_err(|error| {
-        tracing::warn!(code = error.problem().code, "a consent was not recorded or withdrawn");
-        error.problem()
-    })?))
+    // Detached, as asking is: what waited may be asked again.
+    let found = tokio::spawn(async move { results::collect(&node, &caller, &id).await }).await;
+    let found = found.map_err(|e| AskError::System(std::io::Error::other(e))).flatten().map_err(|e| problem(&e))?;
+    found.map(Json).ok_or_else(|| Problem::new(404, "query_unknown", "No result of this id is kept for you").into())
 }
 
 #[utoipa::path(get, path = "/health/live", responses((status = 200, description = "The program runs", body = Health)))]

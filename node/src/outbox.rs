@@ -1,5 +1,6 @@
 //! The durable queue of messages that must reach a member: grants and withdrawals, per recipient in their order.
 
+use crate::consents::WITHDRAWALS;
 use crate::manifests::Held;
 use crate::node::Node;
 use crate::store::{StoreError, Table, Write};
@@ -51,6 +52,22 @@ impl Node {
             async move { self.deliver_to(held, &to, letters).await.map(|all| (!all).then_some(to)) }
         });
         futures_util::future::join_all(sending).await.into_iter().filter_map(Result::transpose).collect()
+    }
+
+    /// Whether withdrawals wait for `to`. A list's bit says that all of a consent is withdrawn, and nothing of a part: who
+    /// has not taken every withdrawal gets no fresh list, so that its copy grows old and its grants deny.
+    pub(crate) fn owes_withdrawals(&self, to: &MemberId) -> bool {
+        let waits = || {
+            let read = self.store.read()?;
+            for key in read.keys_with(Table::OUTBOX, &[])? {
+                let letter: Option<Letter> = read.get(Table::OUTBOX, &key)?;
+                if letter.is_some_and(|letter| &letter.to == to && letter.path == WITHDRAWALS) {
+                    return Ok::<_, StoreError>(true);
+                }
+            }
+            Ok(false)
+        };
+        waits().unwrap_or(true)
     }
 
     /// Delivers in order; one that the recipient refuses as such does not hold up those behind it.

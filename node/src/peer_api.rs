@@ -1,7 +1,8 @@
 //! What other members may call, over mutual TLS.
 
+use crate::consents::WITHDRAWALS;
 use crate::node::Node;
-use crate::{ceremony, grants, holder, query};
+use crate::{ceremony, emergencies, grants, holder, query, results};
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -22,7 +23,10 @@ pub(crate) fn router(node: Arc<Node>) -> Router {
         .route("/v1/evaluate", post(evaluate))
         .route("/v1/dkg", post(step))
         .route("/v1/grants", post(grant))
-        .route("/v1/withdrawals", post(withdrawal))
+        .route(WITHDRAWALS, post(withdrawal))
+        .route("/v1/refusals", post(refusal))
+        .route("/v1/decided", post(decided))
+        .route("/v1/reviewed", post(reviewed))
         .route("/v1/status", get(status).post(pushed_status))
         .with_state(node)
 }
@@ -73,6 +77,18 @@ async fn withdrawal(State(node): State<Arc<Node>>, Peer(peer): Peer, body: Strin
     taken(detached(async move { grants::take_withdrawal(&node, member(&peer), &body).await }).await?)
 }
 
+async fn refusal(State(node): State<Arc<Node>>, Peer(peer): Peer, body: String) -> Answer<StatusCode> {
+    taken(detached(async move { grants::take_refusal(&node, member(&peer), &body).await }).await?)
+}
+
+async fn decided(State(node): State<Arc<Node>>, Peer(peer): Peer, body: String) -> Answer<StatusCode> {
+    taken(results::take_decided(&node, member(&peer), &body))
+}
+
+async fn reviewed(State(node): State<Arc<Node>>, Peer(peer): Peer, body: String) -> Answer<StatusCode> {
+    taken(detached(async move { emergencies::take_review(&node, member(&peer), &body).await }).await?)
+}
+
 fn member(peer: &transport::PeerIdentity) -> &MemberId {
     peer.spiffe.member()
 }
@@ -81,7 +97,7 @@ fn taken(done: Result<(), grants::GrantError>) -> Answer<StatusCode> {
     match done {
         Ok(()) => Ok(StatusCode::NO_CONTENT),
         Err(error) => {
-            tracing::warn!(%error, "a grant or withdrawal is not taken");
+            tracing::warn!(%error, "a message is not taken");
             Err(error.problem().into())
         }
     }
@@ -91,6 +107,11 @@ async fn status(State(node): State<Arc<Node>>, Peer(peer): Peer) -> Answer<Respo
     let held = node.manifest().map_err(closed)?;
     if held.manifest.member(member(&peer)).is_none() {
         return Err(Problem::new(403, "peer_unknown", "Not an active member").into());
+    }
+    if node.owes_withdrawals(member(&peer)) {
+        return Err(Problem::new(503, "withdrawals_waiting", "Take the withdrawals that wait first")
+            .retry_after(5)
+            .into());
     }
     let list = node.own_status().map_err(|error| {
         tracing::error!(%error, "the status list cannot be signed");

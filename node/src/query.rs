@@ -7,18 +7,27 @@
 //! describe → log.append(entry).await       → Receipt     permit, denial and failure alike
 //! answer(Released, Receipt)                              cannot be built without both
 //! ```
+//!
+//! Where a person must decide, the question is kept (`approvals.rs`) and the answer is `pending`. Whoever asks it again is
+//! decided on again as a whole, with what the person said as one more fact.
 
+use crate::approvals::{self, Waiting};
+use crate::emergencies;
 use crate::epochs;
 use crate::events::{Event, Happened, Replay};
+use crate::flags::{self, Notes};
+use crate::grants::Heard;
 use crate::manifests::Held;
+use crate::meters::compares;
 use crate::node::Node;
 use crate::records::select;
-use crate::release::{Parties, Released, answer as write_answer, minimise};
+use crate::release::{Answer, Parties, Released, answer as write_answer, minimise};
 use crate::status::Status;
 use crate::store::{StoreError, Table};
 use audit::AppendError;
 use policies::{
-    ApprovalFact, ConsentFact, Denial, Engine, Facts, Flags, PeerFact, Permit, SubjectFact, TicketFact, Used,
+    ApprovalFact, BasisRef, ConsentFact, Denial, Facts, PeerFact, Permit, Refusal as Refused, SubjectFact, TicketFact,
+    Used,
 };
 use protocol::consent::Grant;
 use protocol::encoding::Bytes;
@@ -28,7 +37,6 @@ use protocol::query::{AnswerMessage, Basis, QueryRequest};
 use protocol::registry::Ticket;
 use protocol::time::MAX_SKEW_SECONDS;
 use protocol::{FileId, Index, Problem, Reason, Timestamp};
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use transport::PeerIdentity;
@@ -63,24 +71,46 @@ impl QueryError {
 pub(crate) async fn answer(node: Arc<Node>, peer: PeerIdentity, token: String) -> Result<AnswerMessage, QueryError> {
     let held = node.manifest().map_err(QueryError::Closed)?;
     let now = node.now().map_err(QueryError::Closed)?;
-    let request: Result<QueryRequest, JwsError> =
-        jws::verify(&token, |kid| held.manifest.key(kid, KeyUse::Message, now));
-    let received = Received { node: &node, held: &held, peer: &peer, request: &request, now };
-    let attempt = received.attempt().await;
+    let request = read(&held, &token, now);
+    let peer = PeerFact {
+        member: peer.spiffe.member(),
+        certificate_sha256: peer.cert_sha256,
+        active: node.trust.check(&peer).is_ok(),
+    };
+    let registry_away = node.registry_away.load(Ordering::Relaxed);
+    let received = Received { node: &node, held: &held, peer, request: &request, at: now, registry_away, now };
     let digest = jws::digest(&token);
+    let attempt = received.attempt(&token, &digest).await;
     let receipt = node.log.append(&received.describe(&attempt, &digest)).await?;
-    let parties = Parties { holder: &node.config.member, asker: peer.spiffe.member(), request: digest, now };
-    let decided = attempt.outcome.map(|(_, released)| released).map_err(|refusal| refusal.reason().told());
-    Ok(write_answer(&parties, decided, &receipt, &node.keys.message)?)
+    let parties = Parties { holder: &node.config.member, asker: peer.member, request: digest, now };
+    let said = match attempt.outcome {
+        Ok((_, released)) => Answer::Released(released),
+        Err(Refusal::Pending { until, .. }) => Answer::Pending(until),
+        Err(refusal) => {
+            let counted = node.count_refusal(peer.member, refusal.reason(), now);
+            counted.unwrap_or_else(|error| tracing::error!(%error, "a refusal is not counted"));
+            Answer::Denied(refusal.reason().told())
+        }
+    };
+    Ok(write_answer(&parties, said, &receipt, &node.keys.message)?)
+}
+
+/// A request, if one of the members signed it.
+pub(crate) fn read(held: &Held, token: &str, now: Timestamp) -> Result<QueryRequest, JwsError> {
+    jws::verify(token, |kid| held.manifest.key(kid, KeyUse::Message, now))
 }
 
 /// A request with what is needed to judge it.
-struct Received<'a> {
-    node: &'a Node,
-    held: &'a Held,
-    peer: &'a PeerIdentity,
-    request: &'a Result<QueryRequest, JwsError>,
-    now: Timestamp,
+pub(crate) struct Received<'a> {
+    pub(crate) node: &'a Node,
+    pub(crate) held: &'a Held,
+    pub(crate) peer: PeerFact<'a>,
+    pub(crate) request: &'a Result<QueryRequest, JwsError>,
+    /// When it arrived.
+    pub(crate) at: Timestamp,
+    /// Whether the registry was out of reach then.
+    pub(crate) registry_away: bool,
+    pub(crate) now: Timestamp,
 }
 
 /// What became of a request, and which resident it meant here.
@@ -92,6 +122,11 @@ struct Attempt {
 /// Why nothing is released.
 enum Refusal {
     Decision(Denial),
+    /// A person decides.
+    Pending {
+        question: [u8; 32],
+        until: Timestamp,
+    },
     /// Something needed for the decision or the release could not be read.
     Failure(&'static str),
 }
@@ -100,6 +135,7 @@ impl Refusal {
     fn reason(&self) -> Reason {
         match self {
             Refusal::Decision(denial) => denial.reason(),
+            Refusal::Pending { .. } => Reason::ApprovalPending,
             Refusal::Failure(_) => Reason::NodeClosed,
         }
     }
@@ -107,56 +143,59 @@ impl Refusal {
 
 /// What the store knows that bears on a request.
 #[derive(Default)]
-struct Gathered {
+pub(crate) struct Gathered {
     first_use: bool,
     ticket: Option<Result<Ticket, JwsError>>,
-    file: Option<FileId>,
+    pub(crate) file: Option<FileId>,
     index: Option<Index>,
+    notes: Notes,
+    refusals: Vec<Refused>,
     grant: Option<Grant>,
-    withdrawn: bool,
+    heard: Heard,
     status: Option<Status>,
-    used_today: u64,
+    used: Used,
 }
 
 impl Received<'_> {
-    async fn attempt(&self) -> Attempt {
-        let gathered = match self.request {
-            Ok(request) if &request.iss == self.peer.spiffe.member() => match self.gather(request).await {
-                Ok(gathered) => gathered,
-                Err(what) => return Attempt { file: None, outcome: Err(Refusal::Failure(what)) },
-            },
-            _ => Gathered::default(),
+    async fn attempt(&self, token: &str, digest: &[u8; 32]) -> Attempt {
+        let request = match self.request {
+            Ok(request) if &request.iss == self.peer.member => request,
+            _ => {
+                let denied = self.decide(&Gathered::default(), ApprovalFact::Awaited).err();
+                let outcome = Err(denied.map_or(Refusal::Failure("a permit without a request"), Refusal::Decision));
+                return Attempt { file: None, outcome };
+            }
         };
-        let outcome = self.decide(&gathered).map_err(Refusal::Decision).and_then(|permit| {
-            let released = self.release(&permit, gathered.file)?;
-            Ok((permit, released))
-        });
-        Attempt { file: gathered.file, outcome }
+        match self.arrived(request).await {
+            Ok(mut gathered) => {
+                let outcome = self.settle(request, &mut gathered, token, digest);
+                Attempt { file: gathered.file, outcome }
+            }
+            Err(what) => Attempt { file: None, outcome: Err(Refusal::Failure(what)) },
+        }
     }
 
-    async fn gather(&self, request: &QueryRequest) -> Result<Gathered, &'static str> {
-        let mut out = Gathered::default();
+    /// What is known about a request that just came, which is counted.
+    async fn arrived(&self, request: &QueryRequest) -> Result<Gathered, &'static str> {
         let node = self.node;
         let keep_until = request.exp + MAX_SKEW_SECONDS;
         let first = node.guard.first_time(request.iss.as_str(), &request.jti.0, keep_until);
         // The guard may have forgotten what was asked before this start.
-        out.first_use = first.map_err(|_| "the replay guard failed")? && request.iat >= node.started;
+        let first_use = first.map_err(|_| "the replay guard failed")? && request.iat >= node.started;
+        let used = node.count(&self.held.manifest, request, self.now).map_err(|_| "the meters failed")?;
+        Ok(Gathered { first_use, used, ..self.gather(request).await? })
+    }
+
+    /// What is known about a request as of now; of one that was counted when it came.
+    pub(crate) async fn gather(&self, request: &QueryRequest) -> Result<Gathered, &'static str> {
+        let mut out = Gathered { first_use: true, ..Gathered::default() };
         if !request.ticket.is_empty() {
             out.ticket =
                 Some(jws::verify(&request.ticket, |kid| self.held.manifest.key(kid, KeyUse::Message, self.now)));
         }
         self.look_up(request, &mut out).map_err(|_| "the store failed")?;
         if let Some(grant) = &out.grant {
-            out.status = node.status_of(&grant.iss, self.held).await;
-        }
-        let (asker, holder) = (&request.iss, &node.config.member);
-        let agreed =
-            Engine::agreement_for(&self.held.manifest, &[], asker, holder, &request.query, &request.purpose, self.now);
-        if let Ok(agreement) = agreed {
-            let meter = ["agreement", agreement.id.as_str(), asker.as_str()];
-            // Counted in one step, whatever is decided then: guessing is metered like asking.
-            let spent = node.guard.spend_today(&meter, 1, agreement.queries_per_day, self.now);
-            out.used_today = if spent.map_err(|_| "the meters failed")?.is_ok() { 0 } else { u64::MAX };
+            out.status = self.node.status_of(&grant.iss, self.held).await;
         }
         Ok(out)
     }
@@ -167,28 +206,26 @@ impl Received<'_> {
         out.file = read.file_of_subject(store, request.epoch, &request.sub)?;
         if let Some(file) = out.file {
             out.index = read.names(request.epoch, file)?.map(|names| names.index);
+            out.notes = flags::of(&read, file)?;
+            out.refusals = out.notes.refusals();
         }
         if let Basis::Consent(consent) = &request.basis {
             let grant: Option<Grant> = read.get(Table::GRANTS, consent.id.as_bytes())?;
             let carry = |grant| epochs::carried(&read, store, grant, (request.epoch, &request.sub), out.file);
             out.grant = grant.map(carry).transpose()?;
-            out.withdrawn = read.get::<crate::grants::Heard>(Table::WITHDRAWN, consent.id.as_bytes())?.is_some();
+            out.heard = read.get(Table::WITHDRAWN, consent.id.as_bytes())?.unwrap_or_default();
         }
         Ok(())
     }
 
-    fn decide(&self, gathered: &Gathered) -> Result<Permit, Denial> {
+    pub(crate) fn decide(&self, gathered: &Gathered, approval: ApprovalFact<'_>) -> Result<Permit, Denial> {
         let facts = Facts {
             me: &self.node.config.member,
             manifest: &self.held.manifest,
             manifest_hash: &self.held.hash,
             revoked: &[],
-            received: self.now,
-            peer: PeerFact {
-                member: self.peer.spiffe.member(),
-                certificate_sha256: self.peer.cert_sha256,
-                active: self.node.trust.check(self.peer).is_ok(),
-            },
+            received: self.at,
+            peer: self.peer,
             request: self.request.as_ref().map_err(|e| *e),
             first_use: gathered.first_use,
             ticket: match &gathered.ticket {
@@ -196,29 +233,80 @@ impl Received<'_> {
                 Some(Err(_)) => TicketFact::Invalid,
                 Some(Ok(ticket)) => TicketFact::Read(ticket),
             },
-            registry_away: self.node.registry_away.load(Ordering::Relaxed),
-            // What is not counted here yet is spent.
-            used: Used {
-                today: gathered.used_today,
-                today_by_user: u64::MAX,
-                guesses: u32::MAX,
-                emergencies_today: u32::MAX,
-                review_overdue: true,
-            },
-            subject: gathered.index.as_ref().map(|index| SubjectFact { index, flags: Flags::default(), refusals: &[] }),
+            registry_away: self.registry_away,
+            used: gathered.used,
+            subject: gathered.index.as_ref().map(|index| SubjectFact {
+                index,
+                flags: gathered.notes.flags(),
+                refusals: &gathered.refusals,
+            }),
             consent: gathered.grant.as_ref().map(|grant| ConsentFact {
                 grant,
-                withdrawn: gathered.withdrawn,
-                withdrawn_modules: const { &BTreeSet::new() },
+                withdrawn: gathered.heard.whole,
+                withdrawn_modules: &gathered.heard.modules,
                 status: gathered.status.as_ref().map(|status| status.fact(grant.status)),
             }),
-            approval: ApprovalFact::Awaited,
+            approval,
         };
         self.node.engine.decide(&facts, self.now)
     }
 
-    fn release(&self, permit: &Permit, file: Option<FileId>) -> Result<Released, Refusal> {
-        let file = file.ok_or(Refusal::Failure("a permit without a file"))?;
+    fn settle(
+        &self,
+        request: &QueryRequest,
+        gathered: &mut Gathered,
+        token: &str,
+        digest: &[u8; 32],
+    ) -> Result<(Permit, Released), Refusal> {
+        let permit = match self.decide(gathered, ApprovalFact::Awaited) {
+            Err(denial) if denial.proposal().is_some() => {
+                self.by_a_person(request, gathered, &denial, token, digest)?
+            }
+            decided => decided.map_err(Refusal::Decision)?,
+        };
+        if compares(&permit) {
+            let recorded = self.node.record_guesses(&permit, request, self.now);
+            if !recorded.map_err(|_| Refusal::Failure("the meters failed"))? {
+                // Another request took the last one meanwhile.
+                gathered.used.guesses = u32::MAX;
+                let denied = self.decide(gathered, ApprovalFact::Awaited).err();
+                return Err(denied.map_or(Refusal::Failure("the meters failed"), Refusal::Decision));
+            }
+        }
+        let file = gathered.file.ok_or(Refusal::Failure("a permit without a file"))?;
+        if matches!(permit.basis(), BasisRef::Emergency { .. }) {
+            let noted = emergencies::answered(self.node, request, file, permit.obligations());
+            noted.map_err(|_| Refusal::Failure("the store failed"))?;
+        }
+        let released = self.release(&permit, file)?;
+        let counted = self.node.count_matches(request, released.matches(), self.now);
+        counted.map_err(|_| Refusal::Failure("the meters failed"))?;
+        Ok((permit, released))
+    }
+
+    /// What a person said to the question; keeps it for one if nobody has.
+    fn by_a_person(
+        &self,
+        request: &QueryRequest,
+        gathered: &Gathered,
+        pending: &Denial,
+        token: &str,
+        digest: &[u8; 32],
+    ) -> Result<Permit, Refusal> {
+        let question = request.question().map_err(|_| Refusal::Failure("the question cannot be written"))?;
+        let failed = |_| Refusal::Failure("the store failed");
+        let (Some(proposal), Some(file)) = (pending.proposal(), gathered.file) else {
+            return Err(Refusal::Failure("nothing to approve"));
+        };
+        let fresh = Waiting::new(self, request, proposal, file, token);
+        let kept = approvals::find_or_keep(self.node, &question, fresh, digest, self.now).map_err(failed)?;
+        match kept.fact(&question) {
+            ApprovalFact::Awaited => Err(Refusal::Pending { question, until: kept.until() }),
+            fact => self.decide(gathered, fact).map_err(Refusal::Decision),
+        }
+    }
+
+    fn release(&self, permit: &Permit, file: FileId) -> Result<Released, Refusal> {
         let read = self.node.store.read().map_err(|_| Refusal::Failure("the store failed"))?;
         let records = select(&read, permit, file).map_err(|_| Refusal::Failure("the store failed"))?;
         let expected = self.request.as_ref().map(|request| &request.expected).ok();
@@ -227,9 +315,13 @@ impl Received<'_> {
 
     /// The log entry: one for permit, denial and failure alike.
     fn describe(&self, attempt: &Attempt, digest: &[u8; 32]) -> Event {
-        let happened = if attempt.outcome.is_ok() { Happened::QueryAnswered } else { Happened::QueryDenied };
+        let happened = match &attempt.outcome {
+            Ok(_) => Happened::QueryAnswered,
+            Err(Refusal::Pending { .. }) => Happened::ApprovalWaiting,
+            Err(_) => Happened::QueryDenied,
+        };
         let mut event = Event::new(happened, self.now);
-        event.asker = Some(self.peer.spiffe.member().clone());
+        event.asker = Some(self.peer.member.clone());
         event.holder = Some(self.node.config.member.clone());
         event.file = attempt.file;
         event.request = Some(Bytes(digest.to_vec()));
@@ -240,6 +332,9 @@ impl Received<'_> {
             event.query = Some(request.query.clone());
             event.purpose = Some(request.purpose.clone());
             event.basis = Some(basis_name(&request.basis));
+            if let Basis::Emergency(claim) = &request.basis {
+                event.emergency = Some(Bytes(claim.id(&request.iss).to_vec()));
+            }
             event.case.clone_from(&request.case);
             event.fields_requested.clone_from(&request.fields);
             event.replay = Some(Replay { jti: request.jti.clone(), until: request.exp + MAX_SKEW_SECONDS });
@@ -254,13 +349,19 @@ impl Received<'_> {
                 event.fields_returned.clone_from(released.fields());
                 event.old_ticket = permit.used_old_ticket();
             }
-            Err(refusal) => {
+            Err(Refusal::Pending { question, .. }) => {
+                event.reason = Some(Reason::ApprovalPending);
+                event.approval = Some(Bytes(question.to_vec()));
+            }
+            Err(Refusal::Decision(denial)) => {
                 event.decision = Some("deny");
-                event.reason = Some(refusal.reason());
-                event.detail = Some(match refusal {
-                    Refusal::Decision(denial) => format!("{}: {}", denial.step(), denial.detail()),
-                    Refusal::Failure(what) => (*what).to_owned(),
-                });
+                event.reason = Some(denial.reason());
+                event.detail = Some(format!("{}: {}", denial.step(), denial.detail()));
+            }
+            Err(Refusal::Failure(what)) => {
+                event.decision = Some("deny");
+                event.reason = Some(Reason::NodeClosed);
+                event.detail = Some((*what).to_owned());
             }
         }
         event

@@ -165,7 +165,7 @@ impl Write<'_> {
                 self.remove(Table::LINKS, &store.subject_link(epoch, &names.subject))?;
             }
         }
-        for table in [Table::TICKETS, Table::SEALED_FIELDS, Table::FILES] {
+        for table in [Table::TICKETS, Table::NOTES, Table::SEALED_FIELDS, Table::FILES] {
             self.remove(table, file.as_bytes())?;
         }
         Ok(())

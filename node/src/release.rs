@@ -70,6 +70,19 @@ impl Released {
     pub(crate) fn fields(&self) -> &BTreeSet<FieldId> {
         &self.fields
     }
+
+    /// What comparing found.
+    pub(crate) fn matches(&self) -> &BTreeMap<FieldId, Match> {
+        &self.matches
+    }
+}
+
+/// What an answer says.
+pub(crate) enum Answer {
+    Released(Released),
+    /// A person decides until then.
+    Pending(Timestamp),
+    Denied(Told),
 }
 
 /// Both ends of an answer.
@@ -83,17 +96,18 @@ pub(crate) struct Parties<'a> {
 /// Writes the signed answer of a decision that is in the log.
 pub(crate) fn answer(
     parties: &Parties<'_>,
-    decided: Result<Released, Told>,
+    said: Answer,
     receipt: &Receipt,
     key: &SigningKey,
 ) -> Result<AnswerMessage, JwsError> {
-    let (outcome, disclosures) = match decided {
-        Ok(released) => {
+    let (outcome, disclosures) = match said {
+        Answer::Released(released) => {
             let digests = released.disclosures.iter().map(|d| Bytes(d.digest().to_vec())).collect();
             let Released { present, obligations, disclosures, matches, .. } = released;
             (AnswerOutcome::Answered { present, digests, matches, obligations }, disclosures)
         }
-        Err(told) => (AnswerOutcome::Denied { told }, Vec::new()),
+        Answer::Pending(until) => (AnswerOutcome::Pending { until }, Vec::new()),
+        Answer::Denied(told) => (AnswerOutcome::Denied { told }, Vec::new()),
     };
     let claims = QueryAnswer {
         iss: parties.holder.clone(),

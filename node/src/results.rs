@@ -1,12 +1,17 @@
-//! Outcomes kept for the user who asked, at most a day, so that an application may fetch them again.
+//! Outcomes kept for the user who asked, at most a day, so that an application may fetch them again; and the questions
+//! among them that wait for a person at their holder, until that person must have decided.
 
-use crate::ask::QueryResult;
+use crate::ask::{self, AskError, Asked, OutcomeKind, PendingAsk, QueryBody, QueryResult};
+use crate::grants::GrantError;
 use crate::node::Node;
 use crate::store::{StoreError, Table};
 use crate::tokens::Caller;
 use keyring::random;
-use protocol::Timestamp;
 use protocol::encoding::{b64, unb64};
+use protocol::jws;
+use protocol::manifest::KeyUse;
+use protocol::notice::Decided;
+use protocol::{MemberId, Reason, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -41,7 +46,29 @@ struct Kept {
     /// Digest of what was asked, so that a key used again for another question is noticed.
     asked: [u8; 32],
     result: QueryResult,
+    /// What waits, and what is needed to put it again; sealed like all of this table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    waits: Option<Waits>,
 }
+
+#[derive(Serialize, Deserialize)]
+struct Waits {
+    body: QueryBody,
+    pending: Vec<PendingAsk>,
+    /// When it was put last.
+    put: Timestamp,
+}
+
+/// A question of ours that waits, as its holder knows it.
+#[derive(Serialize, Deserialize)]
+struct Notice {
+    holder: MemberId,
+    decided: bool,
+    until: Timestamp,
+}
+
+/// Without a word of the holder, a waiting question is not put again sooner than this.
+const POLL_SECONDS: i64 = 60;
 
 /// The id of a new query, or the one a caller's idempotency key stands for.
 pub(crate) fn query_id(node: &Node, caller: &Caller, key: Option<&str>) -> std::io::Result<String> {
@@ -56,11 +83,114 @@ pub(crate) fn query_id(node: &Node, caller: &Caller, key: Option<&str>) -> std::
     Ok(b64(&id))
 }
 
-/// Keeps a result for its asker.
-pub(crate) fn keep(node: &Node, caller: &Caller, asked: [u8; 32], result: &QueryResult) -> Result<(), StoreError> {
-    let Some(key) = unb64::<16>(&result.id) else { return Ok(()) };
-    let kept = Kept { until: node.clock.now() + KEEP_SECONDS, user: user(node, caller), asked, result: result.clone() };
-    node.store.write(|w| w.put(Table::RESULTS, &key, &kept))
+/// Keeps a result for its asker, with what of it waits.
+pub(crate) fn keep(
+    node: &Node,
+    caller: &Caller,
+    digest: [u8; 32],
+    body: QueryBody,
+    asked: &Asked,
+) -> Result<(), StoreError> {
+    let Some(key) = unb64::<16>(&asked.result.id) else { return Ok(()) };
+    let now = node.clock.now();
+    let waits_until = asked.pending.iter().map(|pending| pending.until).max();
+    let until = waits_until.map_or(now, |until| until.max(now)) + KEEP_SECONDS;
+    let waits = (!asked.pending.is_empty()).then(|| Waits { body, pending: asked.pending.clone(), put: now });
+    let kept = Kept { until, user: user(node, caller), asked: digest, result: asked.result.clone(), waits };
+    node.store.write(|write| {
+        for PendingAsk { ask, request, until, .. } in &asked.pending {
+            let Some(holder) = ask.holder.clone() else { continue };
+            write.put(Table::WAITING, request, &Notice { holder, decided: false, until: *until })?;
+        }
+        write.put(Table::RESULTS, &key, &kept)
+    })
+}
+
+/// What came of an earlier query; what waited is fetched if its holder decided, or was not asked for a while.
+pub(crate) async fn collect(node: &Arc<Node>, caller: &Caller, id: &str) -> Result<Option<QueryResult>, AskError> {
+    let _turn = node.asking.begin(id).await;
+    let Some(key) = unb64::<16>(id) else { return Ok(None) };
+    let kept: Option<Kept> = node.store.read()?.get(Table::RESULTS, &key)?;
+    let now = node.clock.now();
+    let mine = |kept: &Kept| now <= kept.until && kept.user == user(node, caller);
+    let Some(Kept { asked, mut result, waits, .. }) = kept.filter(mine) else { return Ok(None) };
+    let Some(Waits { mut body, pending, put }) = waits else { return Ok(Some(result)) };
+    let Due { due, waiting, lapsed } = due(node, pending, put, now)?;
+    for pending in &lapsed {
+        if let Some(place) = result.outcomes.get_mut(pending.place) {
+            *place = ask::lapsed(&pending.ask);
+        }
+    }
+    if due.is_empty() {
+        return Ok(Some(result));
+    }
+    body.asks = due.iter().map(|pending| pending.ask.clone()).collect();
+    let again = ask::ask(node, caller, &body, id.to_owned()).await?;
+    // Each was put to one holder: one outcome each, in their order; what got none stays as it was.
+    let mut still = waiting;
+    if again.result.outcomes.len() == due.len() {
+        for (pending, outcome) in due.iter().zip(again.result.outcomes) {
+            // A holder out of reach has not decided.
+            if outcome.outcome == OutcomeKind::Unavailable && now <= pending.until {
+                still.push(pending.clone());
+            } else if let Some(place) = result.outcomes.get_mut(pending.place) {
+                *place = outcome;
+            }
+        }
+        let places = again.pending.into_iter().filter_map(|p| Some(PendingAsk { place: due.get(p.place)?.place, ..p }));
+        still.extend(places);
+    } else {
+        still.extend(due);
+    }
+    keep(node, caller, asked, body, &Asked { result: result.clone(), pending: still })?;
+    Ok(Some(result))
+}
+
+/// Waiting questions, sorted.
+#[derive(Default)]
+struct Due {
+    /// To be put again.
+    due: Vec<PendingAsk>,
+    /// Not yet.
+    waiting: Vec<PendingAsk>,
+    /// Nobody decided in time.
+    lapsed: Vec<PendingAsk>,
+}
+
+fn due(node: &Node, pending: Vec<PendingAsk>, put: Timestamp, now: Timestamp) -> Result<Due, StoreError> {
+    let read = node.store.read()?;
+    let mut out = Due::default();
+    for pending in pending {
+        let notice: Option<Notice> = read.get(Table::WAITING, &pending.request)?;
+        let into = if notice.is_some_and(|notice| notice.decided) {
+            &mut out.due
+        } else if now > pending.until {
+            &mut out.lapsed
+        } else if now - put >= POLL_SECONDS {
+            &mut out.due
+        } else {
+            &mut out.waiting
+        };
+        into.push(pending);
+    }
+    Ok(out)
+}
+
+/// Takes a holder's word that somebody decided a question of ours.
+pub(crate) fn take_decided(node: &Node, peer: &MemberId, token: &str) -> Result<(), GrantError> {
+    let held = node.manifest().map_err(GrantError::Closed)?;
+    let now = node.now().map_err(GrantError::Closed)?;
+    let decided: Decided = jws::verify(token, |kid| held.manifest.key(kid, KeyUse::Message, now))
+        .map_err(|_| GrantError::Refused(Reason::SignatureInvalid))?;
+    if &decided.iss != peer || decided.aud != node.config.member {
+        return Err(GrantError::Refused(Reason::AudienceWrong));
+    }
+    node.store.write(|write| {
+        let notice: Option<Notice> = write.get(Table::WAITING, &decided.request.0)?;
+        // What nobody waits for is not kept.
+        let Some(notice) = notice.filter(|notice| &notice.holder == peer) else { return Ok(()) };
+        Ok(write.put(Table::WAITING, &decided.request.0, &Notice { decided: true, ..notice })?)
+    })
 }
 
 /// A result kept for this caller, with the digest of what was asked.
@@ -74,12 +204,17 @@ pub(crate) fn find(node: &Node, caller: &Caller, id: &str) -> Result<Option<([u8
 /// Forgets what is past its time.
 pub(crate) fn sweep(node: &Node) -> Result<(), StoreError> {
     let now = node.clock.now();
-    let old: Vec<Vec<u8>> = {
+    let old = {
         let read = node.store.read()?;
         let mut old = Vec::new();
         for key in read.keys_with(Table::RESULTS, &[])? {
             if read.get::<Kept>(Table::RESULTS, &key)?.is_some_and(|kept| kept.until < now) {
-                old.push(key);
+                old.push((Table::RESULTS, key));
+            }
+        }
+        for key in read.keys_with(Table::WAITING, &[])? {
+            if read.get::<Notice>(Table::WAITING, &key)?.is_some_and(|notice| notice.until + KEEP_SECONDS < now) {
+                old.push((Table::WAITING, key));
             }
         }
         old
@@ -87,7 +222,7 @@ pub(crate) fn sweep(node: &Node) -> Result<(), StoreError> {
     if old.is_empty() {
         return Ok(());
     }
-    node.store.write(|w| old.iter().try_for_each(|key| w.remove(Table::RESULTS, key).map(drop)))
+    node.store.write(|w| old.iter().try_for_each(|(table, key)| w.remove(*table, key).map(drop)))
 }
 
 fn user(node: &Node, caller: &Caller) -> [u8; 32] {

@@ -4,8 +4,8 @@ use crate::admin::NodeStatus;
 use crate::events::{Event, Happened};
 use crate::manifests::RefreshError;
 use crate::node::{Node, NodeError, file};
-use crate::store::{StoreError, Table};
-use crate::{admin, ceremony, epochs, local_api, peer_api, results};
+use crate::store::Table;
+use crate::{admin, approvals, ceremony, epochs, local_api, peer_api, results};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -102,6 +102,12 @@ impl Node {
             POLL_STATUS
         });
         self.every(tasks, shutdown, |node| async move {
+            if let Err(error) = approvals::sweep(&node).await {
+                tracing::error!(%error, "questions past their time do not lapse");
+            }
+            SWEEP
+        });
+        self.every(tasks, shutdown, |node| async move {
             let swept = tokio::task::spawn_blocking(move || {
                 if let Err(error) = node.guard.sweep(node.clock.now()) {
                     tracing::error!(%error, "the guard cannot be swept");
@@ -159,8 +165,8 @@ impl Node {
     /// What the node says of itself.
     ///
     /// # Errors
-    /// [`StoreError`].
-    pub fn status(&self) -> Result<NodeStatus, StoreError> {
+    /// The store's or the meters'.
+    pub fn status(&self) -> Result<NodeStatus, NodeError> {
         let held = self.held.load_full();
         let read = self.store.read()?;
         Ok(NodeStatus {
@@ -181,6 +187,8 @@ impl Node {
             shares: held.as_ref().map_or_else(Default::default, |held| {
                 self.shares_held(held, self.clock.now()).into_iter().map(|(epoch, ok)| (epoch.0, ok)).collect()
             }),
+            approvals: read.count(Table::APPROVALS)?,
+            agreements: held.map(|held| self.usage(&held.manifest, self.clock.now())).transpose()?.unwrap_or_default(),
         })
     }
 }

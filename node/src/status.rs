@@ -174,7 +174,8 @@ impl Node {
     /// Sends our own list to those who follow it; who misses it polls.
     pub(crate) async fn push_status(&self, followers: impl Iterator<Item = &MemberId>) {
         let (Ok(held), Ok(list)) = (self.manifest(), self.own_status()) else { return };
-        let pushes = followers.filter(|to| *to != &self.config.member).map(|to| {
+        let complete = |to: &&MemberId| *to != &self.config.member && !self.owes_withdrawals(to);
+        let pushes = followers.filter(complete).map(|to| {
             let (held, list) = (&held, Bytes::from(list.clone()));
             async move {
                 let url = held.manifest.member(to).and_then(|m| m.endpoints.first());

@@ -20,6 +20,10 @@
 //! | `results` | query id 16 | outcomes kept for the caller, at most a day |
 //! | `ceremonies` | session 16 | key ceremonies under way, and the results of those that are over |
 //! | `shared` | epoch 4 ‖ file id 16 | other units that know a client, as of the last run and the one before |
+//! | `notes` | file id 16 | flags and refusals that bear on answering |
+//! | `approvals` | question 32 | peers' questions a person here decides, and what was decided |
+//! | `waiting` | request digest 32 | own questions a person at the holder decides |
+//! | `emergencies` | side 1 ‖ id 16 | emergency accesses, taken here or answered here, and their reviews |
 //! | `state` | name | manifest held, highest CRL number, last import run, shared run under way, own status list |
 //!
 //! A write transaction is atomic and durable (`fdatasync`) before [`Store::write`] returns. A crash leaves the state
@@ -54,8 +58,12 @@ impl Table {
     pub(crate) const STATE: Table = Table("state", 13);
     pub(crate) const CEREMONIES: Table = Table("ceremonies", 14);
     pub(crate) const SHARED: Table = Table("shared", 15);
+    pub(crate) const NOTES: Table = Table("notes", 16);
+    pub(crate) const APPROVALS: Table = Table("approvals", 17);
+    pub(crate) const WAITING: Table = Table("waiting", 18);
+    pub(crate) const EMERGENCIES: Table = Table("emergencies", 19);
 
-    const ALL: [Table; 16] = [
+    const ALL: [Table; 20] = [
         Table::FILES,
         Table::SEALED_FIELDS,
         Table::LINKS,
@@ -72,6 +80,10 @@ impl Table {
         Table::STATE,
         Table::CEREMONIES,
         Table::SHARED,
+        Table::NOTES,
+        Table::APPROVALS,
+        Table::WAITING,
+        Table::EMERGENCIES,
     ];
 
     fn definition(self) -> TableDefinition<'static, &'static [u8], &'static [u8]> {

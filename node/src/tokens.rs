@@ -100,6 +100,13 @@ pub(crate) struct Caller {
     pub(crate) roles: BTreeSet<Role>,
 }
 
+impl Caller {
+    /// Whether the user has one of `roles`.
+    pub(crate) fn has(&self, roles: &[&str]) -> bool {
+        self.roles.iter().any(|role| roles.contains(&role.as_str()))
+    }
+}
+
 #[derive(Deserialize)]
 struct Claims {
     sub: Option<String>,

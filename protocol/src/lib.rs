@@ -13,6 +13,7 @@ pub mod ids;
 pub mod jws;
 pub mod keys;
 pub mod manifest;
+pub mod notice;
 pub mod problem;
 pub mod query;
 pub mod reason;

@@ -4,7 +4,7 @@
 //! evidence kept for years holds no data.
 
 use crate::consent::ConsentRef;
-use crate::encoding::{Bytes, b64, sha256};
+use crate::encoding::{Bytes, b64, push_len8, sha256};
 use crate::jws::Envelope;
 use crate::manifest::ManifestRef;
 use crate::{Epoch, FieldId, MemberId, Purpose, QueryType, Role, SubjectId, Timestamp, Told};
@@ -123,6 +123,20 @@ pub struct EmergencyClaim {
     pub confirmed: Timestamp,
 }
 
+impl EmergencyClaim {
+    /// How both sides name it: the first 16 bytes of SHA-256("ogniwo/v1/emergency" ‖ len8 asker ‖ note ‖ opened, 8 bytes
+    /// big-endian).
+    #[must_use]
+    pub fn id(&self, asker: &MemberId) -> [u8; 16] {
+        let mut message = b"ogniwo/v1/emergency".to_vec();
+        push_len8(&mut message, asker.as_str());
+        let digest = sha256(&[&message, &self.note.0, &self.opened.0.to_be_bytes()]);
+        let mut id = [0; 16];
+        id.copy_from_slice(digest.split_at(16).0);
+        id
+    }
+}
+
 /// `x5t#S256` confirmation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -191,7 +205,7 @@ pub enum AnswerOutcome {
         /// As much as the peer may know.
         told: Told,
     },
-    /// A person at the holder decides; ask again with the same request's digest until then.
+    /// A person at the holder decides; put the same question again until then.
     Pending {
         /// After this there will be no answer.
         until: Timestamp,

@@ -18,9 +18,11 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 use support::echo::Echo;
 use support::{ProcessTime, Spread, count, each, micros, node, pid, resident_memory, residents, tls};
-use tests::{Harness, Options, Resident, UNITS, member, write_extracts};
+use tests::{Harness, Options, PURPOSE, Resident, UNITS, member, write_extracts};
 
 const ROUNDS: usize = 7;
+/// Consents withdrawn.
+const WITHDRAWALS: usize = 30;
 /// Residents enrolled in one round.
 const ENROLLED: usize = 1_000;
 const IDLE: Duration = Duration::from_secs(3);
@@ -39,7 +41,44 @@ async fn run() {
     enrol(&harness).await;
     start(&mut harness).await;
     harness.finish().await;
+    withdraw().await;
     append().await;
+}
+
+/// Withdraws consents at a member that neither recorded them nor answers on them, and watches two holders until each
+/// refuses.
+async fn withdraw() {
+    let harness = Harness::with(Options { processes: true, ..Options::default() }).await;
+    harness.fill().await;
+    let resident = json!({ "pesel": tests::pesel_of("mops+pup+css+zlm") });
+    let ask = async |holder: &str, query: &str, id: &str| {
+        let basis = json!({ "kind": "consent", "id": id });
+        harness.ask("mops", holder, query, resident.clone(), basis).await.outcome
+    };
+    let mut took = Vec::new();
+    for _ in 0..WITHDRAWALS {
+        let body = json!({
+            "resident": resident, "template": "instead-of-certificate", "recipient": "mops", "purposes": [PURPOSE],
+            "modules": { "labour-status": "given", "benefits": "given" }, "days": 30,
+            "evidence_sha256": cli::found::evidence().expect("random"),
+        });
+        let consent: node::ConsentReceipt =
+            harness.post("css", "front-desk", "/v1/consents", &body).await.expect("a consent");
+        let id = consent.id.to_string();
+        let start = Instant::now();
+        let body = json!({ "resident": resident, "consent": id });
+        let taken = harness.post::<node::WithdrawalReceipt>("zlm", "front-desk", "/v1/withdrawals", &body);
+        let refused = async |holder: &str, query: &str| {
+            while ask(holder, query, &id).await != node::OutcomeKind::Denied {}
+            start.elapsed().as_secs_f64() * 1e3
+        };
+        let (taken, pup, css) = tokio::join!(taken, refused("pup", "q02"), refused("css", "q07"));
+        taken.expect("taken");
+        took.push(pup.max(css));
+    }
+    println!("withdrawal at a third member until the last of two holders refuses, {WITHDRAWALS} rounds, four nodes");
+    println!("  ms                            {:.0}", Spread::of(took.iter().copied()));
+    harness.finish().await;
 }
 
 /// Enrols residents of one unit, batch by batch, and measures the multiplications that this needs in between.

@@ -4,7 +4,9 @@
 #![expect(clippy::print_stdout, reason = "seeds and counts are shown with a failure")]
 
 mod architecture;
+mod consent_life;
 mod consents;
+mod decisions;
 mod documents;
 mod exit_codes;
 mod faults;

@@ -1,0 +1,109 @@
+//! `ogniwo approve | flag | emergency`: through the local API, with the caller's own token.
+
+use crate::args::{ApproveCommand, EmergencyCommand, FlagArgs, FlagCommand};
+use crate::exit::Failure;
+use crate::node_command::{api, token};
+use crate::output::Output;
+use crate::prompt::resident;
+use http::Method;
+use node::{ApprovalList, ApprovalView, EmergencyList, EmergencyView, FlagList};
+use protocol::FieldId;
+use serde_json::json;
+
+pub(crate) async fn approve(command: ApproveCommand, output: &Output) -> Result<(), Failure> {
+    let view: ApprovalView = match command {
+        ApproveCommand::List { api: to } => {
+            let list: ApprovalList = api(&to)?.call(Method::GET, "/v1/approvals", &token(&to)?, None).await?;
+            output.result(&list, || list.approvals.iter().map(approval_words).collect::<Vec<_>>().join("\n"));
+            return Ok(());
+        }
+        ApproveCommand::Show { api: to, id } => {
+            api(&to)?.call(Method::GET, &format!("/v1/approvals/{id}"), &token(&to)?, None).await?
+        }
+        ApproveCommand::Grant { api: to, id, fields } => {
+            let body = json!({ "fields": (!fields.is_empty()).then_some(fields) });
+            let path = format!("/v1/approvals/{id}/grant");
+            api(&to)?.call(Method::POST, &path, &token(&to)?, Some(&body)).await?
+        }
+        ApproveCommand::Refuse { api: to, id, reason } => {
+            let path = format!("/v1/approvals/{id}/refuse");
+            api(&to)?.call(Method::POST, &path, &token(&to)?, Some(&json!({ "reason": reason }))).await?
+        }
+    };
+    output.result(&view, || approval_words(&view));
+    Ok(())
+}
+
+pub(crate) async fn flag(command: FlagCommand, output: &Output) -> Result<(), Failure> {
+    let change = async |FlagArgs { api: to, resident: who, flag, reason }: FlagArgs, what: &str| {
+        let body = json!({ "resident": resident(&who)?, what: flag, "reason": reason });
+        api(&to)?.call::<FlagList>(Method::POST, "/v1/flags", &token(&to)?, Some(&body)).await
+    };
+    let list = match command {
+        FlagCommand::Set(arguments) => change(arguments, "set").await?,
+        FlagCommand::Clear(arguments) => change(arguments, "clear").await?,
+        FlagCommand::Show { api: to, resident: who } => {
+            let body = json!({ "resident": resident(&who)? });
+            api(&to)?.call(Method::POST, "/v1/flags/show", &token(&to)?, Some(&body)).await?
+        }
+    };
+    output.result(&list, || {
+        let flags: Vec<&str> = list.flags.keys().map(|flag| flag.as_str()).collect();
+        if flags.is_empty() { "no flags".to_owned() } else { flags.join(", ") }
+    });
+    Ok(())
+}
+
+pub(crate) async fn emergency(command: EmergencyCommand, output: &Output) -> Result<(), Failure> {
+    let view: EmergencyView = match command {
+        EmergencyCommand::Open { api: to, resident: who, reason, text } => {
+            let body = json!({ "resident": resident(&who)?, "reason": reason, "text": text });
+            api(&to)?.call(Method::POST, "/v1/emergencies", &token(&to)?, Some(&body)).await?
+        }
+        EmergencyCommand::Confirm { api: to, id } => {
+            let path = format!("/v1/emergencies/{id}/confirm");
+            api(&to)?.call(Method::POST, &path, &token(&to)?, None).await?
+        }
+        EmergencyCommand::List { api: to } => {
+            let list: EmergencyList = api(&to)?.call(Method::GET, "/v1/emergencies", &token(&to)?, None).await?;
+            output.result(&list, || list.emergencies.iter().map(emergency_words).collect::<Vec<_>>().join("\n"));
+            return Ok(());
+        }
+        EmergencyCommand::Review { api: to, id, outcome, text } => {
+            let path = format!("/v1/emergencies/{id}/review");
+            let body = json!({ "outcome": outcome, "text": text });
+            api(&to)?.call(Method::POST, &path, &token(&to)?, Some(&body)).await?
+        }
+    };
+    output.result(&view, || emergency_words(&view));
+    Ok(())
+}
+
+fn approval_words(view: &ApprovalView) -> String {
+    let state = format!("{:?}", view.state).to_lowercase();
+    let fields: Vec<&str> = view.fields.iter().map(FieldId::as_str).collect();
+    let numbers: Vec<&str> = view.local_numbers.iter().map(String::as_str).collect();
+    format!(
+        "{} {state}\n  {} asks {} about {} as {}, for {}\n  basis {}{}\n  fields {}",
+        view.id,
+        view.asker,
+        view.query,
+        numbers.join(", "),
+        view.role,
+        view.purpose,
+        view.basis,
+        if view.case { ", with an open case" } else { "" },
+        fields.join(", ")
+    )
+}
+
+fn emergency_words(view: &EmergencyView) -> String {
+    let review = match (view.outcome, view.overdue) {
+        (Some(outcome), _) => format!("{outcome:?}").to_lowercase(),
+        (None, true) => "review OVERDUE".to_owned(),
+        (None, false) => "to be reviewed".to_owned(),
+    };
+    let side = format!("{:?}", view.side).to_lowercase();
+    let confirmed = if view.confirmed { "" } else { ", not confirmed" };
+    format!("{} {side} by {}: {}{confirmed}; {review}", view.id, view.asker, view.reason)
+}

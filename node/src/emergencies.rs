@@ -1,0 +1,411 @@
+//! Emergency access (GDPR 6(1)(d), design §5): opened with a typed reason, confirmed a second time, over by itself, shown
+//! to the data-protection officer at once, reviewed in the end. Each side keeps the emergencies it took or answered; both
+//! know one by the same id.
+//!
+//! Nobody has to prove anything first. So it is counted, and a user whose last one is not reviewed in time gets no other,
+//! here or at a holder that was not told of a review.
+
+use crate::desk::{self, DeskError};
+use crate::events::{Event, Happened};
+use crate::grants::GrantError;
+use crate::node::Node;
+use crate::residents::Resident;
+use crate::store::{StoreError, Table};
+use crate::tokens::Caller;
+use policies::Emergency;
+use protocol::encoding::{Bytes, b64, sha256, unb64};
+use protocol::jws;
+use protocol::manifest::KeyUse;
+use protocol::notice::{ReviewOutcome, Reviewed};
+use protocol::query::{Basis, EmergencyClaim, Obligations, QueryRequest};
+use protocol::{FileId, MemberId, Reason, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use utoipa::ToSchema;
+
+/// Who may break the glass.
+const ROLES: [&str; 3] = ["caseworker", "coordinator", "supervisor"];
+/// Who reviews.
+const REVIEWERS: [&str; 1] = ["dpo"];
+const DAY_SECONDS: i64 = 24 * 60 * 60;
+/// A review's message may take this long before the holder counts it as overdue.
+const GRACE_SECONDS: i64 = DAY_SECONDS;
+
+/// Danger, as a user declares it.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EmergencyBody {
+    /// Who is in danger.
+    pub resident: Resident,
+    /// One of the library's reasons.
+    #[schema(example = "life")]
+    pub reason: String,
+    /// What happened, in the user's words; stays in this institution.
+    pub text: String,
+}
+
+/// What a review found.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReviewBody {
+    /// `justified` or `unjustified`.
+    #[schema(value_type = String, example = "justified")]
+    pub outcome: ReviewOutcome,
+    /// Why, in the reviewer's words; stays in this institution.
+    pub text: String,
+}
+
+/// An emergency access, taken or answered here.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct EmergencyView {
+    /// Its id, the same on both sides.
+    pub id: String,
+    /// Whether this institution took it or answered on it.
+    pub side: Side,
+    /// Who took it.
+    #[schema(value_type = String)]
+    pub asker: MemberId,
+    /// Pseudonymous id of the user who did.
+    pub user: String,
+    /// The library's reason.
+    pub reason: String,
+    /// What the user wrote; only where it was taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// When it was opened (seconds since 1970).
+    pub opened: i64,
+    /// Whether it was confirmed a second time.
+    pub confirmed: bool,
+    /// When it is over (seconds since 1970).
+    pub expires: i64,
+    /// When its review is due (seconds since 1970).
+    pub review_by: i64,
+    /// Whether that has passed without one.
+    pub overdue: bool,
+    /// Who answered on it.
+    #[schema(value_type = Vec<String>)]
+    pub holders: BTreeSet<MemberId>,
+    /// What the review found: `justified` or `unjustified`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub outcome: Option<ReviewOutcome>,
+}
+
+/// On which side of an emergency access an institution stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Side {
+    /// It asked.
+    Taken,
+    /// It answered.
+    Answered,
+}
+
+/// The data-protection officer's queue.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct EmergencyList {
+    /// Oldest first.
+    pub emergencies: Vec<EmergencyView>,
+}
+
+/// An emergency as kept.
+#[derive(Serialize, Deserialize)]
+struct Row {
+    side: Side,
+    asker: MemberId,
+    user: Bytes,
+    reason: String,
+    text: Option<String>,
+    note: Bytes,
+    file: FileId,
+    opened: Timestamp,
+    confirmed: Option<Timestamp>,
+    expires: Timestamp,
+    review_by: Timestamp,
+    holders: BTreeSet<MemberId>,
+    review: Option<Review>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Review {
+    by: Option<Bytes>,
+    at: Timestamp,
+    outcome: ReviewOutcome,
+    text: Option<String>,
+}
+
+impl Row {
+    fn claim(&self) -> EmergencyClaim {
+        EmergencyClaim {
+            reason: self.reason.clone(),
+            note: self.note.clone(),
+            opened: self.opened,
+            // Not later than it was opened: a holder refuses what was not confirmed.
+            confirmed: self.confirmed.unwrap_or(self.opened),
+        }
+    }
+
+    fn overdue(&self, now: Timestamp) -> bool {
+        // What was never confirmed opened nothing.
+        let grace = if self.side == Side::Answered { GRACE_SECONDS } else { 0 };
+        self.confirmed.is_some() && self.review.is_none() && now > self.review_by + grace
+    }
+
+    fn view(&self, now: Timestamp) -> EmergencyView {
+        EmergencyView {
+            id: b64(&self.claim().id(&self.asker)),
+            side: self.side,
+            asker: self.asker.clone(),
+            user: b64(&self.user.0),
+            reason: self.reason.clone(),
+            text: self.text.clone(),
+            opened: self.opened.0,
+            confirmed: self.confirmed.is_some(),
+            expires: self.expires.0,
+            review_by: self.review_by.0,
+            overdue: self.overdue(now),
+            holders: self.holders.clone(),
+            outcome: self.review.as_ref().map(|review| review.outcome),
+        }
+    }
+}
+
+fn key(side: Side, id: &[u8; 16]) -> Vec<u8> {
+    let side = match side {
+        Side::Taken => b't',
+        Side::Answered => b'a',
+    };
+    [&[side], id.as_slice()].concat()
+}
+
+/// Opens an emergency; it serves when it is confirmed.
+pub(crate) async fn open(node: &Node, caller: &Caller, body: &EmergencyBody) -> Result<EmergencyView, DeskError> {
+    desk::only(caller, &ROLES)?;
+    let now = node.now().map_err(DeskError::Closed)?;
+    let known = node.engine.library().catalogue().emergency_for(&body.reason).map(|(_, emergency)| emergency);
+    let emergency: &Emergency = known.ok_or(DeskError::Refused(Reason::EmergencyReason))?;
+    if body.text.trim().is_empty() {
+        return Err(DeskError::Value { field: "text", expected: "what happened".to_owned() });
+    }
+    let (file, user) = (desk::file(node, &body.resident)?, desk::user(node, caller));
+    if overdue(node, &node.config.member, &user, now)? {
+        return Err(DeskError::Refused(Reason::EmergencyReviewOverdue));
+    }
+    let row = Row {
+        side: Side::Taken,
+        asker: node.config.member.clone(),
+        user,
+        reason: body.reason.clone(),
+        text: Some(body.text.clone()),
+        note: Bytes(sha256(&[body.text.as_bytes()]).to_vec()),
+        file,
+        opened: now,
+        confirmed: None,
+        expires: now + i64::from(emergency.minutes) * 60,
+        review_by: now + i64::from(emergency.review_days) * DAY_SECONDS,
+        holders: BTreeSet::new(),
+        review: None,
+    };
+    let key = key(Side::Taken, &row.claim().id(&row.asker));
+    node.store.write(|write| {
+        if write.get::<Row>(Table::EMERGENCIES, &key)?.is_some() {
+            return Err(DeskError::Decided);
+        }
+        Ok(write.put(Table::EMERGENCIES, &key, &row)?)
+    })?;
+    Ok(row.view(now))
+}
+
+/// Confirms an emergency a second time, by the user who opened it: from here on it serves, and is to be reviewed.
+pub(crate) async fn confirm(node: &Node, caller: &Caller, id: &str) -> Result<EmergencyView, DeskError> {
+    let now = node.now().map_err(DeskError::Closed)?;
+    let (key, mut row) = own(node, caller, id)?;
+    if now > row.expires {
+        return Err(DeskError::Refused(Reason::EmergencyExpired));
+    }
+    if now <= row.opened {
+        // In the same second it is a reflex, and holders refuse it.
+        return Err(DeskError::Refused(Reason::EmergencyUnconfirmed));
+    }
+    if row.confirmed.is_none() {
+        let mut event = event(node, Happened::EmergencyOpened, &row, now);
+        event.reason_text.clone_from(&row.text);
+        event.user = Some(row.user.clone());
+        let _recorded = node.log.append(&event).await?;
+        tracing::warn!(id, "an emergency access was opened: the data-protection officer must review it");
+        row.confirmed = Some(now);
+        node.store.write(|write| write.put(Table::EMERGENCIES, &key, &row))?;
+    }
+    Ok(row.view(now))
+}
+
+/// The claim of an emergency that its user opened for the resident of `file`.
+pub(crate) fn claim(
+    node: &Node,
+    caller: &Caller,
+    id: &str,
+    file: Option<FileId>,
+    now: Timestamp,
+) -> Result<Basis, Reason> {
+    let (_, row) = own(node, caller, id).map_err(|_| Reason::EmergencyReason)?;
+    if file != Some(row.file) {
+        return Err(Reason::EmergencyReason);
+    }
+    if row.confirmed.is_none() {
+        return Err(Reason::EmergencyUnconfirmed);
+    }
+    if now > row.expires {
+        return Err(Reason::EmergencyExpired);
+    }
+    Ok(Basis::Emergency(row.claim()))
+}
+
+/// An emergency of the caller's own.
+fn own(node: &Node, caller: &Caller, id: &str) -> Result<(Vec<u8>, Row), DeskError> {
+    let key = key(Side::Taken, &unb64(id).ok_or(DeskError::Unknown)?);
+    let row: Option<Row> = node.store.read()?.get(Table::EMERGENCIES, &key)?;
+    let row = row.filter(|row| row.user == desk::user(node, caller)).ok_or(DeskError::Unknown)?;
+    Ok((key, row))
+}
+
+/// Notes who answered on an emergency taken here.
+pub(crate) fn used(node: &Node, basis: &Basis, holders: BTreeSet<MemberId>) -> Result<(), StoreError> {
+    let Basis::Emergency(claim) = basis else { return Ok(()) };
+    let key = key(Side::Taken, &claim.id(&node.config.member));
+    node.store.write(|write| {
+        let Some(mut row) = write.get::<Row>(Table::EMERGENCIES, &key)? else { return Ok(()) };
+        row.holders.extend(holders);
+        write.put(Table::EMERGENCIES, &key, &row)
+    })
+}
+
+/// Notes, before the answer leaves, that we answer on a peer's emergency: our own officer sees it at once.
+pub(crate) fn answered(
+    node: &Node,
+    request: &QueryRequest,
+    file: FileId,
+    obligations: &Obligations,
+) -> Result<(), StoreError> {
+    let Basis::Emergency(claim) = &request.basis else { return Ok(()) };
+    let key = key(Side::Answered, &claim.id(&request.iss));
+    let row = Row {
+        side: Side::Answered,
+        asker: request.iss.clone(),
+        user: request.user.id.clone(),
+        reason: claim.reason.clone(),
+        text: None,
+        note: claim.note.clone(),
+        file,
+        opened: claim.opened,
+        confirmed: Some(claim.confirmed),
+        expires: request.iat,
+        review_by: obligations.review_by.unwrap_or(request.iat),
+        holders: BTreeSet::from([node.config.member.clone()]),
+        review: None,
+    };
+    tracing::warn!(asker = %request.iss, "answered on an emergency: the data-protection officer's queue has it");
+    node.store.write(|write| match write.get::<Row>(Table::EMERGENCIES, &key)? {
+        Some(_) => Ok(()),
+        None => write.put(Table::EMERGENCIES, &key, &row),
+    })
+}
+
+/// Whether an emergency of `user` of `asker` is past its review, as far as is known here.
+pub(crate) fn overdue(node: &Node, asker: &MemberId, user: &Bytes, now: Timestamp) -> Result<bool, StoreError> {
+    let read = node.store.read()?;
+    for key in read.keys_with(Table::EMERGENCIES, &[])? {
+        let row: Option<Row> = read.get(Table::EMERGENCIES, &key)?;
+        if row.is_some_and(|row| &row.asker == asker && &row.user == user && row.overdue(now)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The data-protection officer's queue.
+pub(crate) fn list(node: &Node, caller: &Caller) -> Result<EmergencyList, DeskError> {
+    desk::only(caller, &["dpo", "supervisor"])?;
+    let (now, read) = (node.clock.now(), node.store.read()?);
+    let mut emergencies = Vec::new();
+    for key in read.keys_with(Table::EMERGENCIES, &[])? {
+        emergencies.extend(read.get::<Row>(Table::EMERGENCIES, &key)?.map(|row| row.view(now)));
+    }
+    emergencies.sort_by_key(|view| view.opened);
+    Ok(EmergencyList { emergencies })
+}
+
+/// Reviews an emergency taken here; the holders that answered on it are told. Never by the user who took it.
+pub(crate) async fn review(
+    node: &Arc<Node>,
+    caller: &Caller,
+    id: &str,
+    body: &ReviewBody,
+) -> Result<EmergencyView, DeskError> {
+    desk::only(caller, &REVIEWERS)?;
+    let now = node.now().map_err(DeskError::Closed)?;
+    if body.text.trim().is_empty() {
+        return Err(DeskError::Value { field: "text", expected: "a reason".to_owned() });
+    }
+    let id: [u8; 16] = unb64(id).ok_or(DeskError::Unknown)?;
+    let (key, by) = (key(Side::Taken, &id), desk::user(node, caller));
+    let mut row: Row = node.store.read()?.get(Table::EMERGENCIES, &key)?.ok_or(DeskError::Unknown)?;
+    if row.user == by {
+        return Err(DeskError::Refused(Reason::RoleNotAllowed));
+    }
+    if row.review.is_some() {
+        return Err(DeskError::Decided);
+    }
+    let mut event = event(node, Happened::EmergencyReviewed, &row, now);
+    event.user = Some(by.clone());
+    event.detail = Some(format!("{:?}", body.outcome).to_lowercase());
+    event.reason_text = Some(body.text.clone());
+    let _recorded = node.log.append(&event).await?;
+    row.review = Some(Review { by: Some(by), at: now, outcome: body.outcome, text: Some(body.text.clone()) });
+    node.store.write(|write| {
+        for holder in &row.holders {
+            let reviewed = Reviewed {
+                iss: node.config.member.clone(),
+                aud: holder.clone(),
+                iat: now,
+                emergency: Bytes(id.to_vec()),
+                outcome: body.outcome,
+            };
+            write.post(holder, "/v1/reviewed", jws::sign(&node.keys.message, &reviewed)?, now)?;
+        }
+        Ok::<_, DeskError>(write.put(Table::EMERGENCIES, &key, &row)?)
+    })?;
+    node.deliver().await?;
+    Ok(row.view(now))
+}
+
+/// Takes a peer's word that it reviewed an emergency we answered on.
+pub(crate) async fn take_review(node: &Node, peer: &MemberId, token: &str) -> Result<(), GrantError> {
+    let held = node.manifest().map_err(GrantError::Closed)?;
+    let now = node.now().map_err(GrantError::Closed)?;
+    let reviewed: Reviewed = jws::verify(token, |kid| held.manifest.key(kid, KeyUse::Message, now))
+        .map_err(|_| GrantError::Refused(Reason::SignatureInvalid))?;
+    let id: Result<[u8; 16], _> = reviewed.emergency.0.as_slice().try_into();
+    let (true, Ok(id)) = (&reviewed.iss == peer && reviewed.aud == node.config.member, id) else {
+        return Err(GrantError::Refused(Reason::AudienceWrong));
+    };
+    let key = key(Side::Answered, &id);
+    let row: Option<Row> = node.store.read()?.get(Table::EMERGENCIES, &key)?;
+    let Some(mut row) = row.filter(|row| row.review.is_none() && &row.asker == peer) else { return Ok(()) };
+    let mut event = event(node, Happened::EmergencyReviewed, &row, now);
+    event.holder = Some(node.config.member.clone());
+    event.detail = Some(format!("{:?}", reviewed.outcome).to_lowercase());
+    let _recorded = node.log.append(&event).await.map_err(crate::node::NodeError::from)?;
+    row.review = Some(Review { by: None, at: now, outcome: reviewed.outcome, text: None });
+    Ok(node.store.write(|write| write.put(Table::EMERGENCIES, &key, &row))?)
+}
+
+fn event(node: &Node, happened: Happened, row: &Row, now: Timestamp) -> Event {
+    let mut event = Event::new(happened, now);
+    event.asker = Some(row.asker.clone());
+    event.emergency = Some(Bytes(row.claim().id(&row.asker).to_vec()));
+    event.file = Some(row.file);
+    event.basis = Some(format!("emergency:{}", row.reason));
+    event.epoch = node.held.load().as_ref().and_then(|held| held.epoch(now)).map(|(epoch, _)| epoch.epoch);
+    event
+}

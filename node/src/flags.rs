@@ -1,0 +1,231 @@
+//! What an institution notes about answering on one resident: flags, and what the resident refused.
+//!
+//! An unlisted resident's entries leave the registry at once, or with the next enrolment if it is away; here the resident
+//! is refused from the first moment.
+
+use crate::desk::{self, DeskError};
+use crate::enrol;
+use crate::events::{Event, Happened};
+use crate::node::Node;
+use crate::records::{Names, names_key};
+use crate::residents::Resident;
+use crate::store::{Read, StoreError, Table, Write};
+use crate::tokens::Caller;
+use policies::{Flags, Refusal};
+use protocol::{Epoch, FieldId, FileId, MemberId, Purpose, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use utoipa::ToSchema;
+
+/// Who may set and lift flags.
+const ROLES: [&str; 3] = ["dpo", "steward", "supervisor"];
+/// Who may read them.
+const READERS: [&str; 5] = ["dpo", "steward", "supervisor", "caseworker", "coordinator"];
+
+/// A note about answering on a resident.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Flag {
+    /// Processing is restricted (GDPR art. 18): nothing is answered.
+    Restricted,
+    /// Never published, never answered.
+    Unlisted,
+    /// The resident has died.
+    Deceased,
+    /// The resident objected (GDPR art. 21): no consent serves, and a person decides what a public task may have.
+    Objected,
+    /// Under age: a guardian consents.
+    Minor,
+    /// Recipients must not contact the resident on their own.
+    DoNotContact,
+}
+
+impl Flag {
+    /// Its name on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Flag::Restricted => "restricted",
+            Flag::Unlisted => "unlisted",
+            Flag::Deceased => "deceased",
+            Flag::Objected => "objected",
+            Flag::Minor => "minor",
+            Flag::DoNotContact => "do_not_contact",
+        }
+    }
+}
+
+/// A change of a resident's flags.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FlagBody {
+    /// About whom.
+    pub resident: Resident,
+    /// Flags to set.
+    #[serde(default)]
+    pub set: BTreeSet<Flag>,
+    /// Flags to lift.
+    #[serde(default)]
+    pub clear: BTreeSet<Flag>,
+    /// Why; stays in this institution's log.
+    pub reason: String,
+}
+
+/// About whom.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ResidentBody {
+    /// About whom.
+    pub resident: Resident,
+}
+
+/// A resident's flags.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+pub struct FlagList {
+    /// Each flag set, with the moment it was (seconds since 1970).
+    #[schema(value_type = BTreeMap<String, i64>)]
+    pub flags: BTreeMap<Flag, i64>,
+}
+
+/// What is noted of one resident.
+#[derive(Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Notes {
+    flags: BTreeMap<Flag, Timestamp>,
+    #[serde(default)]
+    refusals: Vec<Refused>,
+}
+
+/// A resident's "not this", as kept.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Refused {
+    pub(crate) recipient: Option<MemberId>,
+    pub(crate) purpose: Option<Purpose>,
+    pub(crate) fields: Option<BTreeSet<FieldId>>,
+    pub(crate) at: Timestamp,
+}
+
+impl Notes {
+    /// The flags, as a decision takes them.
+    pub(crate) fn flags(&self) -> Flags {
+        let has = |flag| self.flags.contains_key(&flag);
+        Flags {
+            restricted: has(Flag::Restricted),
+            unlisted: has(Flag::Unlisted),
+            deceased: has(Flag::Deceased),
+            objected: has(Flag::Objected),
+            minor: has(Flag::Minor),
+            do_not_contact: has(Flag::DoNotContact),
+        }
+    }
+
+    /// The refusals, as a decision takes them.
+    pub(crate) fn refusals(&self) -> Vec<Refusal> {
+        let refusal = |Refused { recipient, purpose, fields, at }: Refused| Refusal { recipient, purpose, fields, at };
+        self.refusals.iter().cloned().map(refusal).collect()
+    }
+}
+
+/// What is noted of `file`.
+pub(crate) fn of(read: &Read<'_>, file: FileId) -> Result<Notes, StoreError> {
+    Ok(read.get(Table::NOTES, file.as_bytes())?.unwrap_or_default())
+}
+
+/// Sets and lifts flags of `file`.
+pub(crate) fn change(
+    write: &Write<'_>,
+    file: FileId,
+    set: &BTreeSet<Flag>,
+    clear: &BTreeSet<Flag>,
+    now: Timestamp,
+) -> Result<Notes, StoreError> {
+    let mut notes: Notes = write.get(Table::NOTES, file.as_bytes())?.unwrap_or_default();
+    for flag in set {
+        notes.flags.entry(*flag).or_insert(now);
+    }
+    notes.flags.retain(|flag, _| !clear.contains(flag));
+    write.put(Table::NOTES, file.as_bytes(), &notes)?;
+    Ok(notes)
+}
+
+/// Whether the resident of `file` is unlisted, as this transaction sees it.
+pub(crate) fn unlisted(write: &Write<'_>, file: FileId) -> Result<bool, StoreError> {
+    let notes: Option<Notes> = write.get(Table::NOTES, file.as_bytes())?;
+    Ok(notes.is_some_and(|notes| notes.flags().unlisted))
+}
+
+/// Queues what the registry holds of `file` for removal.
+pub(crate) fn unpublish(write: &Write<'_>, file: FileId, epochs: &[Epoch]) -> Result<(), StoreError> {
+    for &epoch in epochs {
+        let key = names_key(epoch, file);
+        if let Some(names) = write.get::<Names>(Table::NAMES, &key)?.filter(|names| names.published.is_some()) {
+            write.put(Table::LEAVING, &key, &names.index)?;
+            write.put(Table::NAMES, &key, &Names { published: None, ..names })?;
+        }
+    }
+    Ok(())
+}
+
+/// Keeps a refusal of the resident of `file`.
+pub(crate) fn refuse(write: &Write<'_>, file: FileId, refused: Refused) -> Result<(), StoreError> {
+    let mut notes: Notes = write.get(Table::NOTES, file.as_bytes())?.unwrap_or_default();
+    // The same again is as of now.
+    notes.refusals.retain(|old| Refused { at: refused.at, ..old.clone() } != refused);
+    notes.refusals.push(refused);
+    write.put(Table::NOTES, file.as_bytes(), &notes)
+}
+
+/// Changes a resident's flags for a user who may.
+pub(crate) async fn put(node: &Arc<Node>, caller: &Caller, body: &FlagBody) -> Result<FlagList, DeskError> {
+    desk::only(caller, &ROLES)?;
+    if body.reason.trim().is_empty() {
+        return Err(DeskError::Value { field: "reason", expected: "a reason".to_owned() });
+    }
+    if !body.set.is_disjoint(&body.clear) {
+        return Err(DeskError::Value { field: "clear", expected: "no flag that is also set".to_owned() });
+    }
+    let now = node.now().map_err(DeskError::Closed)?;
+    let file = desk::file(node, &body.resident)?;
+    for (happened, flags) in [(Happened::FlagSet, &body.set), (Happened::FlagCleared, &body.clear)] {
+        if flags.is_empty() {
+            continue;
+        }
+        let mut event = Event::new(happened, now);
+        event.file = Some(file);
+        event.user = Some(desk::user(node, caller));
+        event.search_key = Some(body.resident.search_key());
+        event.reason_text = Some(body.reason.clone());
+        event.detail = Some(flags.iter().map(|flag| flag.as_str()).collect::<Vec<_>>().join(", "));
+        let _recorded = node.log.append(&event).await?;
+    }
+    let held = node.manifest().map_err(DeskError::Closed)?;
+    let epochs: Vec<Epoch> = held.manifest.epochs.iter().map(|epoch| epoch.epoch).collect();
+    let notes = node.store.write(|write| {
+        let notes = change(write, file, &body.set, &body.clear, now)?;
+        if notes.flags().unlisted {
+            unpublish(write, file, &epochs)?;
+        }
+        Ok::<_, StoreError>(notes)
+    })?;
+    if body.set.contains(&Flag::Unlisted) {
+        let node = node.clone();
+        // Refused here from now on; the registry forgets as soon as it can be told.
+        tokio::spawn(async move {
+            if let Err(error) = enrol::remove_leaving(&node).await {
+                tracing::warn!(%error, "an entry is still to be removed; the next enrolment does");
+            }
+        });
+    }
+    Ok(list(&notes))
+}
+
+/// A resident's flags, for a user who may read them.
+pub(crate) fn show(node: &Node, caller: &Caller, body: &ResidentBody) -> Result<FlagList, DeskError> {
+    desk::only(caller, &READERS)?;
+    let file = desk::file(node, &body.resident)?;
+    Ok(list(&of(&node.store.read()?, file)?))
+}
+
+fn list(notes: &Notes) -> FlagList {
+    FlagList { flags: notes.flags.iter().map(|(flag, at)| (*flag, at.0)).collect() }
+}

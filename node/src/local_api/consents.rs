@@ -1,0 +1,208 @@
+//! The life of a consent: asked, answered, shown, renewed, withdrawn, printed, exported.
+
+use super::{Answer, Body, Maybe, Refusals};
+use crate::consents::{
+    self, ConsentAnswer, ConsentBody, ConsentError, ConsentReceipt, ConsentRequest, WithdrawBody, WithdrawalBody,
+    WithdrawalReceipt,
+};
+use crate::node::Node;
+use crate::tokens::Caller;
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use policies::receipt::Tongue;
+use protocol::{ConsentId, Problem};
+use serde::Deserialize;
+use serde_json::Value;
+use std::sync::Arc;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+pub(super) fn routes() -> OpenApiRouter<Arc<Node>> {
+    OpenApiRouter::new()
+        .routes(routes!(record_consent))
+        .routes(routes!(request_consent))
+        .routes(routes!(get_consent))
+        .routes(routes!(answer_consent))
+        .routes(routes!(renew_consent))
+        .routes(routes!(withdraw_consent))
+        .routes(routes!(withdraw_anywhere))
+        .routes(routes!(print_receipt))
+        .routes(routes!(export_consent))
+}
+
+/// Runs to its end even if the caller hangs up.
+async fn done<T: Send + 'static>(
+    work: impl Future<Output = Result<T, ConsentError>> + Send + 'static,
+) -> Answer<Json<T>> {
+    let done = tokio::spawn(Box::pin(work)).await;
+    said(done.map_err(|e| ConsentError::System(std::io::Error::other(e))).flatten())
+}
+
+fn said<T>(done: Result<T, ConsentError>) -> Answer<Json<T>> {
+    Ok(Json(done.map_err(|error| refusal(&error))?))
+}
+
+fn refusal(error: &ConsentError) -> Problem {
+    tracing::warn!(code = error.problem().code, "a consent was not changed or shown");
+    error.problem()
+}
+
+fn consent_id(text: &str) -> Answer<ConsentId> {
+    let unknown = || ConsentError::Unknown.problem();
+    Ok(protocol::encoding::unb64(text).map(ConsentId).ok_or_else(unknown)?)
+}
+
+#[utoipa::path(
+    post, path = "/v1/consents", request_body = ConsentBody, security(("token" = [])),
+    responses((status = 200, description = "Recorded and granted, or refused", body = ConsentReceipt), Refusals)
+)]
+/// Record a resident's consent, asked and answered at once.
+async fn record_consent(
+    State(node): State<Arc<Node>>,
+    caller: Caller,
+    Body(body): Body<ConsentBody>,
+) -> Answer<Json<ConsentReceipt>> {
+    done(async move { consents::record(&node, &caller, body).await }).await
+}
+
+#[utoipa::path(
+    post, path = "/v1/consents/requests", request_body = ConsentRequest, security(("token" = [])),
+    responses((status = 200, description = "Asked; its id is answered later", body = ConsentReceipt), Refusals)
+)]
+/// Note that a resident was asked for consent.
+async fn request_consent(
+    State(node): State<Arc<Node>>,
+    caller: Caller,
+    Body(body): Body<ConsentRequest>,
+) -> Answer<Json<ConsentReceipt>> {
+    done(async move { consents::request(&node, &caller, &body).await }).await
+}
+
+#[utoipa::path(
+    get, path = "/v1/consents/{id}", params(("id" = String, Path)), security(("token" = [])),
+    responses((status = 200, description = "As it stands", body = ConsentReceipt), Refusals)
+)]
+/// A consent recorded here.
+async fn get_consent(
+    State(node): State<Arc<Node>>,
+    _caller: Caller,
+    Path(id): Path<String>,
+) -> Answer<Json<ConsentReceipt>> {
+    said(consents::show(&node, consent_id(&id)?))
+}
+
+#[utoipa::path(
+    post, path = "/v1/consents/{id}/answer", params(("id" = String, Path)), request_body = ConsentAnswer,
+    security(("token" = [])),
+    responses((status = 200, description = "Recorded and granted, or refused", body = ConsentReceipt), Refusals)
+)]
+/// Record the answer to a consent that was asked for.
+async fn answer_consent(
+    State(node): State<Arc<Node>>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Body(body): Body<ConsentAnswer>,
+) -> Answer<Json<ConsentReceipt>> {
+    let id = consent_id(&id)?;
+    done(async move { consents::answer(&node, &caller, id, &body).await }).await
+}
+
+#[utoipa::path(
+    post, path = "/v1/consents/{id}/renew", params(("id" = String, Path)), request_body = ConsentAnswer,
+    security(("token" = [])),
+    responses((status = 200, description = "A new consent that names the old one", body = ConsentReceipt), Refusals)
+)]
+/// Ask again, to the current version of the template.
+async fn renew_consent(
+    State(node): State<Arc<Node>>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Body(body): Body<ConsentAnswer>,
+) -> Answer<Json<ConsentReceipt>> {
+    let id = consent_id(&id)?;
+    done(async move { consents::renew(&node, &caller, id, &body).await }).await
+}
+
+#[utoipa::path(
+    post, path = "/v1/consents/{id}/withdraw", params(("id" = String, Path)), request_body = Option<WithdrawBody>,
+    security(("token" = [])),
+    responses((status = 200, description = "Withdrawn; final", body = ConsentReceipt), Refusals)
+)]
+/// Withdraw a consent recorded here, or some of its modules.
+async fn withdraw_consent(
+    State(node): State<Arc<Node>>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Maybe(body): Maybe<WithdrawBody>,
+) -> Answer<Json<ConsentReceipt>> {
+    let id = consent_id(&id)?;
+    done(async move { consents::withdraw(&node, &caller, id, body.modules).await }).await
+}
+
+#[utoipa::path(
+    post, path = "/v1/withdrawals", request_body = WithdrawalBody, security(("token" = [])),
+    responses((status = 200, description = "Taken; recorder and holders are told", body = WithdrawalReceipt), Refusals)
+)]
+/// Withdraw a resident's consent, wherever it was recorded.
+async fn withdraw_anywhere(
+    State(node): State<Arc<Node>>,
+    caller: Caller,
+    Body(body): Body<WithdrawalBody>,
+) -> Answer<Json<WithdrawalReceipt>> {
+    done(async move { consents::withdraw_anywhere(&node, &caller, &body).await }).await
+}
+
+/// How a receipt is printed.
+#[derive(Deserialize)]
+struct Print {
+    #[serde(default)]
+    language: Language,
+    #[serde(default)]
+    html: bool,
+}
+
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Language {
+    #[default]
+    Pl,
+    En,
+    Uk,
+}
+
+#[utoipa::path(
+    get, path = "/v1/consents/{id}/receipt", security(("token" = [])),
+    params(("id" = String, Path), ("language" = Option<String>, Query, description = "`pl`, `en` or `uk`"),
+        ("html" = Option<bool>, Query, description = "HTML instead of text")),
+    responses(
+        (status = 200, description = "To print, as text or HTML", content((String = "text/plain"), (String = "text/html"))),
+        Refusals
+    )
+)]
+/// What the resident takes home.
+async fn print_receipt(
+    State(node): State<Arc<Node>>,
+    _caller: Caller,
+    Path(id): Path<String>,
+    Query(Print { language, html }): Query<Print>,
+) -> Answer<Response> {
+    let tongue = match language {
+        Language::Pl => Tongue::Pl,
+        Language::En => Tongue::En,
+        Language::Uk => Tongue::Uk,
+    };
+    let text = consents::printed(&node, consent_id(&id)?, tongue, html).map_err(|error| refusal(&error))?;
+    let media = if html { "text/html; charset=utf-8" } else { "text/plain; charset=utf-8" };
+    Ok(([(header::CONTENT_TYPE, media)], text).into_response())
+}
+
+#[utoipa::path(
+    get, path = "/v1/consents/{id}/export", params(("id" = String, Path)), security(("token" = [])),
+    responses((status = 200, description = "JSON-LD (ISO/IEC TS 27560, DPV)", body = Value), Refusals)
+)]
+/// A consent for other systems.
+async fn export_consent(State(node): State<Arc<Node>>, _caller: Caller, Path(id): Path<String>) -> Answer<Json<Value>> {
+    said(consents::exported(&node, consent_id(&id)?))
+}

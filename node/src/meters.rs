@@ -1,0 +1,165 @@
+//! What peers' questions are counted by: agreements, users, compared values, emergencies. All of it is durable.
+//!
+//! A question is counted when it comes, whatever is decided then: guessing is metered like asking. A compared value is
+//! counted when the comparison is permitted, before it is made.
+
+use crate::emergencies;
+use crate::guard::GuardError;
+use crate::node::{Node, NodeError};
+use policies::{Engine, Permit, Tier, Used};
+use protocol::encoding::b64;
+use protocol::query::{Basis, EmergencyClaim, Match, QueryRequest};
+use protocol::{FieldId, Manifest, MemberId, Reason, Timestamp, Told};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Mismatches of one user, and of one member, in a day; past them comparing ends until the next.
+const MISMATCHES_BY_USER: u64 = 20;
+const MISMATCHES_BY_MEMBER: u64 = 200;
+
+/// What was used of an agreement today.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct AgreementUse {
+    /// Id and version.
+    pub agreement: String,
+    /// Who asks.
+    pub asker: MemberId,
+    /// Questions today.
+    pub today: u64,
+    /// Questions it allows a day.
+    pub per_day: u64,
+    /// Of the asker's questions under all agreements today, those refused.
+    pub denied: u64,
+    /// Of these, those about residents who are not known here or may not be answered on.
+    pub not_available: u64,
+    /// Values the asker compared today that did not match.
+    pub mismatches: u64,
+}
+
+impl Node {
+    /// Counts `request` and says what was used before it.
+    pub(crate) fn count(&self, manifest: &Manifest, request: &QueryRequest, now: Timestamp) -> Result<Used, NodeError> {
+        let mut used = Used::default();
+        let (asker, user) = (request.iss.as_str(), b64(&request.user.id.0));
+        let holder = &self.config.member;
+        let agreed = Engine::agreement_for(manifest, &[], &request.iss, holder, &request.query, &request.purpose, now);
+        if let Basis::Emergency(claim) = &request.basis {
+            used.emergencies_today = self.count_emergency(asker, claim, now)?;
+            used.review_overdue = emergencies::overdue(self, &request.iss, &request.user.id, now)?;
+        } else if let Ok(agreement) = agreed {
+            let id = agreement.id.as_str();
+            used.today = self.guard.count_today(&["agreement", id, asker], agreement.queries_per_day, now)?;
+            if let Some(most) = agreement.queries_per_user_per_day {
+                used.today_by_user = self.guard.count_today(&["agreement-user", id, asker, &user], most, now)?;
+            }
+        }
+        if !request.expected.is_empty() {
+            used.guesses = self.guesses(request, asker, &user, now)?;
+        }
+        Ok(used)
+    }
+
+    /// An emergency is counted once, however often it is used.
+    fn count_emergency(&self, asker: &str, claim: &EmergencyClaim, now: Timestamp) -> Result<u32, GuardError> {
+        let limit = self.engine.library().catalogue().emergency_for(&claim.reason);
+        let limit = limit.map_or(0, |(_, emergency)| u64::from(emergency.per_member_per_day));
+        let (note, opened) = (b64(&claim.note.0), claim.opened.0.to_string());
+        let this = ["emergency", asker, &note, &opened];
+        if self.guard.counted_today(&this, now)? > 0 {
+            return Ok(0);
+        }
+        let before = self.guard.count_today(&["emergencies", asker], limit, now)?;
+        if before < limit {
+            self.guard.count_today(&this, 1, now)?;
+        }
+        Ok(u32::try_from(before).unwrap_or(u32::MAX))
+    }
+
+    fn guesses(&self, request: &QueryRequest, asker: &str, user: &str, now: Timestamp) -> Result<u32, GuardError> {
+        let series = self.guard.counted_today(&["mismatches", asker], now)? >= MISMATCHES_BY_MEMBER
+            || self.guard.counted_today(&["mismatches", asker, user], now)? >= MISMATCHES_BY_USER;
+        if series {
+            return Ok(u32::MAX);
+        }
+        let mut most = 0;
+        for field in request.expected.keys() {
+            most = most.max(self.guard.guesses(&guess(request, &subject(request), field), now)?);
+        }
+        Ok(most)
+    }
+
+    /// Records the values that `permit` lets be compared; `false` if one of them was compared too often already.
+    pub(crate) fn record_guesses(
+        &self,
+        permit: &Permit,
+        request: &QueryRequest,
+        now: Timestamp,
+    ) -> Result<bool, GuardError> {
+        let most = self.engine.query(permit.query()).and_then(|query| query.guesses).unwrap_or(0);
+        for field in permit.compared() {
+            if !self.guard.guess(&guess(request, &subject(request), field), most, now)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Counts what comparing found.
+    pub(crate) fn count_matches(
+        &self,
+        request: &QueryRequest,
+        matches: &BTreeMap<FieldId, Match>,
+        now: Timestamp,
+    ) -> Result<(), GuardError> {
+        let (asker, user) = (request.iss.as_str(), b64(&request.user.id.0));
+        for _ in matches.values().filter(|found| **found == Match::Mismatch) {
+            self.guard.count_today(&["mismatches", asker], u64::MAX, now)?;
+            self.guard.count_today(&["mismatches", asker, &user], u64::MAX, now)?;
+        }
+        Ok(())
+    }
+
+    /// Counts a refusal.
+    pub(crate) fn count_refusal(&self, asker: &MemberId, reason: Reason, now: Timestamp) -> Result<(), GuardError> {
+        self.guard.count_today(&["denied", asker.as_str()], u64::MAX, now)?;
+        if reason.told() == Told::NotAvailable {
+            self.guard.count_today(&["not-available", asker.as_str()], u64::MAX, now)?;
+        }
+        Ok(())
+    }
+
+    /// What others used of their agreements with us today.
+    pub(crate) fn usage(&self, manifest: &Manifest, now: Timestamp) -> Result<Vec<AgreementUse>, GuardError> {
+        let ours = manifest.agreements.iter().filter(|agreement| agreement.terms.holder == self.config.member);
+        ours.filter(|agreement| agreement.in_force(now))
+            .map(|agreement| {
+                let terms = &agreement.terms;
+                let asker = terms.asker.as_str();
+                let today = |name: &[&str]| self.guard.counted_today(name, now);
+                Ok(AgreementUse {
+                    agreement: terms.reference().to_string(),
+                    asker: terms.asker.clone(),
+                    today: today(&["agreement", terms.id.as_str(), asker])?,
+                    per_day: terms.queries_per_day,
+                    denied: today(&["denied", asker])?,
+                    not_available: today(&["not-available", asker])?,
+                    mismatches: today(&["mismatches", asker])?,
+                })
+            })
+            .collect()
+    }
+}
+
+fn subject(request: &QueryRequest) -> String {
+    b64(request.sub.as_bytes())
+}
+
+/// What guesses of one field are counted under. A member's users share its guesses, so that they cannot take turns.
+fn guess<'r>(request: &'r QueryRequest, subject: &'r str, field: &'r FieldId) -> [&'r str; 4] {
+    ["guess", request.iss.as_str(), subject, field.as_str()]
+}
+
+/// Whether a permit compares.
+pub(crate) fn compares(permit: &Permit) -> bool {
+    permit.tier() == Tier::Verify
+}

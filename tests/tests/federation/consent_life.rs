@@ -1,0 +1,197 @@
+//! The life of a consent, with the cases of Estonia's consent service as a checklist.
+
+use crate::identities::days_later;
+use cli::exit::Failure;
+use http::Method;
+use node::{ConsentReceipt, ConsentState, FlagList, OutcomeKind, QueryResult, WithdrawalReceipt};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use tests::{Harness, PURPOSE, member, pesel_of, refusals};
+
+const EVERYONE: &str = "mops+pup+css+zlm";
+
+fn resident() -> Value {
+    json!({ "pesel": pesel_of(EVERYONE) })
+}
+
+fn body(recipient: &str, modules: Value, days: u32) -> Value {
+    json!({
+        "resident": resident(), "template": "instead-of-certificate", "modules": modules, "recipient": recipient,
+        "purposes": [PURPOSE], "days": days, "evidence_sha256": cli::found::evidence().expect("random"),
+    })
+}
+
+fn labour() -> Value {
+    json!({ "labour-status": "given" })
+}
+
+async fn record(harness: &Harness, unit: &str, body: &Value) -> Result<ConsentReceipt, Failure> {
+    harness.post(unit, "front-desk", "/v1/consents", body).await
+}
+
+/// What `asker` is told of `query` to pup on a consent: nothing if it is answered.
+async fn told(harness: &Harness, asker: &str, query: &str, purpose: &str, id: &str, of: Value) -> Option<String> {
+    let body = json!({
+        "resident": of, "asks": [{ "query": query, "holder": "pup" }], "purpose": purpose,
+        "basis": { "kind": "consent", "id": id }, "case_ref": "1", "reason": "test",
+    });
+    let result: QueryResult = harness.post(asker, "caseworker", "/v1/queries", &body).await.expect("a result");
+    let outcome = &result.outcomes[0];
+    (outcome.outcome != OutcomeKind::Answered).then(|| outcome.reason.clone().expect("a reason"))
+}
+
+async fn flag(harness: &Harness, unit: &str, change: &str, flag: &str) {
+    let body = json!({ "resident": resident(), change: [flag], "reason": "x" });
+    let _list: FlagList = harness.post(unit, "dpo", "/v1/flags", &body).await.expect("flagged");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_checklist_of_a_consent_service() {
+    let mut harness = Harness::filled().await;
+    let mut expected = Vec::new();
+    let missing = || Some("consent_missing".to_owned());
+    let valid = record(&harness, "css", &body("mops", labour(), 30)).await.expect("a consent");
+    let id = valid.id.to_string();
+    // Valid; other service; other purpose; other recipient; other person.
+    assert_eq!(told(&harness, "mops", "q02", PURPOSE, &id, resident()).await, None);
+    assert_eq!(told(&harness, "mops", "q03", PURPOSE, &id, resident()).await, missing());
+    expected.push("consent_other_query");
+    assert_eq!(told(&harness, "mops", "q02", "social-welfare-provision", &id, resident()).await, missing());
+    expected.push("consent_other_purpose");
+    assert_eq!(told(&harness, "css", "q02", PURPOSE, &id, resident()).await, missing());
+    expected.push("consent_other_recipient");
+    let other = json!({ "pesel": pesel_of("mops+pup") });
+    assert_eq!(told(&harness, "mops", "q02", PURPOSE, &id, other).await, missing());
+    expected.push("consent_other_subject");
+    // Representative: the resident turns out to be under age, and only a guardian consents.
+    flag(&harness, "pup", "set", "minor").await;
+    assert_eq!(told(&harness, "mops", "q02", PURPOSE, &id, resident()).await, missing());
+    expected.push("consent_representative");
+    flag(&harness, "css", "set", "minor").await;
+    let refused = record(&harness, "css", &body("mops", labour(), 30)).await;
+    assert_eq!(refused.expect_err("a guardian consents").code, "consent_representative");
+    let mut guardians = body("mops", labour(), 30);
+    guardians["acting"] = json!("guardian");
+    guardians["other_guardians"] = json!([{ "labour-status": "refused" }]);
+    assert_eq!(record(&harness, "css", &guardians).await.expect_err("they disagree").code, "guardians_disagree");
+    guardians["other_guardians"] = json!([labour()]);
+    let theirs = record(&harness, "css", &guardians).await.expect("they agree");
+    assert_eq!(told(&harness, "mops", "q02", PURPOSE, &theirs.id.to_string(), resident()).await, None);
+    flag(&harness, "pup", "clear", "minor").await;
+    flag(&harness, "css", "clear", "minor").await;
+    // Declined: a refusal said at another member stands against the older consent.
+    harness.clock.advance(1);
+    let declined = record(&harness, "zlm", &body("mops", json!({ "labour-status": "refused" }), 30)).await;
+    assert_eq!(declined.expect("a refusal").state, ConsentState::Refused);
+    assert_eq!(told(&harness, "mops", "q02", PURPOSE, &id, resident()).await, missing());
+    expected.push("consent_refused");
+    // Given again afterwards, it serves; then it expires; then it is withdrawn.
+    harness.clock.advance(1);
+    let later = record(&harness, "css", &body("mops", labour(), 1)).await.expect("a consent");
+    let later_id = later.id.to_string();
+    assert_eq!(told(&harness, "mops", "q02", PURPOSE, &later_id, resident()).await, None);
+    days_later(&harness, 2).await;
+    assert_eq!(told(&harness, "mops", "q02", PURPOSE, &later_id, resident()).await, missing());
+    expected.push("consent_expired");
+    let renewing = json!({ "modules": labour(), "evidence_sha256": cli::found::evidence().expect("random") });
+    let path = format!("/v1/consents/{later_id}/renew");
+    let renewed: ConsentReceipt = harness.post("css", "front-desk", &path, &renewing).await.expect("renewed");
+    assert_eq!((renewed.state, renewed.renews), (ConsentState::Renewed, Some(later.id)));
+    assert_eq!(told(&harness, "mops", "q02", PURPOSE, &renewed.id.to_string(), resident()).await, None);
+    let withdrawn = harness.withdraw("css", &renewed).await.expect("withdrawn");
+    assert_eq!(withdrawn.state, ConsentState::Withdrawn);
+    let after = told(&harness, "mops", "q02", PURPOSE, &renewed.id.to_string(), resident()).await;
+    assert_eq!(after, Some("consent_withdrawn".to_owned()));
+    expected.push("consent_withdrawn");
+    assert_eq!(refusals(&mut harness, "pup").await, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_withdrawal_at_any_member_is_refused_at_every_holder_even_while_the_recorder_is_down() {
+    let mut harness = Harness::filled().await;
+    let modules = json!({ "labour-status": "given", "labour-benefit": "given", "benefits": "given" });
+    let consent = record(&harness, "css", &body("mops", modules, 30)).await.expect("a consent");
+    let id = consent.id.to_string();
+    assert_eq!(told(&harness, "mops", "q02", PURPOSE, &id, resident()).await, None);
+    let css = member("css");
+    harness.federation.nodes.get_mut(&css).expect("css").stop().await.expect("stopped");
+    // A part of it, at zlm, which neither recorded it nor holds a grant of it.
+    let part = json!({ "resident": resident(), "consent": id, "modules": ["labour-status"] });
+    let taken: WithdrawalReceipt = harness.post("zlm", "front-desk", "/v1/withdrawals", &part).await.expect("taken");
+    assert!(taken.told.contains(&member("pup")) && taken.undelivered == BTreeSet::from([css.clone()]), "{taken:?}");
+    let withdrawn = Some("consent_withdrawn".to_owned());
+    assert_eq!(told(&harness, "mops", "q02", PURPOSE, &id, resident()).await, withdrawn);
+    assert_eq!(told(&harness, "mops", "q03", PURPOSE, &id, resident()).await, None, "the rest stands");
+    let whole = json!({ "resident": resident(), "consent": id });
+    let _taken: WithdrawalReceipt = harness.post("zlm", "front-desk", "/v1/withdrawals", &whole).await.expect("taken");
+    assert_eq!(told(&harness, "mops", "q03", PURPOSE, &id, resident()).await, withdrawn);
+    // The recorder hears of it when it is back.
+    harness.federation.nodes.get_mut(&css).expect("css").restart().await.expect("started");
+    let again: WithdrawalReceipt = harness.post("zlm", "front-desk", "/v1/withdrawals", &whole).await.expect("taken");
+    assert!(again.undelivered.is_empty(), "{again:?}");
+    let token = harness.federation.token(&css, "front-desk", &["front-desk"]).expect("a token");
+    let api = harness.federation.local(&css).expect("an API");
+    let shown: ConsentReceipt =
+        api.call(Method::GET, &format!("/v1/consents/{id}"), &token, None).await.expect("shown");
+    assert_eq!((shown.state, shown.standing.len()), (ConsentState::Withdrawn, 0));
+    // Somebody else's withdrawal of it is not taken for this resident's.
+    let other = json!({ "resident": { "pesel": pesel_of("mops+css") }, "consent": id });
+    let strange = harness.post::<WithdrawalReceipt>("css", "front-desk", "/v1/withdrawals", &other).await;
+    assert_eq!(strange.expect_err("another resident's").code, "consent_unknown");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_not_taken_a_withdrawal_gets_no_fresh_status() {
+    let mut harness = Harness::filled().await;
+    let modules = json!({ "labour-status": "given", "labour-benefit": "given" });
+    let consent = record(&harness, "css", &body("mops", modules, 30)).await.expect("a consent");
+    let id = consent.id.to_string();
+    assert_eq!(told(&harness, "mops", "q02", PURPOSE, &id, resident()).await, None);
+    let pup = member("pup");
+    harness.federation.nodes.get_mut(&pup).expect("pup").stop().await.expect("stopped");
+    let path = format!("/v1/consents/{id}/withdraw");
+    let body = json!({ "modules": ["labour-status"] });
+    let part: ConsentReceipt = harness.post("css", "front-desk", &path, &body).await.expect("withdrawn");
+    assert_eq!((part.state, part.undelivered.contains(&pup)), (ConsentState::Given, true));
+    assert_eq!(part.standing, BTreeSet::from(["labour-benefit".to_owned()]));
+    harness.federation.nodes.get_mut(&pup).expect("pup").restart().await.expect("started");
+    harness.clock.advance(61);
+    let said = told(&harness, "mops", "q02", PURPOSE, &id, resident()).await;
+    // Either it has been delivered meanwhile, or the list is too old.
+    assert!(matches!(said.as_deref(), Some("consent_withdrawn" | "status_unknown")), "{said:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consent_is_asked_answered_printed_and_exported() {
+    let harness = Harness::filled().await;
+    let asking = json!({
+        "resident": resident(), "template": "instead-of-certificate", "recipient": "mops", "purposes": [PURPOSE],
+        "days": 30,
+    });
+    let asked: ConsentReceipt =
+        harness.post("css", "front-desk", "/v1/consents/requests", &asking).await.expect("asked");
+    assert_eq!(asked.state, ConsentState::Requested);
+    let answer = json!({
+        "modules": { "labour-status": "given", "benefits": "refused" },
+        "evidence_sha256": cli::found::evidence().expect("random"),
+    });
+    let path = format!("/v1/consents/{}/answer", asked.id);
+    let given: ConsentReceipt = harness.post("css", "front-desk", &path, &answer).await.expect("answered");
+    assert_eq!((given.state, given.id), (ConsentState::Given, asked.id));
+    let twice = harness.post::<ConsentReceipt>("css", "front-desk", &path, &answer).await;
+    assert_eq!(twice.expect_err("answered before").code, "value_invalid");
+    assert_eq!(told(&harness, "mops", "q02", PURPOSE, &given.id.to_string(), resident()).await, None);
+    let css = member("css");
+    let token = harness.federation.token(&css, "front-desk", &["front-desk"]).expect("a token");
+    let api = harness.federation.local(&css).expect("an API");
+    for (language, heading) in [("pl", "Potwierdzenie zgody"), ("en", "Receipt of consent")] {
+        let path = format!("/v1/consents/{}/receipt?language={language}", given.id);
+        let text = api.text(&path, &token).await.expect("a receipt");
+        assert!(text.starts_with(heading) && text.contains(&given.id.to_string()), "{text}");
+        let html = api.text(&format!("{path}&html=true"), &token).await.expect("a receipt");
+        assert!(html.starts_with("<!DOCTYPE html>") && html.contains(heading), "{html}");
+    }
+    let path = format!("/v1/consents/{}/export", given.id);
+    let exported: Value = api.call(Method::GET, &path, &token, None).await.expect("exported");
+    assert_eq!(exported["dpv:hasConsentStatus"], "dpv:ConsentGiven");
+}

@@ -1,0 +1,366 @@
+//! What people decide beside the rules: flags, approvals, emergencies, comparisons.
+
+use crate::identities::days_later;
+use crate::local_api::request;
+use cli::exit::Failure;
+use node::{
+    ApprovalList, ApprovalState, ApprovalView, Decision, DecisionList, EmergencyList, EmergencyView, FlagList, Outcome,
+    OutcomeKind, QueryResult,
+};
+use serde_json::{Value, json};
+use tests::{CANARY_SURNAME, Harness, PURPOSE, member, pesel_of, read_log};
+
+const SHARED: &str = "mops+pup";
+
+fn resident() -> Value {
+    json!({ "pesel": pesel_of(SHARED) })
+}
+
+fn mandate() -> Value {
+    json!({ "kind": "mandate", "id": "ups-105" })
+}
+
+fn code<T: std::fmt::Debug>(done: Result<T, Failure>) -> String {
+    match done {
+        Err(failure) => failure.code,
+        Ok(value) => format!("{value:?}"),
+    }
+}
+
+async fn flag(harness: &Harness, unit: &str, change: &str, flag: &str, resident: Value) -> Result<FlagList, Failure> {
+    let body = json!({ "resident": resident, change: [flag], "reason": "a letter" });
+    harness.post(unit, "dpo", "/v1/flags", &body).await
+}
+
+async fn get<T: serde::de::DeserializeOwned>(
+    harness: &Harness,
+    unit: &str,
+    role: &str,
+    path: &str,
+) -> Result<T, Failure> {
+    let unit = member(unit);
+    let token = harness.federation.token(&unit, role, &[role])?;
+    harness.federation.local(&unit)?.call(http::Method::GET, path, &token, None).await
+}
+
+fn said(outcome: &Outcome) -> (OutcomeKind, &str) {
+    (outcome.outcome, outcome.reason.as_deref().unwrap_or_default())
+}
+
+const UNAVAILABLE: (OutcomeKind, &str) = (OutcomeKind::Denied, "not_available");
+const ANSWERED: (OutcomeKind, &str) = (OutcomeKind::Answered, "");
+
+#[tokio::test(flavor = "multi_thread")]
+async fn flags_are_obeyed_and_told_alike() {
+    let mut harness = Harness::filled().await;
+    let ask = async || harness.ask("mops", "pup", "q02", resident(), mandate()).await;
+    assert_eq!(said(&ask().await), ANSWERED);
+    assert_eq!(
+        code(
+            harness
+                .post::<FlagList>(
+                    "pup",
+                    "caseworker",
+                    "/v1/flags",
+                    &json!({
+            "resident": resident(), "set": ["restricted"], "reason": "x" })
+                )
+                .await
+        ),
+        "role_not_allowed"
+    );
+    for name in ["restricted", "deceased"] {
+        flag(&harness, "pup", "set", name, resident()).await.expect("set");
+        let refused = ask().await;
+        assert_eq!(said(&refused), UNAVAILABLE, "{name}");
+        let message = refused.message.expect("words");
+        assert!(!message.pl.contains(name) && !message.en.contains(name), "{message:?}");
+        flag(&harness, "pup", "clear", name, resident()).await.expect("lifted");
+        assert_eq!(said(&ask().await), ANSWERED, "{name} lifted");
+    }
+    flag(&harness, "pup", "set", "do_not_contact", resident()).await.expect("set");
+    assert!(ask().await.obligations.expect("duties").do_not_contact);
+    let shown: FlagList =
+        harness.post("pup", "caseworker", "/v1/flags/show", &json!({ "resident": resident() })).await.expect("shown");
+    assert_eq!(shown.flags.len(), 1);
+    let refused = tests::refusals(&mut harness, "pup").await;
+    assert_eq!(refused, ["subject_restricted", "subject_deceased"]);
+    let log = read_log(&harness, "pup");
+    let set: Vec<_> = log.iter().filter(|e| e["event"] == "flag.set").map(|e| e["detail"].clone()).collect();
+    assert_eq!(set, ["restricted", "deceased", "do_not_contact"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unlisted_resident_leaves_the_registry_and_does_not_come_back() {
+    let harness = Harness::filled().await;
+    flag(&harness, "pup", "set", "unlisted", resident()).await.expect("set");
+    // Whether its entry is gone already or not.
+    let refused = harness.ask("mops", "pup", "q02", resident(), mandate()).await;
+    assert!(matches!(refused.reason.as_deref(), Some("not_available" | "no_holder")), "{refused:?}");
+    let again = harness.enrol("pup").await.expect("enrolled");
+    assert_eq!(again.published, 0, "{again:?}");
+    // The entry is gone: the asker finds no holder at all.
+    let outcome = harness.ask("mops", "pup", "q02", resident(), mandate()).await;
+    assert_eq!((outcome.outcome, outcome.reason.as_deref()), (OutcomeKind::Denied, Some("no_holder")));
+    flag(&harness, "pup", "clear", "unlisted", resident()).await.expect("lifted");
+    assert_eq!(harness.enrol("pup").await.expect("enrolled").published, 1);
+    assert_eq!(said(&harness.ask("mops", "pup", "q02", resident(), mandate()).await), ANSWERED);
+}
+
+/// A question that a person of zlm decides.
+async fn eviction(harness: &Harness) -> QueryResult {
+    let body = json!({
+        "resident": { "pesel": pesel_of("mops+zlm") }, "asks": [{ "query": "q11", "holder": "zlm" }],
+        "purpose": PURPOSE, "basis": mandate(), "case_ref": "MOPS/2026/1", "reason": "test",
+    });
+    harness.post("mops", "caseworker", "/v1/queries", &body).await.expect("a result")
+}
+
+async fn waiting(harness: &Harness) -> ApprovalView {
+    let list: ApprovalList = get(harness, "zlm", "supervisor", "/v1/approvals").await.expect("a list");
+    list.approvals.into_iter().find(|view| view.state == ApprovalState::Waiting).expect("one waits")
+}
+
+async fn fetch(harness: &Harness, id: &str) -> Outcome {
+    let result: QueryResult = get(harness, "mops", "caseworker", &format!("/v1/queries/{id}")).await.expect("a result");
+    result.outcomes.into_iter().next().expect("an outcome")
+}
+
+/// Fetches until the outcome is no longer pending: the notice travels by itself.
+async fn settled(harness: &Harness, id: &str) -> Outcome {
+    for _ in 0..200 {
+        let outcome = fetch(harness, id).await;
+        if outcome.outcome != OutcomeKind::Pending {
+            return outcome;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    panic!("still pending");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_approves_after_a_restart_and_the_asker_is_told() {
+    let mut harness = Harness::filled().await;
+    let asked = eviction(&harness).await;
+    assert_eq!(said(&asked.outcomes[0]), (OutcomeKind::Pending, "pending"));
+    assert_eq!(fetch(&harness, &asked.id).await.outcome, OutcomeKind::Pending, "nobody decided");
+    let zlm = member("zlm");
+    harness.federation.nodes.get_mut(&zlm).expect("zlm").stop().await.expect("stopped");
+    harness.federation.nodes.get_mut(&zlm).expect("zlm").restart().await.expect("started");
+    let view = waiting(&harness).await;
+    assert_eq!((view.asker.as_str(), view.query.as_str(), view.case), ("mops", "q11", true));
+    let path = format!("/v1/approvals/{}/grant", view.id);
+    let body = json!({ "fields": ["hou.eviction"] });
+    assert_eq!(code(harness.post::<ApprovalView>("zlm", "dpo", &path, &body).await), "role_not_allowed");
+    let wider = json!({ "fields": ["hou.arrears.amount"] });
+    assert_eq!(code(harness.post::<ApprovalView>("zlm", "supervisor", &path, &wider).await), "value_invalid");
+    let granted: ApprovalView = harness.post("zlm", "supervisor", &path, &body).await.expect("granted");
+    assert_eq!(granted.state, ApprovalState::Granted);
+    assert_eq!(code(harness.post::<ApprovalView>("zlm", "supervisor", &path, &body).await), "already_decided");
+    let outcome = settled(&harness, &asked.id).await;
+    assert_eq!(said(&outcome), ANSWERED);
+    let fields: Vec<_> = outcome.fields.keys().map(|field| field.as_str()).collect();
+    assert_eq!(fields, ["hou.eviction"], "no more than was approved");
+    for (unit, events) in [
+        ("zlm", ["approval.waiting", "approval.granted", "query.answered"].as_slice()),
+        ("mops", &["query.asking", "query.outcome"]),
+    ] {
+        harness.federation.nodes.get_mut(&member(unit)).expect("a node").stop().await.expect("stopped");
+        let log = read_log(&harness, unit);
+        for event in events {
+            assert!(log.iter().any(|entry| entry["event"] == *event), "{unit} {event}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_refuses_or_nobody_decides() {
+    let mut harness = Harness::filled().await;
+    let asked = eviction(&harness).await;
+    let path = format!("/v1/approvals/{}/refuse", waiting(&harness).await.id);
+    let _refused: ApprovalView =
+        harness.post("zlm", "supervisor", &path, &json!({ "reason": "not needed" })).await.expect("refused");
+    let outcome = settled(&harness, &asked.id).await;
+    assert_eq!(said(&outcome), (OutcomeKind::Denied, "declined"));
+    // The same question later is a new one; this one nobody decides.
+    days_later(&harness, 8).await;
+    let asked = eviction(&harness).await;
+    assert_eq!(asked.outcomes[0].outcome, OutcomeKind::Pending);
+    days_later(&harness, 8).await;
+    assert_eq!(said(&fetch(&harness, &asked.id).await), (OutcomeKind::Denied, "approval_expired"));
+    assert_eq!(tests::refusals(&mut harness, "zlm").await, ["approval_refused"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_approved_must_still_be_permitted() {
+    let mut harness = Harness::filled().await;
+    let asked = eviction(&harness).await;
+    let view = waiting(&harness).await;
+    let of = json!({ "pesel": pesel_of("mops+zlm") });
+    flag(&harness, "zlm", "set", "restricted", of.clone()).await.expect("set");
+    let path = format!("/v1/approvals/{}/grant", view.id);
+    let refused = harness.post::<ApprovalView>("zlm", "supervisor", &path, &json!({})).await;
+    assert_eq!(code(refused), "subject_restricted");
+    flag(&harness, "zlm", "clear", "restricted", of.clone()).await.expect("lifted");
+    let _granted: ApprovalView = harness.post("zlm", "supervisor", &path, &json!({})).await.expect("granted");
+    flag(&harness, "zlm", "set", "restricted", of).await.expect("set");
+    assert_eq!(said(&settled(&harness, &asked.id).await), UNAVAILABLE, "and once more when it is fetched");
+    assert_eq!(tests::refusals(&mut harness, "zlm").await, ["subject_restricted"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_objection_lets_a_person_decide_a_public_task() {
+    let harness = Harness::filled().await;
+    let of = json!({ "pesel": pesel_of("pup+zlm") });
+    let ask = async || {
+        let body = json!({
+            "resident": of, "asks": [{ "query": "q03", "holder": "pup" }], "purpose": "housing-welfare-management",
+            "basis": { "kind": "mandate", "id": "uopl-21" }, "case_ref": "ZLM/1", "reason": "test",
+        });
+        let result: QueryResult = harness.post("zlm", "caseworker", "/v1/queries", &body).await.expect("a result");
+        result.outcomes.into_iter().next().expect("an outcome")
+    };
+    assert_eq!(said(&ask().await), ANSWERED);
+    flag(&harness, "pup", "set", "objected", of.clone()).await.expect("set");
+    assert_eq!(ask().await.outcome, OutcomeKind::Pending);
+    // A legal obligation is not objected to.
+    flag(&harness, "pup", "set", "objected", resident()).await.expect("set");
+    assert_eq!(said(&harness.ask("mops", "pup", "q02", resident(), mandate()).await), ANSWERED);
+}
+
+async fn verify(harness: &Harness, user: &str, expected: Value) -> Value {
+    let body = json!({
+        "resident": resident(), "asks": [{ "query": "q09", "holder": "pup", "expected": expected }],
+        "purpose": PURPOSE, "basis": mandate(), "case_ref": "MOPS/1", "reason": "test",
+    });
+    let asked = request(harness, "mops", "POST", "/v1/queries").of(user, &["caseworker"]).json(&body).send().await;
+    assert_eq!(asked.status, 200, "{}", asked.text);
+    serde_json::from_str::<Value>(&asked.text).expect("JSON")["outcomes"][0].clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_comparison_says_no_value_and_a_series_is_cut_off() {
+    let mut harness = Harness::filled().await;
+    let name = |text: &str| json!({ "person.surname": text });
+    let first = verify(
+        &harness,
+        "jan",
+        json!({ "person.surname": CANARY_SURNAME.to_uppercase(), "person.given_names": "Ewa" }),
+    )
+    .await;
+    assert_eq!(first["outcome"], "answered", "{first}");
+    assert_eq!(first["matches"], json!({ "person.surname": "match", "person.given_names": "mismatch" }));
+    assert!(first.get("fields").is_none(), "no values: {first}");
+    assert_eq!(verify(&harness, "ewa", name("Nowak")).await["matches"]["person.surname"], "mismatch");
+    assert_eq!(verify(&harness, "ola", name("Kowalska")).await["matches"]["person.surname"], "mismatch");
+    // Users of one member cannot take turns.
+    let cut = verify(&harness, "ula", name("Zielińska")).await;
+    assert_eq!((&cut["outcome"], &cut["reason"]), (&json!("denied"), &json!("quota_exceeded")));
+    assert!(cut["message"]["pl"].as_str().is_some_and(|words| !words.is_empty()), "{cut}");
+    assert_eq!(verify(&harness, "ula", json!({ "person.given_names": "Ola" })).await["outcome"], "answered");
+    days_later(&harness, 20).await;
+    assert_eq!(verify(&harness, "jan", name("Nowak")).await["reason"], "quota_exceeded");
+    assert_eq!(tests::refusals(&mut harness, "pup").await, ["guess_limit", "guess_limit"]);
+}
+
+async fn emergency_question(harness: &Harness, id: &str) -> Result<QueryResult, Failure> {
+    let body = json!({
+        "resident": { "pesel": pesel_of(SHARED) }, "asks": [{ "query": "q18", "holder": "mops" }],
+        "purpose": "public-service-provision", "basis": { "kind": "emergency", "id": id }, "reason": "test",
+    });
+    harness.post("pup", "caseworker", "/v1/queries", &body).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_emergency_is_confirmed_counted_and_reviewed() {
+    let mut harness = Harness::filled().await;
+    let body = json!({ "resident": resident(), "reason": "life", "text": "found unconscious" });
+    let open = async || harness.post::<EmergencyView>("pup", "caseworker", "/v1/emergencies", &body).await;
+    let wrong = json!({ "resident": resident(), "reason": "curiosity", "text": "x" });
+    let refused = harness.post::<EmergencyView>("pup", "caseworker", "/v1/emergencies", &wrong).await;
+    assert_eq!(code(refused), "emergency_reason");
+    let opened = open().await.expect("opened");
+    assert_eq!(code(emergency_question(&harness, &opened.id).await), "emergency_unconfirmed");
+    let confirm = format!("/v1/emergencies/{}/confirm", opened.id);
+    let confirmed = async || harness.post::<EmergencyView>("pup", "caseworker", &confirm, &json!({})).await;
+    assert_eq!(code(confirmed().await), "emergency_unconfirmed", "in the same second");
+    harness.clock.advance(2);
+    assert!(confirmed().await.expect("confirmed").confirmed);
+    let outcome = emergency_question(&harness, &opened.id).await.expect("a result").outcomes.remove(0);
+    assert_eq!(said(&outcome), ANSWERED, "{outcome:?}");
+    assert!(outcome.obligations.expect("duties").review_by.is_some());
+    // Both officers have it in their queues.
+    for (unit, side) in [("pup", node::Side::Taken), ("mops", node::Side::Answered)] {
+        let list: EmergencyList = get(&harness, unit, "dpo", "/v1/emergencies").await.expect("a list");
+        assert_eq!((list.emergencies.len(), list.emergencies[0].side), (1, side), "{unit}");
+        assert_eq!(list.emergencies[0].id, opened.id, "{unit}");
+    }
+    harness.clock.advance(60 * 60);
+    assert_eq!(code(emergency_question(&harness, &opened.id).await), "emergency_expired");
+    // Not reviewed in time: the user gets no other.
+    days_later(&harness, 7).await;
+    assert_eq!(code(open().await), "emergency_review_overdue");
+    let list: EmergencyList = get(&harness, "pup", "dpo", "/v1/emergencies").await.expect("a list");
+    assert!(list.emergencies[0].overdue);
+    let review = format!("/v1/emergencies/{}/review", opened.id);
+    let body = json!({ "outcome": "justified", "text": "an ambulance was called" });
+    assert_eq!(code(harness.post::<EmergencyView>("pup", "caseworker", &review, &body).await), "role_not_allowed");
+    let reviewed: EmergencyView = harness.post("pup", "dpo", &review, &body).await.expect("reviewed");
+    assert!(!reviewed.overdue);
+    let list: EmergencyList = get(&harness, "mops", "dpo", "/v1/emergencies").await.expect("a list");
+    assert!(list.emergencies[0].outcome.is_some(), "the holder was told");
+    assert!(open().await.is_ok());
+    harness.federation.nodes.get_mut(&member("pup")).expect("pup").stop().await.expect("stopped");
+    let log = read_log(&harness, "pup");
+    let count = |event: &str| log.iter().filter(|entry| entry["event"] == event).count();
+    assert_eq!((count("emergency.opened"), count("emergency.reviewed")), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_holder_takes_so_many_emergencies_of_a_member_in_a_day() {
+    let mut harness = Harness::filled().await;
+    let mut outcomes = Vec::new();
+    for n in 0..6 {
+        let body = json!({ "resident": resident(), "reason": "life", "text": format!("number {n}") });
+        let opened: EmergencyView = harness.post("pup", "caseworker", "/v1/emergencies", &body).await.expect("opened");
+        harness.clock.advance(1);
+        let path = format!("/v1/emergencies/{}/confirm", opened.id);
+        let _confirmed: EmergencyView = harness.post("pup", "caseworker", &path, &json!({})).await.expect("confirmed");
+        // Used twice, it is one emergency.
+        for _ in 0..2 {
+            let result = emergency_question(&harness, &opened.id).await.expect("a result");
+            outcomes.push(result.outcomes[0].outcome);
+        }
+    }
+    assert_eq!(outcomes[..10], [OutcomeKind::Answered; 10]);
+    assert_eq!(outcomes[10..], [OutcomeKind::Denied; 2]);
+    assert_eq!(tests::refusals(&mut harness, "mops").await, ["emergency_limit", "emergency_limit"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_past_decision_is_explained_and_can_be_tried_again() {
+    let harness = Harness::filled().await;
+    assert_eq!(said(&harness.ask("mops", "pup", "q02", resident(), mandate()).await), ANSWERED);
+    assert_eq!(
+        harness.ask("mops", "pup", "q02", resident(), json!({ "kind": "none" })).await.outcome,
+        OutcomeKind::Denied
+    );
+    assert_eq!(code(get::<DecisionList>(&harness, "pup", "caseworker", "/v1/decisions").await), "role_not_allowed");
+    let list: DecisionList = get(&harness, "pup", "dpo", "/v1/decisions").await.expect("a list");
+    assert_eq!((list.decisions.len(), list.left_out), (2, 0));
+    let engine = policies::Engine::new(policies::Library::builtin().expect("a library"), &[]).expect("an engine");
+    let simulated = engine.simulate(&engine, &list.decisions);
+    assert_eq!((simulated.decisions, simulated.unchanged), (2, 2));
+    let status: node::NodeStatus = harness.federation.admin(&member("pup")).get("/status").await.expect("a status");
+    let used = status.agreements.iter().find(|used| used.asker.as_str() == "mops").expect("the agreement");
+    assert_eq!((used.today, used.denied), (2, 1), "refused questions count");
+    let mut harness = harness;
+    harness.federation.nodes.get_mut(&member("pup")).expect("pup").stop().await.expect("stopped");
+    let log = read_log(&harness, "pup");
+    let denied = log.iter().find(|entry| entry["event"] == "query.denied").expect("an entry");
+    let path = format!("/v1/decisions/{}", denied["request"].as_str().expect("a digest"));
+    harness.federation.nodes.get_mut(&member("pup")).expect("pup").restart().await.expect("started");
+    let why: Decision = get(&harness, "pup", "dpo", &path).await.expect("a decision");
+    assert_eq!(why.entry["reason"], "basis_missing");
+    assert!(why.pl.is_some() && !why.entry.contains_key("file") && !why.entry.contains_key("user"));
+}
