@@ -198,7 +198,7 @@ impl Exit {
             | "key_birth_aborted" => Exit::Unavailable,
             "denied" | "registry_refused" | "not_served" | "role_not_allowed" | "consent_unknown" => Exit::Refused,
             code if code.starts_with("token_") => Exit::Refused,
-            "verification_failed" => Exit::Verification,
+            "verification_failed" | "log_rolled_back" => Exit::Verification,
             "in_use" | "not_running" | "exists" => Exit::InUse,
             "log_unavailable" | "store_failed" | "file" | "authority_io" => Exit::Storage,
             "certificate" | "nothing_to_renew" | "certificate_unknown" | "time_out_of_range" => Exit::Certificate,

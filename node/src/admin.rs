@@ -65,6 +65,8 @@ pub struct NodeStatus {
     pub clients: u64,
     /// Log entries.
     pub log_entries: u64,
+    /// How many of them others vouch for.
+    pub cosigned: witness::Coverage,
     /// Messages waiting for delivery.
     pub outbox: u64,
 }

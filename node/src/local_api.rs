@@ -3,6 +3,7 @@
 
 use crate::ask::{AskError, QueryBody, QueryResult, ask};
 use crate::consents::{self, ConsentBody, ConsentReceipt};
+use crate::dpo;
 use crate::node::Node;
 use crate::results;
 use crate::tokens::{Caller, TokenError};
@@ -23,12 +24,12 @@ use utoipa::{Modify, OpenApi, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-type Answer<T> = Result<T, ProblemResponse>;
+pub(crate) type Answer<T> = Result<T, ProblemResponse>;
 
 /// RFC 9457 problem details.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Problem)]
-struct ProblemSchema {
+pub(crate) struct ProblemSchema {
     /// `urn:ogniwo:problem:<code>`.
     r#type: String,
     /// One line.
@@ -90,6 +91,7 @@ fn described() -> OpenApiRouter<Arc<Node>> {
         .routes(routes!(record_consent))
         .routes(routes!(get_consent))
         .routes(routes!(withdraw_consent))
+        .merge(dpo::routes())
         .routes(routes!(live))
         .routes(routes!(ready))
 }
@@ -105,7 +107,7 @@ impl FromRequestParts<Arc<Node>> for Caller {
 }
 
 /// A JSON body whose faults are problems that name the field and never repeat a value.
-struct Body<T>(T);
+pub(crate) struct Body<T>(pub(crate) T);
 
 impl<T: serde::de::DeserializeOwned> FromRequest<Arc<Node>> for Body<T> {
     type Rejection = ProblemResponse;

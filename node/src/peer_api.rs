@@ -24,7 +24,8 @@ pub(crate) fn router(node: Arc<Node>) -> Router {
         .route("/v1/grants", post(grant))
         .route("/v1/withdrawals", post(withdrawal))
         .route("/v1/status", get(status).post(pushed_status))
-        .with_state(node)
+        .with_state(node.clone())
+        .merge(node.circle.clone().router())
 }
 
 /// Runs detached from the connection, so that a caller hanging up cannot stop between reading and recording.

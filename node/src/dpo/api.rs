@@ -1,0 +1,112 @@
+//! `/v1/audit/…` of the local API.
+
+use super::export::{self, ExportBody, LogPosted};
+use super::search::{self, LogPage, SearchBody};
+use super::{DpoError, Officer};
+use crate::local_api::{Answer, Body, ProblemSchema};
+use crate::node::Node;
+use crate::tokens::{Caller, TokenError};
+use axum::Json;
+use axum::body::Body as Stream;
+use axum::extract::State;
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse as _, Response};
+use std::sync::Arc;
+use tokio_util::io::ReaderStream;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+/// The header with a second officer's token.
+const CONFIRMATION: &str = "confirmation";
+
+/// The officer's routes.
+pub(crate) fn routes() -> OpenApiRouter<Arc<Node>> {
+    OpenApiRouter::new().routes(routes!(search_log)).routes(routes!(log_checkpoint)).routes(routes!(export_log))
+}
+
+fn problem(error: &DpoError) -> transport::ProblemResponse {
+    tracing::warn!(code = error.problem().code, "the log is not shown");
+    error.problem().into()
+}
+
+#[utoipa::path(
+    post, path = "/v1/audit/search", request_body = SearchBody, security(("token" = [])),
+    responses(
+        (status = 200, description = "A page of entries", body = LogPage),
+        (status = 401, description = "No valid token", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 403, description = "Not a data-protection officer", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 404, description = "No such resident here", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 409, description = "Several residents meant", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 413, description = "Too large", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 415, description = "Not JSON", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 422, description = "Not acceptable", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 503, description = "Closed", body = ProblemSchema, content_type = "application/problem+json"),
+    )
+)]
+/// Search the institution's own log; the search is recorded.
+async fn search_log(
+    State(node): State<Arc<Node>>,
+    caller: Caller,
+    Body(body): Body<SearchBody>,
+) -> Answer<Json<LogPage>> {
+    let officer = Officer::admit(&caller).map_err(|e| problem(&e))?;
+    Ok(Json(search::search(&node, &officer, &body).await.map_err(|e| problem(&e))?))
+}
+
+#[utoipa::path(
+    get, path = "/v1/audit/checkpoint", security(("token" = [])),
+    responses(
+        (status = 200, description = "Size, newest checkpoint and how far others vouch for it", body = LogPosted),
+        (status = 401, description = "No valid token", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 403, description = "Not a data-protection officer", body = ProblemSchema, content_type = "application/problem+json"),
+    )
+)]
+/// The log's newest checkpoint.
+async fn log_checkpoint(State(node): State<Arc<Node>>, caller: Caller) -> Answer<Json<LogPosted>> {
+    Officer::admit(&caller).map_err(|e| problem(&e))?;
+    Ok(Json(export::checkpoint(&node)))
+}
+
+/// A tar file with the directory `export`.
+#[derive(ToSchema)]
+#[schema(as = Bundle, value_type = String, format = Binary)]
+#[expect(dead_code, reason = "a description only")]
+struct BundleSchema(Vec<u8>);
+
+#[utoipa::path(
+    post, path = "/v1/audit/export", request_body = ExportBody, security(("token" = [])),
+    params(("confirmation" = Option<String>, Header, description = "`Bearer` and another officer's token; needed for report R9")),
+    responses(
+        (status = 200, description = "A signed bundle that verifies anywhere", body = BundleSchema, content_type = "application/x-tar"),
+        (status = 401, description = "No valid token", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 403, description = "Not a data-protection officer, or no second one", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 404, description = "No such resident here", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 409, description = "Several residents meant", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 413, description = "Too large", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 415, description = "Not JSON", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 422, description = "Not acceptable", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 503, description = "Closed", body = ProblemSchema, content_type = "application/problem+json"),
+    )
+)]
+/// Export entries of the institution's own log with everything that proves them; the export is recorded.
+async fn export_log(
+    State(node): State<Arc<Node>>,
+    caller: Caller,
+    headers: HeaderMap,
+    Body(body): Body<ExportBody>,
+) -> Answer<Response> {
+    let officer = Officer::admit(&caller).map_err(|e| problem(&e))?;
+    let second = second(&node, &headers).await?;
+    let file = export::export(&node, &officer, second.as_ref(), &body).await.map_err(|e| problem(&e))?;
+    let stream = Stream::from_stream(ReaderStream::new(tokio::fs::File::from_std(file)));
+    Ok(([(header::CONTENT_TYPE, "application/x-tar")], stream).into_response())
+}
+
+/// The officer who confirms, if one does.
+async fn second(node: &Node, headers: &HeaderMap) -> Answer<Option<Officer>> {
+    let Some(value) = headers.get(CONFIRMATION) else { return Ok(None) };
+    let tokens = node.tokens.as_ref().ok_or(TokenError::UnknownKey).map_err(TokenError::problem)?;
+    let caller = tokens.caller(value.to_str().ok(), node.clock.now()).await.map_err(TokenError::problem)?;
+    Officer::admit(&caller).map(Some).map_err(|e| problem(&e))
+}
