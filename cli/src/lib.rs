@@ -8,6 +8,7 @@ pub mod found;
 pub mod idp;
 pub mod inside;
 pub mod process;
+pub mod report;
 pub mod wire;
 
 mod audit_command;
@@ -58,7 +59,7 @@ async fn dispatch(command: Command, output: &Output) -> Result<(), Failure> {
         Command::Node(command) => node_command::run(command, output).await,
         Command::Registry(command) => registry_command::run(command, output).await,
         Command::Certs(command) => certs_command::run(command, output),
-        Command::Audit(command) => audit_command::run(command, output),
+        Command::Audit(command) => audit_command::run(command, output).await,
         Command::Policy(command) => policy_command::run(command, output),
         Command::Consent(command) => consent_command::run(command, output).await,
         Command::Demo(arguments) => demo::run(arguments, output).await,

@@ -228,7 +228,7 @@ pub(crate) fn import_words(summary: &ImportSummary, took: Duration) -> String {
 
 fn describe(status: &NodeStatus) -> String {
     format!(
-        "{}: {}\nmanifest {}  epoch {}  CRL {}{}\n{} clients  {} log entries  {} messages waiting",
+        "{}: {}\nmanifest {}  epoch {}  CRL {}{}\n{} clients  {} log entries, {} of them cosigned{}  {} messages waiting",
         status.member,
         status.state,
         status.manifest_version.map_or_else(|| "none".to_owned(), |v| v.to_string()),
@@ -237,6 +237,8 @@ fn describe(status: &NodeStatus) -> String {
         if status.registry_away { "  registry out of reach" } else { "" },
         status.clients,
         status.log_entries,
+        status.cosigned.entries,
+        status.cosigned.age_seconds.filter(|age| *age > 0).map_or_else(String::new, |age| format!(" (for {age} s)")),
         status.outbox
     )
 }

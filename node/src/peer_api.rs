@@ -1,7 +1,7 @@
 //! What other members may call, over mutual TLS.
 
 use crate::node::Node;
-use crate::{dkg, grants, holder, query};
+use crate::{dkg, grants, holder, query, reconcile};
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -24,6 +24,7 @@ pub(crate) fn router(node: Arc<Node>) -> Router {
         .route("/v1/grants", post(grant))
         .route("/v1/withdrawals", post(withdrawal))
         .route("/v1/status", get(status).post(pushed_status))
+        .route("/v1/log/sides", post(sides))
         .with_state(node.clone())
         .merge(node.circle.clone().router())
 }
@@ -97,6 +98,23 @@ async fn status(State(node): State<Arc<Node>>, Peer(peer): Peer) -> Answer<Respo
         Problem::new(503, "store_failed", "The status list cannot be read")
     })?;
     Ok(list.into_response())
+}
+
+/// The entries of our log that the peer took part in.
+async fn sides(
+    State(node): State<Arc<Node>>,
+    Peer(peer): Peer,
+    Json(asked): Json<reconcile::Asked>,
+) -> Answer<Json<reconcile::Sides>> {
+    let held = node.manifest().map_err(closed)?;
+    if held.manifest.member(member(&peer)).is_none() {
+        return Err(Problem::new(403, "peer_unknown", "Not an active member").into());
+    }
+    let read = tokio::task::spawn_blocking(move || reconcile::page(&node, member(&peer), &asked)).await;
+    read.ok().and_then(Result::ok).map(Json).ok_or_else(|| {
+        tracing::error!("the log cannot be read for a peer");
+        Problem::new(503, "log_unavailable", "The log cannot be read").into()
+    })
 }
 
 async fn pushed_status(State(node): State<Arc<Node>>, Peer(peer): Peer, body: String) -> Answer<StatusCode> {

@@ -24,6 +24,8 @@ const SWEEP: Duration = Duration::from_mins(1);
 /// Between two rounds of asking for cosignatures: with a checkpoint a second and a call of 3 s at most, everything is
 /// cosigned within 60 s even when one round fails.
 const COSIGN: Duration = Duration::from_secs(15);
+/// How often it is looked whether a day is over that was not compared with the peers' logs.
+const RECONCILE: Duration = Duration::from_mins(10);
 /// For what others cosigned of our log, at the start.
 const RECALL: Duration = Duration::from_secs(2);
 
@@ -98,6 +100,10 @@ impl Node {
         self.every(tasks, shutdown, |node| async move {
             node.ask_for_cosignatures().await;
             if node.held.load().is_some() { COSIGN } else { JOINING }
+        });
+        self.every(tasks, shutdown, |node| async move {
+            node.reconcile_daily().await;
+            RECONCILE
         });
         self.every(tasks, shutdown, |node| async move {
             node.poll_statuses().await;

@@ -18,6 +18,7 @@
 //! | `statuses` | recorder | last status list of a recorder |
 //! | `outbox` | sequence 8 | messages to deliver |
 //! | `results` | query id 16 | outcomes kept for the caller, at most a day |
+//! | `findings` | finding id 16 | what the data-protection officer has to look at, with the review |
 //! | `state` | name | manifest held, highest CRL number, last import run, own status list |
 //!
 //! A write transaction is atomic and durable (`fdatasync`) before [`Store::write`] returns. A crash leaves the state
@@ -50,8 +51,9 @@ impl Table {
     pub(crate) const OUTBOX: Table = Table("outbox", 11);
     pub(crate) const RESULTS: Table = Table("results", 12);
     pub(crate) const STATE: Table = Table("state", 13);
+    pub(crate) const FINDINGS: Table = Table("findings", 14);
 
-    const ALL: [Table; 14] = [
+    const ALL: [Table; 15] = [
         Table::FILES,
         Table::SEALED_FIELDS,
         Table::LINKS,
@@ -66,6 +68,7 @@ impl Table {
         Table::OUTBOX,
         Table::RESULTS,
         Table::STATE,
+        Table::FINDINGS,
     ];
 
     fn definition(self) -> TableDefinition<'static, &'static [u8], &'static [u8]> {

@@ -1,6 +1,7 @@
 //! `/v1/audit/…` of the local API.
 
 use super::export::{self, ExportBody, LogPosted};
+use super::findings::{self, Finding, ReconcileBody, Reconciled, ReviewBody};
 use super::search::{self, LogPage, SearchBody};
 use super::{DpoError, Officer};
 use crate::local_api::{Answer, Body, ProblemSchema};
@@ -8,7 +9,7 @@ use crate::node::Node;
 use crate::tokens::{Caller, TokenError};
 use axum::Json;
 use axum::body::Body as Stream;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse as _, Response};
 use std::sync::Arc;
@@ -22,7 +23,13 @@ const CONFIRMATION: &str = "confirmation";
 
 /// The officer's routes.
 pub(crate) fn routes() -> OpenApiRouter<Arc<Node>> {
-    OpenApiRouter::new().routes(routes!(search_log)).routes(routes!(log_checkpoint)).routes(routes!(export_log))
+    OpenApiRouter::new()
+        .routes(routes!(search_log))
+        .routes(routes!(log_checkpoint))
+        .routes(routes!(export_log))
+        .routes(routes!(reconcile_logs))
+        .routes(routes!(findings_found))
+        .routes(routes!(review_finding))
 }
 
 fn problem(error: &DpoError) -> transport::ProblemResponse {
@@ -109,4 +116,65 @@ async fn second(node: &Node, headers: &HeaderMap) -> Answer<Option<Officer>> {
     let tokens = node.tokens.as_ref().ok_or(TokenError::UnknownKey).map_err(TokenError::problem)?;
     let caller = tokens.caller(value.to_str().ok(), node.clock.now()).await.map_err(TokenError::problem)?;
     Officer::admit(&caller).map(Some).map_err(|e| problem(&e))
+}
+
+#[utoipa::path(
+    post, path = "/v1/audit/reconcile", request_body = ReconcileBody, security(("token" = [])),
+    responses(
+        (status = 200, description = "What both logs tell alike, and what not", body = Reconciled),
+        (status = 401, description = "No valid token", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 403, description = "Not a data-protection officer", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 413, description = "Too large", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 415, description = "Not JSON", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 422, description = "Not acceptable", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 503, description = "Closed, or the peer is away", body = ProblemSchema, content_type = "application/problem+json"),
+    )
+)]
+/// Compare the log with a peer's, as the node does by itself every day; recorded.
+async fn reconcile_logs(
+    State(node): State<Arc<Node>>,
+    caller: Caller,
+    Body(body): Body<ReconcileBody>,
+) -> Answer<Json<Reconciled>> {
+    let officer = Officer::admit(&caller).map_err(|e| problem(&e))?;
+    Ok(Json(findings::compare(&node, &officer, &body).await.map_err(|e| problem(&e))?))
+}
+
+#[utoipa::path(
+    get, path = "/v1/audit/findings", security(("token" = [])),
+    responses(
+        (status = 200, description = "Everything found, oldest first", body = Vec<Finding>),
+        (status = 401, description = "No valid token", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 403, description = "Not a data-protection officer", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 503, description = "Closed, or the peer is away", body = ProblemSchema, content_type = "application/problem+json"),
+    )
+)]
+/// What the officer has to look at; recorded.
+async fn findings_found(State(node): State<Arc<Node>>, caller: Caller) -> Answer<Json<Vec<Finding>>> {
+    let officer = Officer::admit(&caller).map_err(|e| problem(&e))?;
+    Ok(Json(findings::all(&node, &officer).await.map_err(|e| problem(&e))?))
+}
+
+#[utoipa::path(
+    post, path = "/v1/audit/findings/{id}", params(("id" = String, Path)), request_body = ReviewBody, security(("token" = [])),
+    responses(
+        (status = 200, description = "As it stands now", body = Finding),
+        (status = 401, description = "No valid token", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 403, description = "Not a data-protection officer", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 404, description = "No such finding", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 413, description = "Too large", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 415, description = "Not JSON", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 422, description = "Not acceptable", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 503, description = "Closed, or the peer is away", body = ProblemSchema, content_type = "application/problem+json"),
+    )
+)]
+/// Say what a finding came to; recorded.
+async fn review_finding(
+    State(node): State<Arc<Node>>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Body(body): Body<ReviewBody>,
+) -> Answer<Json<Finding>> {
+    let officer = Officer::admit(&caller).map_err(|e| problem(&e))?;
+    Ok(Json(findings::review(&node, &officer, &id, &body).await.map_err(|e| problem(&e))?))
 }

@@ -7,10 +7,12 @@
 mod act;
 mod api;
 pub(crate) mod export;
+mod findings;
 mod search;
 
 pub(crate) use api::routes;
 pub use export::{ExportBody, LogPosted};
+pub use findings::{Finding, ReconcileBody, Reconciled, ReviewBody, ReviewState};
 pub use search::{LogEntry, LogFilter, LogPage, SearchBody};
 
 use crate::node::{Node, NodeError};
@@ -37,6 +39,10 @@ pub(crate) enum DpoError {
     Confirmation,
     #[error("no such resident here")]
     Unknown,
+    #[error("no such finding")]
+    NoFinding,
+    #[error("the peer does not give its entries")]
+    Peer,
     #[error(transparent)]
     Resident(#[from] ResidentError),
     #[error(transparent)]
@@ -63,6 +69,8 @@ impl DpoError {
             DpoError::Confirmation => Problem::new(403, "confirmation_missing", "A second officer must confirm")
                 .detail("Send another officer's token in the header `confirmation`."),
             DpoError::Unknown => Problem::new(404, "resident_unknown", "No such resident is on file here"),
+            DpoError::NoFinding => Problem::new(404, "finding_unknown", "There is no such finding"),
+            DpoError::Peer => Problem::new(503, "peer_unavailable", "The peer does not give its entries now"),
             DpoError::Resident(error) => {
                 let problem = error.problem();
                 match problem.field.clone() {
