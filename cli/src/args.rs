@@ -172,6 +172,47 @@ pub enum NodeCommand {
     /// Take part in the birth of a pseudonym key.
     #[command(subcommand)]
     Keyholder(KeyholderCommand),
+    /// One resident's data here, for the data-protection officer.
+    #[command(subcommand)]
+    Resident(ResidentCommand),
+}
+
+/// Resident commands. The PESEL is typed at a prompt or read from standard input.
+#[derive(Debug, Subcommand)]
+pub enum ResidentCommand {
+    /// Show what is on file (GDPR art. 15); sealed fields are not shown. Recorded.
+    #[command(
+        after_help = "Example:\n  ogniwo node resident show --token-file token --reason 'wniosek 17/2026' < pesel"
+    )]
+    Show {
+        /// How to reach the node.
+        #[command(flatten)]
+        api: ApiArgs,
+        /// Whose.
+        #[command(flatten)]
+        resident: ResidentArgs,
+        /// Why; stays in the log.
+        #[arg(long)]
+        reason: String,
+    },
+    /// Erase what is on file (GDPR art. 17). Recorded; the next `enrol` takes back what is published.
+    #[command(
+        after_help = "Example:\n  ogniwo node resident erase --token-file token --reason 'wniosek 18/2026' --no-exception-applies < pesel"
+    )]
+    Erase {
+        /// How to reach the node.
+        #[command(flatten)]
+        api: ApiArgs,
+        /// Whose.
+        #[command(flatten)]
+        resident: ResidentArgs,
+        /// Why the resident may have it; stays in the log.
+        #[arg(long)]
+        reason: String,
+        /// You checked art. 17(3): no legal duty to keep the data, no archive, no claim.
+        #[arg(long, required = true)]
+        no_exception_applies: bool,
+    },
 }
 
 /// Key holder commands.

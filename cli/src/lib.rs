@@ -20,6 +20,7 @@ mod output;
 mod policy_command;
 mod prompt;
 mod registry_command;
+mod resident_command;
 
 use args::{Cli, Command};
 use exit::Failure;

@@ -95,6 +95,7 @@ pub(crate) async fn run(command: NodeCommand, output: &Output) -> Result<(), Fai
         }
         NodeCommand::Ask(arguments) => ask(&arguments, output).await,
         NodeCommand::Keyholder(command) => keyholder(command, output).await,
+        NodeCommand::Resident(command) => crate::resident_command::run(command, output).await,
     }
 }
 

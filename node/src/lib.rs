@@ -46,6 +46,7 @@ pub use config::{Config, ConfigError, JwksSource, LocalConfig, PeerConfig, Token
 pub use consents::{ConsentBody, ConsentReceipt, ConsentState, ModuleAnswer};
 pub use continuation::{ContinueError, Continued, continue_after_restore};
 pub use dkg::{BirthError, run as take_part_in_key_birth};
+pub use dpo::{EraseBody, Erased, ResidentBody, ResidentData, ResidentRow};
 pub use dpo::{ExportBody, LogEntry, LogFilter, LogPage, LogPosted, SearchBody};
 pub use dpo::{Finding, ReconcileBody, Reconciled, ReviewBody, ReviewState};
 pub use enrol::{EnrolError, EnrolSummary, enrol};

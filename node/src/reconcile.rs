@@ -197,7 +197,10 @@ pub(crate) async fn reconcile(
     while let Some(at) = start {
         pages += 1;
         let body = serde_json::to_vec(&wide(at)).map_err(|_| ReconcileError::Malformed)?;
-        let request = http::Request::post("/v1/log/sides").body(Bytes::from(body)).map_err(|_| CallError::BadUrl)?;
+        let request = http::Request::post("/v1/log/sides")
+            .header(http::header::CONTENT_TYPE, "application/json")
+            .body(Bytes::from(body))
+            .map_err(|_| CallError::BadUrl)?;
         let answer = node.client.call(&to, url, request, DEADLINE).await?;
         let page: Sides = serde_json::from_slice(answer.body()).map_err(|_| ReconcileError::Malformed)?;
         start = page.next.filter(|next| *next > at);

@@ -2,6 +2,7 @@
 
 use super::export::{self, ExportBody, LogPosted};
 use super::findings::{self, Finding, ReconcileBody, Reconciled, ReviewBody};
+use super::resident::{self, EraseBody, Erased, ResidentBody, ResidentData};
 use super::search::{self, LogPage, SearchBody};
 use super::{DpoError, Officer};
 use crate::local_api::{Answer, Body, ProblemSchema};
@@ -30,6 +31,8 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<Node>> {
         .routes(routes!(reconcile_logs))
         .routes(routes!(findings_found))
         .routes(routes!(review_finding))
+        .routes(routes!(show_resident))
+        .routes(routes!(erase_resident))
 }
 
 fn problem(error: &DpoError) -> transport::ProblemResponse {
@@ -177,4 +180,54 @@ async fn review_finding(
 ) -> Answer<Json<Finding>> {
     let officer = Officer::admit(&caller).map_err(|e| problem(&e))?;
     Ok(Json(findings::review(&node, &officer, &id, &body).await.map_err(|e| problem(&e))?))
+}
+
+#[utoipa::path(
+    post, path = "/v1/audit/residents/show", request_body = ResidentBody, security(("token" = [])),
+    responses(
+        (status = 200, description = "What is on file", body = ResidentData),
+        (status = 401, description = "No valid token", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 403, description = "Not a data-protection officer", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 404, description = "No such resident here", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 409, description = "Several residents meant", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 413, description = "Too large", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 415, description = "Not JSON", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 422, description = "Not acceptable", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 503, description = "Closed", body = ProblemSchema, content_type = "application/problem+json"),
+    )
+)]
+/// A resident's data at this institution (GDPR art. 15); recorded.
+async fn show_resident(
+    State(node): State<Arc<Node>>,
+    caller: Caller,
+    Body(body): Body<ResidentBody>,
+) -> Answer<Json<ResidentData>> {
+    let officer = Officer::admit(&caller).map_err(|e| problem(&e))?;
+    Ok(Json(resident::show(&node, &officer, &body).await.map_err(|e| problem(&e))?))
+}
+
+#[utoipa::path(
+    post, path = "/v1/audit/residents/erase", request_body = EraseBody, security(("token" = [])),
+    responses(
+        (status = 200, description = "Erased; the next enrolment takes back what is published", body = Erased),
+        (status = 401, description = "No valid token", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 403, description = "Not a data-protection officer", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 404, description = "No such resident here", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 409, description = "Several residents meant", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 413, description = "Too large", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 415, description = "Not JSON", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 422, description = "Not acceptable", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 503, description = "Closed", body = ProblemSchema, content_type = "application/problem+json"),
+    )
+)]
+/// Erase a resident's data at this institution (GDPR art. 17); recorded.
+async fn erase_resident(
+    State(node): State<Arc<Node>>,
+    caller: Caller,
+    Body(body): Body<EraseBody>,
+) -> Answer<Json<Erased>> {
+    let officer = Officer::admit(&caller).map_err(|e| problem(&e))?;
+    let erased = tokio::spawn(async move { resident::erase(&node, &officer, &body).await }).await;
+    let erased = erased.map_err(|e| DpoError::System(std::io::Error::other(e))).flatten();
+    Ok(Json(erased.map_err(|e| problem(&e))?))
 }

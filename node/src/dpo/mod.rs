@@ -8,11 +8,13 @@ mod act;
 mod api;
 pub(crate) mod export;
 mod findings;
+mod resident;
 mod search;
 
 pub(crate) use api::routes;
 pub use export::{ExportBody, LogPosted};
 pub use findings::{Finding, ReconcileBody, Reconciled, ReviewBody, ReviewState};
+pub use resident::{EraseBody, Erased, ResidentBody, ResidentData, ResidentRow};
 pub use search::{LogEntry, LogFilter, LogPage, SearchBody};
 
 use crate::node::{Node, NodeError};
@@ -45,6 +47,9 @@ pub(crate) enum DpoError {
     Peer,
     #[error(transparent)]
     Resident(#[from] ResidentError),
+    /// The resident of a filter.
+    #[error(transparent)]
+    Filter(ResidentError),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
@@ -71,13 +76,11 @@ impl DpoError {
             DpoError::Unknown => Problem::new(404, "resident_unknown", "No such resident is on file here"),
             DpoError::NoFinding => Problem::new(404, "finding_unknown", "There is no such finding"),
             DpoError::Peer => Problem::new(503, "peer_unavailable", "The peer does not give its entries now"),
-            DpoError::Resident(error) => {
-                let problem = error.problem();
-                match problem.field.clone() {
-                    Some(field) => problem.field(format!("filter.{field}")),
-                    None => problem,
-                }
-            }
+            DpoError::Resident(error) => error.problem(),
+            DpoError::Filter(error) => match error.problem() {
+                Problem { field: Some(field), .. } => error.problem().field(format!("filter.{field}")),
+                problem => problem,
+            },
             DpoError::Append(_) => Problem::new(503, "log_unavailable", "The log cannot be written: nothing is shown"),
             DpoError::Log(_) | DpoError::Node(_) => Problem::new(503, "log_unavailable", "The log cannot be read"),
             DpoError::Store(_) => Problem::new(503, "store_failed", "The node's store failed"),

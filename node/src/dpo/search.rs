@@ -105,7 +105,7 @@ impl LogFilter {
     /// Turns what people say into what stands in the log.
     pub(super) fn resolve(&self, node: &Node) -> Result<Criteria, DpoError> {
         let file = match &self.resident {
-            Some(resident) => Some(find(node, resident)?.ok_or(DpoError::Unknown)?),
+            Some(resident) => Some(find(node, resident).map_err(DpoError::Filter)?.ok_or(DpoError::Unknown)?),
             None => None,
         };
         if self.staff.is_some() && self.user.is_some() {

@@ -51,9 +51,10 @@ async fn a_search_finds_by_what_people_say_and_stands_in_the_log_itself() {
     }
     // Page by page.
     let mut start = json!(0);
-    let mut seen = 0;
+    let (mut seen, mut pages) = (0, 0);
     while !start.is_null() {
-        let body = json!({ "filter": { "peer": "pup" }, "limit": 1, "start": start });
+        pages += 1;
+        let body = json!({ "filter": { "peer": "pup", "purpose": tests::PURPOSE }, "limit": 1, "start": start });
         let answer = search(&harness, "mops", &body).await;
         seen += entries(&answer).len();
         start = serde_json::from_str::<Value>(&answer.text).expect("JSON")["next"].clone();
@@ -78,7 +79,7 @@ async fn a_search_finds_by_what_people_say_and_stands_in_the_log_itself() {
 
     harness.federation.nodes.get_mut(&tests::member("mops")).expect("a node").stop().await.expect("stopped");
     let acts: Vec<Value> = read_log(&harness, "mops").into_iter().filter(|e| e["event"] == "dpo.searched").collect();
-    assert_eq!(acts.len(), 1 + 5 + 5 + 1, "every page, and the resident who is not there");
+    assert_eq!(acts.len(), 1 + 5 + pages + 1, "every page, and the resident who is not there");
     assert_eq!((&acts[0]["filter"], &acts[0]["file"]), (&json!(["file"]), &found[0]["file"]));
     assert_eq!(acts[0]["counts"], json!({ "found": 2 }));
     assert!(acts.iter().all(|act| act["role"] == "dpo" && act["user"].is_string()));
@@ -179,4 +180,40 @@ async fn a_question_that_one_side_hides_is_found_by_the_other() {
     let log = read_log(&harness, "mops");
     let happened = |event: &str| log.iter().filter(|entry| entry["event"] == event).count();
     assert_eq!((happened("log.reconciled"), happened("finding.reviewed")), (2, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_residents_data_are_shown_and_erased_on_the_officers_word() {
+    let mut harness = Harness::filled().await;
+    let resident = json!({ "pesel": pesel_of("mops+pup") });
+    let post = async |path: &str, role: &str, body: &Value| {
+        request(&harness, "mops", "POST", path).of("iod", &[role]).json(body).send().await
+    };
+    let (show, erase) = ("/v1/audit/residents/show", "/v1/audit/residents/erase");
+    let body = json!({ "resident": resident, "reason": "wniosek" });
+    let shown = post(show, "dpo", &body).await;
+    assert_eq!(shown.status, 200, "{}", shown.text);
+    let data: Value = serde_json::from_str(&shown.text).expect("JSON");
+    assert!(!data["rows"].as_array().expect("rows").is_empty() && data["sealed"] == true, "there is a sealed field");
+    assert!(!shown.text.contains("mops.nk"), "which is not shown");
+    assert_eq!(post(show, "caseworker", &body).await.status, 403);
+    assert_eq!(post(show, "dpo", &json!({ "resident": resident, "reason": " " })).await.status, 422);
+
+    let doubtful = json!({ "resident": resident, "reason": "wniosek", "no_exception_applies": false });
+    assert_eq!(post(erase, "dpo", &doubtful).await.status, 422);
+    let sure = json!({ "resident": resident, "reason": "wniosek", "no_exception_applies": true });
+    assert_eq!(post(erase, "caseworker", &sure).await.status, 403);
+    assert_eq!(post(show, "dpo", &body).await.status, 200, "nothing was erased so far");
+    assert_eq!(post(erase, "dpo", &sure).await.status, 200);
+    assert_eq!(post(show, "dpo", &body).await.status, 404);
+    assert_eq!(post(erase, "dpo", &sure).await.status, 404);
+    assert_eq!(harness.enrol("mops").await.expect("enrolled").removed, 1, "nor does the registry know");
+
+    harness.federation.nodes.get_mut(&tests::member("mops")).expect("a node").stop().await.expect("stopped");
+    let log = read_log(&harness, "mops");
+    let of = |event: &str| -> Vec<Value> { log.iter().filter(|e| e["event"] == event).cloned().collect() };
+    let (shown, erased) = (of("resident.shown"), of("resident.erased"));
+    assert_eq!((shown.len(), erased.len()), (3, 1));
+    assert_eq!((&erased[0]["file"], &shown[0]["file"]), (&data["file"], &data["file"]));
+    assert_eq!(shown[2]["counts"], json!({ "found": 0 }));
 }
