@@ -29,6 +29,7 @@ Exit codes: 0 done, 2 usage, 3 configuration, 4 key, 5 extract, 6 address in use
 
 /// The parts of the program.
 #[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "one value a run")]
 pub enum Command {
     /// An institution's node: run it, import, enrol, ask.
     #[command(subcommand)]
@@ -67,7 +68,6 @@ pub struct NodeConfig {
 
 /// Node commands.
 #[derive(Debug, Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "one value a run")]
 pub enum NodeCommand {
     /// Make a new node's directories, keys and certificate request; overwrites nothing.
     Init {
@@ -548,7 +548,6 @@ pub enum RevocationReason {
 
 /// Log commands.
 #[derive(Debug, Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "one value a run")]
 pub enum AuditCommand {
     /// Verify a log's directory or an export offline: every record, the tree, signatures and cosignatures.
     #[command(
@@ -727,7 +726,7 @@ pub enum Form {
     Html,
     /// A resident's list as Estonia's findUsage has it (JSON).
     FindUsage,
-    /// FHIR R4 AuditEvents after IHE BALP (JSON).
+    /// FHIR R4 `AuditEvent`s after IHE BALP (JSON).
     Fhir,
 }
 

@@ -329,13 +329,11 @@ async fn make_report(arguments: ReportArgs, output: &Output) -> Result<(), Failu
             "entry": events.into_iter().map(|event| json!({ "resource": event })).collect::<Vec<_>>(),
         }))?,
     };
-    match out {
-        Some(path) => write_file(&path, written.as_bytes()),
-        None => {
-            output.print(written.trim_end_matches('\n'));
-            Ok(())
-        }
+    if let Some(path) = out {
+        return write_file(&path, written.as_bytes());
     }
+    output.print(written.trim_end_matches('\n'));
+    Ok(())
 }
 
 /// What one pass over a verified export comes to.

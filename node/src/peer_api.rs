@@ -16,7 +16,7 @@ use transport::{Peer, ProblemResponse};
 type Answer<T> = Result<T, ProblemResponse>;
 
 /// Routes for members.
-pub(crate) fn router(node: Arc<Node>) -> Router {
+pub(crate) fn router(node: &Arc<Node>) -> Router {
     Router::new()
         .route("/v1/query", post(answer))
         .route("/v1/evaluate", post(evaluate))

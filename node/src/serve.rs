@@ -68,7 +68,7 @@ impl Node {
             });
         }
         let admin = admin::serve(admin, self.clone(), shutdown.clone());
-        let router = peer_api::router(self.clone());
+        let router = peer_api::router(&self);
         let peers = async {
             let served = transport::serve(peers, tls, router, Limits::default(), shutdown.clone()).await;
             shutdown.cancel();

@@ -109,6 +109,7 @@ pub(crate) fn holiday(day: jiff::civil::Date) -> bool {
 }
 
 /// Easter Sunday in the Gregorian calendar (the anonymous algorithm, Meeus, Astronomical Algorithms, ch. 8).
+#[expect(clippy::many_single_char_names, reason = "as the source writes it")]
 fn easter(year: i16) -> Option<jiff::civil::Date> {
     let y = i32::from(year);
     let (a, b, c) = (y % 19, y / 100, y % 100);
@@ -123,7 +124,7 @@ fn easter(year: i16) -> Option<jiff::civil::Date> {
 }
 
 fn percent(part: u64, whole: u64) -> String {
-    if whole == 0 { "–".to_owned() } else { format!("{}%", (part * 100 + whole / 2) / whole) }
+    (part * 100 + whole / 2).checked_div(whole).map_or_else(|| "–".to_owned(), |percent| format!("{percent}%"))
 }
 
 #[cfg(test)]

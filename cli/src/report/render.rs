@@ -12,12 +12,16 @@ pub(crate) fn text(document: &Document) -> String {
             Section::Text(words) => out.push_str(&format!("{words}\n")),
             Section::Facts(facts) => {
                 let width = facts.iter().map(|(name, _)| name.chars().count()).max().unwrap_or_default();
-                facts.iter().for_each(|(name, value)| out.push_str(&format!("{name:width$}  {value}\n")));
+                for (name, value) in facts {
+                    out.push_str(&format!("{name:width$}  {value}\n"));
+                }
             }
             Section::Table { title, columns, rows } => table_text(&mut out, title, columns, rows),
             Section::Series { title, points } => {
                 out.push_str(&format!("{title}\n"));
-                points.iter().for_each(|(name, value)| out.push_str(&format!("  {name}  {value}\n")));
+                for (name, value) in points {
+                    out.push_str(&format!("  {name}  {value}\n"));
+                }
             }
         }
     }
@@ -41,7 +45,7 @@ fn table_text(out: &mut String, title: &str, columns: &[String], rows: &[Vec<Str
 /// order mark and CRLF line ends (RFC 4180), for spreadsheets. A cell that a spreadsheet would calculate gets an
 /// apostrophe.
 pub(crate) fn csv(document: &Document, delimiter: char) -> String {
-    let mut out = format!("\u{feff}");
+    let mut out = "\u{feff}".to_owned();
     let mut line = |cells: &[&str]| {
         let cells: Vec<String> = cells.iter().map(|cell| csv_cell(cell, delimiter)).collect();
         out.push_str(&cells.join(&delimiter.to_string()));
@@ -51,7 +55,11 @@ pub(crate) fn csv(document: &Document, delimiter: char) -> String {
     for section in &document.sections {
         match section {
             Section::Text(words) => line(&[words]),
-            Section::Facts(facts) => facts.iter().for_each(|(name, value)| line(&[name, value])),
+            Section::Facts(facts) => {
+                for (name, value) in facts {
+                    line(&[name, value]);
+                }
+            }
             Section::Table { title, columns, rows } => {
                 line(&[title]);
                 for row in std::iter::once(columns).chain(rows) {
@@ -60,7 +68,9 @@ pub(crate) fn csv(document: &Document, delimiter: char) -> String {
             }
             Section::Series { title, points } => {
                 line(&[title]);
-                points.iter().for_each(|(name, value)| line(&[name, &value.to_string()]));
+                for (name, value) in points {
+                    line(&[name, &value.to_string()]);
+                }
             }
         }
     }
@@ -130,10 +140,10 @@ fn plot(title: &str, points: &[(String, u64)]) -> String {
     for (number, (name, value)) in points.iter().enumerate() {
         let (left, tall) = (number * COLUMN, value.saturating_mul(HEIGHT) / most);
         let (top, middle) = (HEIGHT + 15 - tall, left + COLUMN / 2);
-        let _infallible = write!(
+        let _infallible = writeln!(
             out,
             "<rect x=\"{}\" y=\"{top}\" width=\"{}\" height=\"{tall}\" fill=\"#31688e\"/>\
-             <text x=\"{middle}\" y=\"{}\">{value}</text><text x=\"{middle}\" y=\"152\">{}</text>\n",
+             <text x=\"{middle}\" y=\"{}\">{value}</text><text x=\"{middle}\" y=\"152\">{}</text>",
             left + 10,
             COLUMN - 20,
             top - 4,

@@ -34,7 +34,9 @@ impl Report for Scope {
             let seen = self.files.entry(file.to_owned()).or_default();
             seen.times += 1;
             seen.fields.extend(fields.iter().map(|&field| field.to_owned()));
-            fields.iter().for_each(|&field| count(&mut self.fields, field.to_owned()));
+            for &field in &fields {
+                count(&mut self.fields, field.to_owned());
+            }
             count(&mut self.channels, (str_of(entry, "asker").to_owned(), holder));
             let (first, last) = self.period.unwrap_or((time, time));
             self.period = Some((first.min(time), last.max(time)));

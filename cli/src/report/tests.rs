@@ -1,5 +1,3 @@
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
-
 use super::exchange::{audit_event, usage};
 use super::*;
 use policies::Library;
