@@ -29,6 +29,7 @@ Exit codes: 0 done, 2 usage, 3 configuration, 4 key, 5 extract, 6 address in use
 
 /// The parts of the program.
 #[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "one value a run")]
 pub enum Command {
     /// An institution's node: run it, import, enrol, ask.
     #[command(subcommand)]
@@ -39,7 +40,7 @@ pub enum Command {
     /// The federation's certificate authority.
     #[command(subcommand)]
     Certs(CertsCommand),
-    /// The log: verify it.
+    /// The log: verify, search, export, report.
     #[command(subcommand)]
     Audit(AuditCommand),
     /// The policy library and an institution's own policies.
@@ -76,7 +77,6 @@ pub struct NodeConfig {
 
 /// Node commands.
 #[derive(Debug, Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "one value a run")]
 pub enum NodeCommand {
     /// Make a new node's directories, keys and certificate request; overwrites nothing.
     Init {
@@ -187,6 +187,47 @@ pub enum NodeCommand {
     /// Hold a share of the pseudonym key: its birth, and new shares of it.
     #[command(subcommand)]
     Keyholder(KeyholderCommand),
+    /// One resident's data here, for the data-protection officer.
+    #[command(subcommand)]
+    Resident(ResidentCommand),
+}
+
+/// Resident commands. The PESEL is typed at a prompt or read from standard input.
+#[derive(Debug, Subcommand)]
+pub enum ResidentCommand {
+    /// Show what is on file (GDPR art. 15); sealed fields are not shown. Recorded.
+    #[command(
+        after_help = "Example:\n  ogniwo node resident show --token-file token --reason 'wniosek 17/2026' < pesel"
+    )]
+    Show {
+        /// How to reach the node.
+        #[command(flatten)]
+        api: ApiArgs,
+        /// Whose.
+        #[command(flatten)]
+        resident: ResidentArgs,
+        /// Why; stays in the log.
+        #[arg(long)]
+        reason: String,
+    },
+    /// Erase what is on file (GDPR art. 17). Recorded; the next `enrol` takes back what is published.
+    #[command(
+        after_help = "Example:\n  ogniwo node resident erase --token-file token --reason 'wniosek 18/2026' --no-exception-applies < pesel"
+    )]
+    Erase {
+        /// How to reach the node.
+        #[command(flatten)]
+        api: ApiArgs,
+        /// Whose.
+        #[command(flatten)]
+        resident: ResidentArgs,
+        /// Why the resident may have it; stays in the log.
+        #[arg(long)]
+        reason: String,
+        /// You checked art. 17(3): no legal duty to keep the data, no archive, no claim.
+        #[arg(long, required = true)]
+        no_exception_applies: bool,
+    },
 }
 
 /// Key holder commands.
@@ -580,14 +621,229 @@ pub enum RevocationReason {
 /// Log commands.
 #[derive(Debug, Subcommand)]
 pub enum AuditCommand {
-    /// Verify a log offline: every record, the tree, the signed checkpoint.
-    Verify {
-        /// The log's directory.
-        dir: PathBuf,
-        /// The key the log must be of, as in its `vkey` file; without it the file's own is believed.
-        #[arg(long)]
-        vkey: Option<String>,
-    },
+    /// Verify a log's directory or an export offline: every record, the tree, signatures and cosignatures.
+    #[command(
+        after_help = "Examples:\n  ogniwo audit verify /var/lib/ogniwo/data/log\n  ogniwo audit verify export --since checkpoint-of-pup"
+    )]
+    Verify(VerifyArgs),
+    /// Find entries: live with a data-protection officer's token, or in an export. A search is itself recorded.
+    #[command(
+        after_help = "Examples:\n  ogniwo audit search --token-file token --resident < pesel\n  ogniwo audit search --token-file token --peer pup --decision deny --from 2026-11-01\n  ogniwo audit search --export bundle --event query.denied"
+    )]
+    Search(SearchArgs),
+    /// Fetch entries with everything that proves them, as a directory that verifies anywhere. Recorded.
+    #[command(after_help = "Example:\n  ogniwo audit export --token-file token --from 2026-11-01 --into november")]
+    Export(ExportArgs),
+    /// Make a report: live with an officer's token, or of an export.
+    #[command(
+        after_help = "Examples:\n  ogniwo audit report R2 --token-file token --resident --form html --out lista.html < pesel\n  ogniwo audit report R8 --export november --form csv --semicolon\n  ogniwo audit report R9 --token-file mine --confirm-token-file colleagues --staff jan.kowalski"
+    )]
+    Report(ReportArgs),
+    /// Compare the log with a peer's: what stands on one side only, or otherwise on each. The node does so every day.
+    #[command(after_help = "Example:\n  ogniwo audit reconcile --token-file token --peer pup --from 2026-11-01")]
+    Reconcile(ReconcileArgs),
+    /// List what was found, or say what a finding came to.
+    #[command(
+        after_help = "Examples:\n  ogniwo audit review --token-file token\n  ogniwo audit review --token-file token ID --explained --note 'restart of their node'"
+    )]
+    Review(ReviewArgs),
+    /// Let a log that came back from a backup go on under a new name, once the officer confirms that entries are lost.
+    /// The node must be stopped.
+    #[command(after_help = "Example:\n  ogniwo audit continue-after-restore --config node.toml --token-file token")]
+    ContinueAfterRestore(ContinueArgs),
+}
+
+/// What to verify.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// The log's directory, or an export.
+    pub dir: PathBuf,
+    /// The key the log must be of, as in its `vkey` file; without it the file's own is believed.
+    #[arg(long)]
+    pub vkey: Option<String>,
+    /// A checkpoint of this log that somebody else kept: the log must have grown from it. May be given again.
+    #[arg(long, value_name = "FILE")]
+    pub since: Vec<PathBuf>,
+}
+
+/// Which entries.
+#[derive(Debug, Args)]
+pub struct FilterArgs {
+    /// About one resident: the PESEL is typed at a prompt or read from standard input. Live only.
+    #[arg(long)]
+    pub resident: bool,
+    /// By this institution's own client number instead. Live only.
+    #[command(flatten)]
+    pub who: ResidentArgs,
+    /// The file id, as it stands in entries. In an export only.
+    #[arg(long)]
+    pub file: Option<String>,
+    /// The event, as query.answered.
+    #[arg(long)]
+    pub event: Option<String>,
+    /// A member of staff by the identity provider's name. Live only.
+    #[arg(long, conflicts_with = "user")]
+    pub staff: Option<String>,
+    /// A user by the pseudonymous id in the entries.
+    #[arg(long)]
+    pub user: Option<String>,
+    /// A member on either side.
+    #[arg(long)]
+    pub peer: Option<String>,
+    /// The purpose.
+    #[arg(long)]
+    pub purpose: Option<String>,
+    /// The basis, its kind (consent, mandate, emergency) or a consent's id.
+    #[arg(long)]
+    pub basis: Option<String>,
+    /// A case by its reference. Live only.
+    #[arg(long)]
+    pub case: Option<String>,
+    /// permit or deny.
+    #[arg(long)]
+    pub decision: Option<String>,
+    /// From this day (2026-11-21, in Warsaw) or moment (2026-11-21T12:00:00Z) on.
+    #[arg(long)]
+    pub from: Option<String>,
+    /// Until before this day or moment.
+    #[arg(long)]
+    pub until: Option<String>,
+}
+
+/// A search.
+#[derive(Debug, Args)]
+pub struct SearchArgs {
+    /// How to reach the node.
+    #[command(flatten)]
+    pub api: ApiArgs,
+    /// Which entries.
+    #[command(flatten)]
+    pub filter: FilterArgs,
+    /// Search this export instead of a node.
+    #[arg(long, value_name = "DIR")]
+    pub export: Option<PathBuf>,
+    /// Entries at most.
+    #[arg(long, default_value_t = 1_000)]
+    pub limit: u64,
+}
+
+/// An export.
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// How to reach the node.
+    #[command(flatten)]
+    pub api: ApiArgs,
+    /// Which entries; the tree is exported whole.
+    #[command(flatten)]
+    pub filter: FilterArgs,
+    /// The directory to make.
+    #[arg(long, value_name = "DIR")]
+    pub into: PathBuf,
+    /// Why; stays in the log.
+    #[arg(long)]
+    pub reason: Option<String>,
+}
+
+/// A report.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// Which.
+    #[arg(value_enum)]
+    pub kind: crate::report::Kind,
+    /// How to reach the node.
+    #[command(flatten)]
+    pub api: ApiArgs,
+    /// About which entries.
+    #[command(flatten)]
+    pub filter: FilterArgs,
+    /// Of this export instead of a node's log.
+    #[arg(long, value_name = "DIR")]
+    pub export: Option<PathBuf>,
+    /// The manifest, for members' names and agreements (R3, R11).
+    #[arg(long, value_name = "FILE")]
+    pub manifest: Option<PathBuf>,
+    /// Language.
+    #[arg(long, value_enum, default_value = "pl")]
+    pub lang: crate::report::Lang,
+    /// How it is written.
+    #[arg(long, value_enum, default_value = "text")]
+    pub form: Form,
+    /// CSV with semicolons, for Polish spreadsheets.
+    #[arg(long)]
+    pub semicolon: bool,
+    /// Where to; standard output, if not said.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// A second officer's token; needed for R9.
+    #[arg(long, value_name = "FILE")]
+    pub confirm_token_file: Option<PathBuf>,
+    /// The key the log must be of.
+    #[arg(long)]
+    pub vkey: Option<String>,
+    /// Why; stays in the log.
+    #[arg(long)]
+    pub reason: Option<String>,
+}
+
+/// How a report is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Form {
+    /// For reading.
+    Text,
+    /// JSON.
+    Json,
+    /// CSV, UTF-8 with a byte order mark.
+    Csv,
+    /// A page to print.
+    Html,
+    /// A resident's list as Estonia's findUsage has it (JSON).
+    FindUsage,
+    /// FHIR R4 `AuditEvent`s after IHE BALP (JSON).
+    Fhir,
+}
+
+/// A comparison.
+#[derive(Debug, Args)]
+pub struct ReconcileArgs {
+    /// How to reach the node.
+    #[command(flatten)]
+    pub api: ApiArgs,
+    /// With whom.
+    #[arg(long)]
+    pub peer: protocol::MemberId,
+    /// From this day or moment on; a day before the end, if not said.
+    #[arg(long)]
+    pub from: Option<String>,
+    /// Until before this day or moment; five minutes ago, if not said.
+    #[arg(long)]
+    pub until: Option<String>,
+}
+
+/// A review.
+#[derive(Debug, Args)]
+pub struct ReviewArgs {
+    /// How to reach the node.
+    #[command(flatten)]
+    pub api: ApiArgs,
+    /// The finding; all are listed, if not said.
+    pub id: Option<String>,
+    /// It has an explanation.
+    #[arg(long, requires_all = ["id", "note"], conflicts_with = "confirmed")]
+    pub explained: bool,
+    /// It is what it looks like.
+    #[arg(long, requires_all = ["id", "note"])]
+    pub confirmed: bool,
+    /// Why.
+    #[arg(long, requires = "id")]
+    pub note: Option<String>,
+}
+
+/// Going on after a restored backup.
+#[derive(Debug, Args)]
+pub struct ContinueArgs {
+    /// The node's configuration and the officer's token.
+    #[command(flatten)]
+    pub api: ApiArgs,
 }
 
 /// Policy commands.

@@ -55,6 +55,7 @@ failures!(
     node::SharedError,
     node::RefreshError,
     node::CeremonyError,
+    node::ContinueError,
     certs::AuthorityError
 );
 
@@ -197,10 +198,17 @@ impl Exit {
             | "clock_wrong"
             | "quota_exceeded"
             | "ceremony_aborted" => Exit::Unavailable,
-            "denied" | "registry_refused" | "not_served" | "role_not_allowed" | "consent_unknown" => Exit::Refused,
+            "denied"
+            | "registry_refused"
+            | "not_served"
+            | "role_not_allowed"
+            | "consent_unknown"
+            | "resident_unknown"
+            | "finding_unknown"
+            | "confirmation_missing" => Exit::Refused,
             code if code.starts_with("token_") => Exit::Refused,
-            "verification_failed" => Exit::Verification,
-            "in_use" | "not_running" | "exists" => Exit::InUse,
+            "verification_failed" | "log_rolled_back" => Exit::Verification,
+            "in_use" | "not_running" | "exists" | "nothing_missing" => Exit::InUse,
             "log_unavailable" | "store_failed" | "file" | "authority_io" => Exit::Storage,
             "certificate" | "nothing_to_renew" | "certificate_unknown" | "time_out_of_range" => Exit::Certificate,
             code if code.starts_with("authority_") || code.starts_with("csr_") => Exit::Certificate,

@@ -8,6 +8,7 @@ pub mod found;
 pub mod idp;
 pub mod inside;
 pub mod process;
+pub mod report;
 pub mod wire;
 
 mod audit_command;
@@ -22,6 +23,7 @@ mod output;
 mod policy_command;
 mod prompt;
 mod registry_command;
+mod resident_command;
 
 use args::{Cli, Command};
 use exit::Failure;
@@ -61,8 +63,8 @@ async fn dispatch(command: Command, output: &Output) -> Result<(), Failure> {
         Command::Node(command) => node_command::run(command, output).await,
         Command::Registry(command) => registry_command::run(command, output).await,
         Command::Certs(command) => certs_command::run(command, output),
-        Command::Audit(command) => audit_command::run(command, output),
         Command::Policy(command) => policy_command::run(command, output).await,
+        Command::Audit(command) => audit_command::run(command, output).await,
         Command::Consent(command) => consent_command::run(command, output).await,
         Command::Approve(command) => desk_command::approve(command, output).await,
         Command::Flag(command) => desk_command::flag(command, output).await,

@@ -16,6 +16,7 @@ use node::{
 };
 use protocol::{MemberId, SpiffeId};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -97,6 +98,7 @@ pub(crate) async fn run(command: NodeCommand, output: &Output) -> Result<(), Fai
         }
         NodeCommand::Ask(arguments) => ask(&arguments, output).await,
         NodeCommand::Keyholder(command) => crate::keyholder_command::run(command, output).await,
+        NodeCommand::Resident(command) => crate::resident_command::run(command, output).await,
     }
 }
 
@@ -230,7 +232,7 @@ pub(crate) fn import_words(summary: &ImportSummary, took: Duration) -> String {
 
 fn describe(status: &NodeStatus) -> String {
     let mut text = format!(
-        "{}: {}\nmanifest {}  epoch {}  CRL {}{}\n{} clients  {} log entries  {} messages waiting",
+        "{}: {}\nmanifest {}  epoch {}  CRL {}{}\n{} clients  {} log entries, {} of them cosigned{}  {} messages waiting",
         status.member,
         status.state,
         status.manifest_version.map_or_else(|| "none".to_owned(), |v| v.to_string()),
@@ -239,6 +241,8 @@ fn describe(status: &NodeStatus) -> String {
         if status.registry_away { "  registry out of reach" } else { "" },
         status.clients,
         status.log_entries,
+        status.cosigned.entries,
+        status.cosigned.age_seconds.filter(|age| *age > 0).map_or_else(String::new, |age| format!(" (for {age} s)")),
         status.outbox
     );
     for used in &status.agreements {

@@ -144,19 +144,7 @@ impl LocalApi {
         token: Option<&str>,
         body: Option<&Value>,
     ) -> Result<(u16, Bytes), Failure> {
-        let away = |e: &dyn std::fmt::Display| {
-            Failure::new(
-                "peer_unavailable",
-                format!("the local API https://{}:{} cannot be used: {e}", self.host, self.port),
-            )
-        };
-        let tcp = TcpStream::connect((self.host.as_str(), self.port)).await.map_err(|e| away(&e))?;
-        let name = ServerName::try_from(self.host.clone()).map_err(unexpected)?;
-        let stream = self.tls.connect(name, tcp).await.map_err(|e| away(&e))?;
-        let mut request = http::Request::builder().method(method).uri(path).header(http::header::HOST, &self.host);
-        if let Some(token) = token {
-            request = request.header(http::header::AUTHORIZATION, format!("Bearer {token}"));
-        }
+        let mut request = http::Request::builder().method(method).uri(path);
         let bytes = match body {
             Some(body) => {
                 request = request.header(http::header::CONTENT_TYPE, "application/json");
@@ -164,10 +152,9 @@ impl LocalApi {
             }
             None => Vec::new(),
         };
-        let request = request.body(Full::new(Bytes::from(bytes))).map_err(unexpected)?;
-        let answer = exchange(stream, request).await.map_err(|e| away(&e))?;
+        let answer = self.open(request, token, bytes).await?;
         let status = answer.status().as_u16();
-        Ok((status, answer.into_body().collect().await.map_err(|e| away(&e))?.to_bytes()))
+        Ok((status, answer.into_body().collect().await.map_err(|e| self.away(&e))?.to_bytes()))
     }
 
     /// Reads a 200 answer that is text; a problem is a failure.
@@ -180,6 +167,63 @@ impl LocalApi {
             return String::from_utf8(body.to_vec()).map_err(unexpected);
         }
         Err(problem(&serde_json::from_slice(&body).unwrap_or(Value::Null)))
+    }
+
+    /// Sends a request over a connection of its own; the answer's body is still to come.
+    async fn open(
+        &self,
+        request: http::request::Builder,
+        token: Option<&str>,
+        body: Vec<u8>,
+    ) -> Result<http::Response<hyper::body::Incoming>, Failure> {
+        let tcp = TcpStream::connect((self.host.as_str(), self.port)).await.map_err(|e| self.away(&e))?;
+        let name = ServerName::try_from(self.host.clone()).map_err(unexpected)?;
+        let stream = self.tls.connect(name, tcp).await.map_err(|e| self.away(&e))?;
+        let mut request = request.header(http::header::HOST, &self.host);
+        if let Some(token) = token {
+            request = request.header(http::header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        let request = request.body(Full::new(Bytes::from(body))).map_err(unexpected)?;
+        exchange(stream, request).await.map_err(|e| self.away(&e))
+    }
+
+    fn away(&self, error: &dyn std::fmt::Display) -> Failure {
+        let words = format!("the local API https://{}:{} cannot be used: {error}", self.host, self.port);
+        Failure::new("peer_unavailable", words)
+    }
+
+    /// Posts a request and writes a 200 answer into `file` as it comes; a problem is a failure. `second` is the token of
+    /// whoever confirms, where that is needed.
+    ///
+    /// # Errors
+    /// As [`LocalApi::send`], the problem the node gives, or the file's.
+    pub async fn download(
+        &self,
+        path: &str,
+        token: &str,
+        second: Option<&str>,
+        body: &Value,
+        file: &mut std::fs::File,
+    ) -> Result<(), Failure> {
+        let mut request = http::Request::post(path).header(http::header::CONTENT_TYPE, "application/json");
+        if let Some(second) = second {
+            request = request.header("confirmation", format!("Bearer {second}"));
+        }
+        let bytes = serde_json::to_vec(body).map_err(unexpected)?;
+        let answer = self.open(request, Some(token), bytes).await?;
+        let status = answer.status().as_u16();
+        let mut body = answer.into_body();
+        if status != 200 {
+            let body = body.collect().await.map_err(|e| self.away(&e))?.to_bytes();
+            return Err(problem(&serde_json::from_slice(&body).unwrap_or(Value::Null)));
+        }
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|e| self.away(&e))?;
+            if let Some(data) = frame.data_ref() {
+                std::io::Write::write_all(file, data)?;
+            }
+        }
+        Ok(())
     }
 
     /// Sends a request and reads a 200 answer; a problem is a failure.
@@ -201,6 +245,7 @@ impl LocalApi {
     }
 }
 
+/// A problem document as a failure.
 fn problem(value: &Value) -> Failure {
     let text = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
     let words: Vec<String> =

@@ -66,6 +66,8 @@ pub struct NodeStatus {
     pub clients: u64,
     /// Log entries.
     pub log_entries: u64,
+    /// How many of them others vouch for.
+    pub cosigned: witness::Coverage,
     /// Messages waiting for delivery.
     pub outbox: u64,
     /// Epochs of which this node should hold a share of the key, and whether it holds the one the manifest lists.

@@ -11,8 +11,10 @@ mod bulk;
 mod ceremony;
 mod config;
 mod consents;
+mod continuation;
 mod decisions;
 mod desk;
+mod dpo;
 mod emergencies;
 mod enrol;
 mod epochs;
@@ -33,6 +35,7 @@ mod outbox;
 mod peer_api;
 mod pseudonymise;
 mod query;
+mod reconcile;
 mod records;
 mod release;
 mod residents;
@@ -54,7 +57,11 @@ pub use consents::{
     ConsentAnswer, ConsentBody, ConsentReceipt, ConsentRequest, ConsentState, ModuleAnswer, WithdrawBody,
     WithdrawalBody, WithdrawalReceipt,
 };
+pub use continuation::{ContinueError, Continued, continue_after_restore};
 pub use decisions::{Decision, DecisionList};
+pub use dpo::{AccessBody, EraseBody, Erased, ResidentData, ResidentRow};
+pub use dpo::{ExportBody, LogEntry, LogFilter, LogPage, LogPosted, SearchBody};
+pub use dpo::{Finding, FindingReviewBody, ReconcileBody, Reconciled, ReviewState};
 pub use emergencies::{EmergencyBody, EmergencyList, EmergencyView, ReviewBody, Side};
 pub use enrol::{EnrolError, EnrolSummary, enrol};
 pub use flags::{Flag, FlagBody, FlagList, ResidentBody};
@@ -66,6 +73,7 @@ pub use manifests::{REGISTRY, RefreshError};
 pub use meters::AgreementUse;
 pub use node::{Birth, Node, NodeError, Surroundings, local_policies};
 pub use pseudonymise::PseudonymError;
+pub use reconcile::Disagreement;
 pub use residents::{DocumentBody, Resident};
 pub use shared::{SharedChange, SharedClient, SharedError, SharedOptions, SharedSummary, shared};
 pub use store::StoreError;

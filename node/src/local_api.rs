@@ -2,6 +2,7 @@
 //! `/openapi.json`.
 
 use crate::ask::{AskError, QueryBody, QueryResult, ask};
+use crate::dpo;
 use crate::node::Node;
 use crate::results;
 use crate::tokens::{Caller, TokenError};
@@ -28,12 +29,12 @@ use utoipa_axum::routes;
 mod consents;
 mod desk;
 
-type Answer<T> = Result<T, ProblemResponse>;
+pub(crate) type Answer<T> = Result<T, ProblemResponse>;
 
 /// RFC 9457 problem details.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Problem)]
-struct ProblemSchema {
+pub(crate) struct ProblemSchema {
     /// `urn:ogniwo:problem:<code>`.
     r#type: String,
     /// One line.
@@ -119,6 +120,7 @@ fn described() -> OpenApiRouter<Arc<Node>> {
         .routes(routes!(get_query))
         .merge(consents::routes())
         .merge(desk::routes())
+        .merge(dpo::routes())
         .routes(routes!(live))
         .routes(routes!(ready))
 }
@@ -134,7 +136,7 @@ impl FromRequestParts<Arc<Node>> for Caller {
 }
 
 /// A JSON body whose faults are problems that name the field and never repeat a value.
-struct Body<T>(T);
+pub(crate) struct Body<T>(pub(crate) T);
 
 impl<T: serde::de::DeserializeOwned> FromRequest<Arc<Node>> for Body<T> {
     type Rejection = ProblemResponse;

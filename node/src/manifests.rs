@@ -113,6 +113,7 @@ impl Node {
     pub(crate) fn load_manifest(&self) -> Result<(), NodeError> {
         let Some(signed) = self.store.read()?.get::<SignedManifest>(Table::STATE, STATE_KEY)? else { return Ok(()) };
         let manifest = signed.accept_held().map_err(NodeError::Manifest)?;
+        self.circle.follow(&manifest);
         self.held.store(Some(std::sync::Arc::new(Held::new(signed, manifest).map_err(NodeError::Manifest)?)));
         Ok(())
     }
@@ -143,6 +144,7 @@ impl Node {
         self.store
             .write(|w| w.put(Table::STATE, STATE_KEY, &held.signed))
             .map_err(|e: crate::store::StoreError| NodeError::from(e))?;
+        self.circle.follow(&held.manifest);
         self.held.store(Some(std::sync::Arc::new(held)));
         Ok(true)
     }

@@ -3,6 +3,7 @@
 use crate::bulk::Progress;
 use crate::ceremony::Ceremonies;
 use crate::config::{Config, ConfigError, LocalConfig};
+use crate::continuation::LogPlace;
 use crate::events::Replay;
 use crate::guard::{Guard, GuardError};
 use crate::holder::Used;
@@ -24,6 +25,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use transport::{Client, Clock, IdentityError, IdentityStore, Tap, Trust, TrustError};
+use witness::Circle;
 use zeroize::Zeroizing;
 
 /// Why a node does not open or cannot go on.
@@ -107,6 +109,7 @@ impl NodeError {
             NodeError::KeyRing(RingError::Io { .. }) => "key_ring",
             NodeError::Store(StoreError::InUse) => "in_use",
             NodeError::Store(_) | NodeError::Guard(_) => "store_failed",
+            NodeError::Log(audit::Fault::Shorter { .. } | audit::Fault::Rewritten { .. }) => "log_rolled_back",
             NodeError::Log(_) | NodeError::Append(_) => "log_unavailable",
             NodeError::Identity(_) | NodeError::WrongCertificate { .. } | NodeError::Trust(_) => "certificate",
             NodeError::Manifest(_) => "manifest_refused",
@@ -157,6 +160,7 @@ pub struct Node {
     pub(crate) trust: Arc<Trust>,
     pub(crate) identity: Arc<IdentityStore>,
     pub(crate) client: Client,
+    pub(crate) circle: Arc<Circle>,
     pub(crate) engine: Engine,
     pub(crate) tokens: Option<Tokens>,
     pub(crate) held: ArcSwapOption<Held>,
@@ -231,6 +235,7 @@ impl Node {
         let store = Store::open(&config.data.join("node.redb"), &storage)?;
         let log = open_log(&config, &keys, &storage, &clock)?;
         let guard = Guard::open(&config.data.join("guard"), storage.mac("guard"), log.size() > 0, clock.now())?;
+        let circle = open_circle(&config, &keys, &log, &clock)?;
         let identity = Arc::new(IdentityStore::load(&config.peers.certificate, &config.peers.key)?);
         let expected = SpiffeId::new(config.realm.clone(), config.member.clone());
         let found = identity.current().spiffe().clone();
@@ -257,6 +262,7 @@ impl Node {
             trust,
             identity,
             client,
+            circle,
             engine,
             tokens,
             held: ArcSwapOption::empty(),
@@ -273,6 +279,7 @@ impl Node {
             clock_ahead: AtomicBool::new(false),
             start_noted: AtomicBool::new(false),
         };
+        crate::dpo::export::sweep(&node.config.data);
         node.require_crl()?;
         node.load_manifest()?;
         node.read_back()?;
@@ -361,19 +368,31 @@ impl Node {
     }
 }
 
-fn ring_path(config: &Config) -> PathBuf {
+pub(crate) fn ring_path(config: &Config) -> PathBuf {
     config.data.join("keys.sealed")
 }
 
 fn open_log(config: &Config, keys: &KeyRing, storage: &StorageKey, clock: &Clock) -> Result<Log, NodeError> {
+    let LogPlace { dir, origin, .. } = LogPlace::newest(config)?;
+    Ok(Log::open(log_config(&dir, &origin, keys, &storage.derive("log"), clock))?)
+}
+
+/// What a log of this node is opened with.
+pub(crate) fn log_config<'a>(
+    dir: &'a Path,
+    origin: &'a str,
+    keys: &'a KeyRing,
+    payload_key: &'a [u8; 32],
+    clock: &Clock,
+) -> audit::Config<'a> {
     let now = clock.clone();
-    Ok(Log::open(audit::Config {
-        dir: &config.data.join("log"),
-        origin: &format!("{}/{}", config.realm, config.member),
-        signing_key: keys.log.seed(),
-        payload_key: &storage.derive("log"),
-        now: Box::new(move || now.now().0),
-    })?)
+    audit::Config { dir, origin, signing_key: keys.log.seed(), payload_key, now: Box::new(move || now.now().0) }
+}
+
+fn open_circle(config: &Config, keys: &KeyRing, log: &Log, clock: &Clock) -> Result<Arc<Circle>, NodeError> {
+    let seed = keys.key(KeyUse::Cosign).seed();
+    let me = (&config.realm, &config.member);
+    Ok(Arc::new(Circle::open(&config.data.join("witness"), me, seed, log.clone(), clock.clone())?))
 }
 
 fn load_trust(config: &Config, clock: &Clock) -> Result<Trust, NodeError> {
@@ -383,7 +402,7 @@ fn load_trust(config: &Config, clock: &Clock) -> Result<Trust, NodeError> {
 }
 
 /// The identity provider's keys; every role its words are mapped to must be one of the library's.
-fn load_tokens(local: &LocalConfig, engine: &Engine) -> Result<Tokens, NodeError> {
+pub(crate) fn load_tokens(local: &LocalConfig, engine: &Engine) -> Result<Tokens, NodeError> {
     let known = &engine.library().catalogue().roles;
     if !local.tokens.roles.values().all(|role| known.contains_key(role)) {
         return Err(ConfigError::Value { key: "local.tokens.roles", expected: "roles of the policy library" }.into());
@@ -391,7 +410,7 @@ fn load_tokens(local: &LocalConfig, engine: &Engine) -> Result<Tokens, NodeError
     Ok(Tokens::load(&local.tokens)?)
 }
 
-fn load_engine(config: &Config) -> Result<Engine, NodeError> {
+pub(crate) fn load_engine(config: &Config) -> Result<Engine, NodeError> {
     let library = policies::Library::builtin().map_err(|e| NodeError::Policies(e.to_string()))?;
     let local = config.policies.as_deref().map(local_policies).transpose()?.unwrap_or_default();
     Engine::new(library, &local).map_err(|e| NodeError::Policies(e.to_string()))

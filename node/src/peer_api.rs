@@ -2,7 +2,7 @@
 
 use crate::consents::WITHDRAWALS;
 use crate::node::Node;
-use crate::{ceremony, emergencies, grants, holder, query, results};
+use crate::{ceremony, emergencies, grants, holder, query, reconcile, results};
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -17,7 +17,7 @@ use transport::{Peer, ProblemResponse};
 type Answer<T> = Result<T, ProblemResponse>;
 
 /// Routes for members.
-pub(crate) fn router(node: Arc<Node>) -> Router {
+pub(crate) fn router(node: &Arc<Node>) -> Router {
     Router::new()
         .route("/v1/query", post(answer))
         .route("/v1/evaluate", post(evaluate))
@@ -28,7 +28,9 @@ pub(crate) fn router(node: Arc<Node>) -> Router {
         .route("/v1/decided", post(decided))
         .route("/v1/reviewed", post(reviewed))
         .route("/v1/status", get(status).post(pushed_status))
-        .with_state(node)
+        .route("/v1/log/sides", post(sides))
+        .with_state(node.clone())
+        .merge(node.circle.clone().router())
 }
 
 /// Runs detached from the connection, so that a caller hanging up cannot stop between reading and recording.
@@ -118,6 +120,23 @@ async fn status(State(node): State<Arc<Node>>, Peer(peer): Peer) -> Answer<Respo
         Problem::new(503, "store_failed", "The status list cannot be read")
     })?;
     Ok(list.into_response())
+}
+
+/// The entries of our log that the peer took part in.
+async fn sides(
+    State(node): State<Arc<Node>>,
+    Peer(peer): Peer,
+    Json(asked): Json<reconcile::Asked>,
+) -> Answer<Json<reconcile::Sides>> {
+    let held = node.manifest().map_err(closed)?;
+    if held.manifest.member(member(&peer)).is_none() {
+        return Err(Problem::new(403, "peer_unknown", "Not an active member").into());
+    }
+    let read = tokio::task::spawn_blocking(move || reconcile::page(&node, member(&peer), &asked)).await;
+    read.ok().and_then(Result::ok).map(Json).ok_or_else(|| {
+        tracing::error!("the log cannot be read for a peer");
+        Problem::new(503, "log_unavailable", "The log cannot be read").into()
+    })
 }
 
 async fn pushed_status(State(node): State<Arc<Node>>, Peer(peer): Peer, body: String) -> Answer<StatusCode> {

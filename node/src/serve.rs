@@ -21,6 +21,13 @@ const RELOAD: Duration = Duration::from_secs(2);
 const DELIVER: Duration = Duration::from_secs(5);
 const POLL_STATUS: Duration = Duration::from_secs(15);
 const SWEEP: Duration = Duration::from_mins(1);
+/// Between two rounds of asking for cosignatures: with a checkpoint a second and a call of 3 s at most, everything is
+/// cosigned within 60 s even when one round fails.
+const COSIGN: Duration = Duration::from_secs(15);
+/// How often it is looked whether a day is over that was not compared with the peers' logs.
+const RECONCILE: Duration = Duration::from_mins(10);
+/// For what others cosigned of our log, at the start.
+const RECALL: Duration = Duration::from_secs(2);
 
 impl Node {
     /// Binds the admin socket.
@@ -44,6 +51,7 @@ impl Node {
         shutdown: CancellationToken,
     ) -> Result<(), NodeError> {
         self.load_followed()?;
+        self.recall_log().await;
         let tls = ServerTls::mutual(self.trust.clone(), self.identity.clone())?;
         let tasks = TaskTracker::new();
         self.spawn_tasks(&tasks, &shutdown);
@@ -60,7 +68,7 @@ impl Node {
             });
         }
         let admin = admin::serve(admin, self.clone(), shutdown.clone());
-        let router = peer_api::router(self.clone());
+        let router = peer_api::router(&self);
         let peers = async {
             let served = transport::serve(peers, tls, router, Limits::default(), shutdown.clone()).await;
             shutdown.cancel();
@@ -96,6 +104,14 @@ impl Node {
                 tracing::error!(%error, "the outbox cannot be read");
             }
             DELIVER
+        });
+        self.every(tasks, shutdown, |node| async move {
+            node.ask_for_cosignatures().await;
+            if node.held.load().is_some() { COSIGN } else { JOINING }
+        });
+        self.every(tasks, shutdown, |node| async move {
+            node.reconcile_daily().await;
+            RECONCILE
         });
         self.every(tasks, shutdown, |node| async move {
             node.poll_statuses().await;
@@ -154,6 +170,25 @@ impl Node {
         }
     }
 
+    /// Holds the log against what others cosigned of it. One that was restored from a backup takes nothing from then
+    /// on, which closes the node.
+    async fn recall_log(&self) {
+        let Some(held) = self.held.load_full() else { return };
+        if let Err(fault) = self.circle.recall(&self.client, &held.manifest, RECALL).await {
+            tracing::error!(%fault, "the log is not what others cosigned: the node stays closed, see `ogniwo audit continue-after-restore`");
+        }
+    }
+
+    /// Asks the others to cosign the newest checkpoint now, as the node does by itself every 15 seconds.
+    pub async fn ask_for_cosignatures(&self) {
+        let Ok(held) = self.manifest() else { return };
+        if let Err(error) = self.log.checkpoint().await {
+            tracing::error!(%error, "no checkpoint");
+        } else if let Err(fault) = self.circle.gather(&self.client, &held.manifest).await {
+            tracing::error!(%fault, "the log is not cosigned");
+        }
+    }
+
     fn note_refresh(&self, error: &RefreshError) {
         let known = self.held.load().is_some();
         match error {
@@ -181,6 +216,7 @@ impl Node {
             certificate_expires: self.identity.current().not_after(),
             clients: read.count(Table::FILES)?,
             log_entries: self.log.size(),
+            cosigned: self.circle.coverage(),
             outbox: read.count(Table::OUTBOX)?,
             enrolled: epochs::enrolled(&read)?,
             re_enrolling: self.re_enrolling.load().as_ref().map(|now| (now.0.0, now.1)),

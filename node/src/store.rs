@@ -24,6 +24,7 @@
 //! | `approvals` | question 32 | peers' questions a person here decides, and what was decided |
 //! | `waiting` | request digest 32 | own questions a person at the holder decides |
 //! | `emergencies` | side 1 ‖ id 16 | emergency accesses, taken here or answered here, and their reviews |
+//! | `findings` | finding id 16 | what the data-protection officer has to look at, with the review |
 //! | `state` | name | manifest held, highest CRL number, last import run, shared run under way, own status list |
 //!
 //! A write transaction is atomic and durable (`fdatasync`) before [`Store::write`] returns. A crash leaves the state
@@ -62,8 +63,9 @@ impl Table {
     pub(crate) const APPROVALS: Table = Table("approvals", 17);
     pub(crate) const WAITING: Table = Table("waiting", 18);
     pub(crate) const EMERGENCIES: Table = Table("emergencies", 19);
+    pub(crate) const FINDINGS: Table = Table("findings", 20);
 
-    const ALL: [Table; 20] = [
+    const ALL: [Table; 21] = [
         Table::FILES,
         Table::SEALED_FIELDS,
         Table::LINKS,
@@ -84,6 +86,7 @@ impl Table {
         Table::APPROVALS,
         Table::WAITING,
         Table::EMERGENCIES,
+        Table::FINDINGS,
     ];
 
     fn definition(self) -> TableDefinition<'static, &'static [u8], &'static [u8]> {

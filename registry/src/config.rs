@@ -299,6 +299,12 @@ impl Config {
         self.data.join("migration.json")
     }
 
+    /// What is cosigned of others' logs.
+    #[must_use]
+    pub fn witness(&self) -> PathBuf {
+        self.data.join("witness")
+    }
+
     /// By which a wrong pepper is noticed.
     #[must_use]
     pub fn pepper_check(&self) -> PathBuf {

@@ -22,6 +22,7 @@ mod cluster;
 mod config;
 #[cfg(any(test, feature = "conformance"))]
 mod conformance;
+mod cosigning;
 mod embedded;
 mod engine;
 mod entries;

@@ -11,7 +11,7 @@ use crate::init::Secrets;
 use crate::manifest::Manifests;
 use crate::recovery::Recovery;
 use crate::store::{IndexStore, StoreError};
-use crate::{entries, honeypots, locate, manifest, review, status, sweep};
+use crate::{cosigning, entries, honeypots, locate, manifest, review, status, sweep};
 use audit::Log;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::response::IntoResponse;
@@ -19,13 +19,15 @@ use axum::routing::{get, post, put};
 use axum::{Router, middleware};
 use keyring::{KeyRing, RingError, StorageKeyError, write_atomically};
 use protocol::SpiffeId;
+use protocol::manifest::KeyUse;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use transport::{Clock, IdentityError, IdentityStore, Peer, ServerTls, Trust, TrustError};
+use transport::{Client, Clock, IdentityError, IdentityStore, Peer, ServerTls, Trust, TrustError};
+use witness::Circle;
 use zeroize::Zeroizing;
 
 /// A registry, open. Everything a handler may touch hangs here; `main` and tests build the same one.
@@ -50,6 +52,9 @@ pub struct Registry {
     pub(crate) journal: Journal,
     /// Whom TLS believes; holds the CRL that is served.
     trust: Arc<Trust>,
+    /// This log among the others'.
+    pub(crate) circle: Arc<Circle>,
+    client: Client,
     /// The number of the newest revocation list that a restart will still know of.
     crl_kept: AtomicU64,
     identity: Arc<IdentityStore>,
@@ -158,7 +163,11 @@ impl Registry {
         recovery.renewed().map_err(|source| OpenError::Write { path: config.restored(), source })?;
         let journal = open_journal(&config, &secrets, &keys, clock.clone())
             .map_err(|source| OpenError::Log { path: config.log.clone(), source })?;
+        let circle = open_circle(&config, &keys, &journal, clock.clone())
+            .map_err(|source| OpenError::Log { path: config.witness(), source })?;
         let registry = Registry {
+            client: Client::new(identity.clone(), trust.clone(), clock.clone()),
+            circle: Arc::new(circle),
             manifests: Manifests::open(config.manifests(), &secrets.storage)?,
             fair: Fair::new(config.shares.clone()),
             tls: ServerTls::mutual(trust.clone(), identity.clone())?,
@@ -185,6 +194,7 @@ impl Registry {
     /// # Errors
     /// The socket is not listening.
     pub async fn serve(self: Arc<Self>, listener: TcpListener, shutdown: CancellationToken) -> io::Result<()> {
+        self.recall_log().await;
         // The helpers end with the listener, whatever ended it.
         let stop = shutdown.child_token();
         let (crl, reload) = (Some(self.config.peers.crl.clone()), self.config.peers.reload);
@@ -198,7 +208,8 @@ impl Registry {
             stop.cancel();
             ended
         };
-        let ((), (), (), ended) = tokio::join!(watching, sweeping, keeping, serving);
+        let cosigning = cosigning::run(self.clone(), stop.clone());
+        let ((), (), (), (), ended) = tokio::join!(watching, sweeping, keeping, cosigning, serving);
         ended
     }
 
@@ -218,7 +229,8 @@ impl Registry {
             .route("/health/ready", get(ready))
             .layer(limit)
             .layer(middleware::from_fn_with_state(self.clone(), fair::gate))
-            .with_state(self)
+            .with_state(self.clone())
+            .merge(self.circle.clone().router())
     }
 
     /// Whether the registry would answer members now.
@@ -244,6 +256,10 @@ impl Registry {
             self.crl_kept.fetch_max(number, Ordering::AcqRel);
         }
         Ok(())
+    }
+
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
     }
 
     /// The number of the revocation list held.
@@ -290,6 +306,11 @@ fn open_journal(config: &Config, secrets: &Secrets, keys: &KeyRing, clock: Clock
         now: Box::new(move || clock.now().0),
     })?;
     Journal::resume(log, secrets.storage.mac("log-index"))
+}
+
+fn open_circle(config: &Config, keys: &KeyRing, journal: &Journal, clock: Clock) -> Result<Circle, audit::Fault> {
+    let seed = keys.key(KeyUse::Cosign).seed();
+    Circle::open(&config.witness(), (&config.realm, &config.member), seed, journal.log().clone(), clock)
 }
 
 /// `GET /v1/crl`: the revocation list held, PEM. Its number is on the disk before anybody relies on it.

@@ -35,6 +35,8 @@ pub struct Status {
     pub crl: Option<u64>,
     /// Entries of the registry's own log.
     pub log: u64,
+    /// How many of them others vouch for.
+    pub cosigned: witness::Coverage,
     /// Every institution.
     pub members: Vec<MemberStatus>,
 }
@@ -114,6 +116,7 @@ impl Registry {
             expires: manifest.expires,
             crl: self.crl_number(),
             log: self.log().size(),
+            cosigned: self.circle.coverage(),
             members: tallies.into_iter().filter_map(member).collect(),
         })
     }

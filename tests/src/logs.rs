@@ -31,9 +31,12 @@ pub fn log_of(config: &Path) -> Vec<Logged> {
     let nobody = || Err(std::io::Error::other("this key comes from a credential file"));
     let storage = StorageKey::obtain(&config.storage_key, nobody).expect("a storage key");
     let ring = KeyRing::open(&config.data.join("keys.sealed"), &storage).expect("keys");
+    // One that went on for another lies beside it.
+    let next = config.data.join("log.2");
+    let dir = if next.exists() { next } else { config.data.join("log") };
     let log = audit::Log::open(audit::Config {
-        dir: &config.data.join("log"),
-        origin: &format!("{}/{}", config.realm, config.member),
+        dir: &dir,
+        origin: &audit::identity(&dir).expect("a log").name().to_owned(),
         signing_key: ring.log.seed(),
         payload_key: &storage.derive("log"),
         now: Box::new(|| 0),

@@ -81,16 +81,28 @@ impl Client {
         request: Request<Bytes>,
         deadline: Duration,
     ) -> Result<Response<Bytes>, CallError> {
+        successful(self.exchange(to, base_url, request, deadline).await?)
+    }
+
+    /// As [`Client::call`], for protocols whose other answers say something too: any status is `Ok`.
+    ///
+    /// # Errors
+    /// See [`CallError`]; neither `Problem` nor `Status`.
+    pub async fn exchange(
+        &self,
+        to: &SpiffeId,
+        base_url: &str,
+        request: Request<Bytes>,
+        deadline: Duration,
+    ) -> Result<Response<Bytes>, CallError> {
         let base = parse_base(base_url)?;
         self.show(request.uri().path().as_bytes());
         self.show(request.body());
         let request = absolute(&base, request)?;
         let mut used = None;
         let answered = timeout(deadline, self.attempt(to, &base, request, &mut used)).await;
-        match &answered {
-            Ok(Ok(answer)) => self.show(answer.body()),
-            Ok(Err(CallError::Problem(problem))) => self.show(format!("{problem:?}").as_bytes()),
-            _ => {}
+        if let Ok(Ok(answer)) = &answered {
+            self.show(answer.body());
         }
         if answered.is_err()
             && let Some(pooled) = used
@@ -119,7 +131,7 @@ impl Client {
         let fetch = async {
             let mut dialled = self.dial(to, &base, Freshness::ForCrlFetch).await?;
             let response = dialled.sender.send_request(request).await.map_err(|_| CallError::Closed)?;
-            let answer = self.read(response).await?.into_body();
+            let answer = successful(self.read(response).await?)?.into_body();
             String::from_utf8(answer.into()).map_err(|_| CallError::Closed)
         };
         timeout(deadline, fetch).await.unwrap_or(Err(CallError::Deadline))
@@ -203,10 +215,15 @@ impl Client {
             Err(error) if error.is::<LengthLimitError>() => return Err(CallError::TooLarge),
             Err(_) => return Err(CallError::Closed),
         };
-        if parts.status.is_success() {
-            return Ok(Response::from_parts(parts, body));
-        }
-        Err(unsuccessful(parts.status, &parts.headers, &body))
+        Ok(Response::from_parts(parts, body))
+    }
+}
+
+fn successful(answer: Response<Bytes>) -> Result<Response<Bytes>, CallError> {
+    if answer.status().is_success() {
+        Ok(answer)
+    } else {
+        Err(unsuccessful(answer.status(), answer.headers(), answer.body()))
     }
 }
 

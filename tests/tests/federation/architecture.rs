@@ -13,12 +13,25 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("policies", &["protocol"]),
     ("proofs", &["policies"]),
     ("transport", &["protocol"]),
-    ("registry", &["protocol", "policies", "audit", "transport", "certs", "keyring"]),
-    ("node", &["protocol", "pseudonym", "policies", "audit", "transport", "keyring"]),
-    ("cli", &["protocol", "policies", "audit", "transport", "certs", "keyring", "registry", "node"]),
+    ("witness", &["protocol", "audit", "transport"]),
+    ("registry", &["protocol", "policies", "audit", "transport", "certs", "keyring", "witness"]),
+    ("node", &["protocol", "pseudonym", "policies", "audit", "transport", "keyring", "witness"]),
+    ("cli", &["protocol", "policies", "audit", "transport", "certs", "keyring", "registry", "node", "witness"]),
     (
         "tests",
-        &["protocol", "pseudonym", "policies", "audit", "transport", "certs", "keyring", "registry", "node", "cli"],
+        &[
+            "protocol",
+            "pseudonym",
+            "policies",
+            "audit",
+            "transport",
+            "certs",
+            "keyring",
+            "registry",
+            "node",
+            "cli",
+            "witness",
+        ],
     ),
 ];
 
@@ -30,6 +43,7 @@ const MUST_NOT_USE: &[(&str, &[&str])] = &[
     ("policies", &["tokio", "getrandom"]),
     ("audit", &["hyper", "hyper-util", "axum", "rustls", "tokio-rustls"]),
     ("transport", &["redb", "sled"]),
+    ("witness", &["redb", "sled"]),
 ];
 
 /// Names that say nothing.

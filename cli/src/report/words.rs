@@ -1,0 +1,145 @@
+//! What ids are called, in Polish or English, and when things were in Warsaw.
+
+use audit::Exported;
+use clap::ValueEnum;
+use jiff::tz::TimeZone;
+use policies::{Catalogue, Library};
+use protocol::Manifest;
+use std::collections::BTreeMap;
+
+/// Poland's time as POSIX writes it: no time-zone database is needed.
+pub(crate) const WARSAW: &str = "CET-1CEST,M3.5.0,M10.5.0/3";
+
+/// In which language a report is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Lang {
+    /// Polish.
+    Pl,
+    /// English.
+    En,
+}
+
+impl Lang {
+    /// BCP 47.
+    pub(crate) fn tag(self) -> &'static str {
+        self.pick("pl", "en")
+    }
+
+    /// The words of this language.
+    pub(crate) fn pick<'a>(self, pl: &'a str, en: &'a str) -> &'a str {
+        match self {
+            Lang::Pl => pl,
+            Lang::En => en,
+        }
+    }
+}
+
+/// Names for people.
+pub(crate) struct Words {
+    pub(crate) lang: Lang,
+    pub(crate) library: Library,
+    members: BTreeMap<String, String>,
+    zone: TimeZone,
+}
+
+impl Words {
+    /// Names out of the policy library and, where it is given, the manifest.
+    pub(crate) fn new(lang: Lang, library: Library, manifest: Option<&Manifest>) -> Self {
+        let members = manifest.into_iter().flat_map(|manifest| &manifest.members);
+        let members = members.map(|member| (member.id.to_string(), member.name.clone())).collect();
+        Words { lang, library, members, zone: TimeZone::posix(WARSAW).unwrap_or(TimeZone::UTC) }
+    }
+
+    pub(crate) fn say<'a>(&self, pl: &'a str, en: &'a str) -> &'a str {
+        self.lang.pick(pl, en)
+    }
+
+    pub(crate) fn columns(&self, columns: &[(&str, &str)]) -> Vec<String> {
+        columns.iter().map(|(pl, en)| self.say(pl, en).to_owned()).collect()
+    }
+
+    fn catalogue(&self) -> &Catalogue {
+        self.library.catalogue()
+    }
+
+    pub(crate) fn member(&self, id: &str) -> String {
+        self.members.get(id).cloned().unwrap_or_else(|| id.to_owned())
+    }
+
+    pub(crate) fn purpose(&self, id: &str) -> String {
+        let term = id.parse().ok().and_then(|purpose| self.catalogue().purposes.get(&purpose));
+        term.map_or_else(|| id.to_owned(), |term| self.say(&term.pl, &term.en).to_owned())
+    }
+
+    pub(crate) fn field(&self, id: &str) -> String {
+        let field = id.parse().ok().and_then(|field| self.catalogue().fields.get(&field));
+        field.map_or_else(|| id.to_owned(), |field| self.say(&field.pl, &field.en).to_owned())
+    }
+
+    /// Whether a field is of a special category (GDPR art. 9) or about offences (art. 10).
+    pub(crate) fn special(&self, id: &str) -> bool {
+        let field = id.parse().ok().and_then(|field| self.catalogue().fields.get(&field));
+        field.is_some_and(|field| {
+            matches!(field.sensitivity, policies::Sensitivity::Special | policies::Sensitivity::Criminal)
+        })
+    }
+
+    pub(crate) fn fields<'a>(&self, ids: impl IntoIterator<Item = &'a str>) -> String {
+        let names: Vec<String> = ids.into_iter().map(|id| self.field(id)).collect();
+        names.join(", ")
+    }
+
+    pub(crate) fn query(&self, id: &str) -> String {
+        let query = id.parse().ok().and_then(|query| self.catalogue().queries.get(&query));
+        query.map_or_else(|| id.to_owned(), |query| self.say(&query.pl, &query.en).to_owned())
+    }
+
+    /// A basis as it stands in the log.
+    pub(crate) fn basis(&self, basis: &str) -> String {
+        let (kind, id) = basis.split_once(':').unwrap_or((basis, ""));
+        match kind {
+            "consent" => self.say("zgoda", "consent").to_owned(),
+            "mandate" => {
+                let id = id.split('@').next().unwrap_or_default();
+                let mandate = self.catalogue().mandates.get(id);
+                mandate.map_or_else(
+                    || format!("{} {id}", self.say("przepis", "statute")),
+                    |mandate| format!("{} {} {}", mandate.statute, self.say("art.", "art."), mandate.article),
+                )
+            }
+            "emergency" => self.say("nagłe zagrożenie", "emergency").to_owned(),
+            _ => self.say("brak", "none").to_owned(),
+        }
+    }
+
+    /// The moment in Warsaw.
+    pub(crate) fn local(&self, time: i64) -> Option<jiff::civil::DateTime> {
+        Some(self.zone.to_datetime(jiff::Timestamp::from_second(time).ok()?))
+    }
+
+    pub(crate) fn day(&self, time: i64) -> String {
+        self.local(time).map_or_else(String::new, |local| local.date().to_string())
+    }
+
+    pub(crate) fn month(&self, time: i64) -> String {
+        self.day(time).get(..7).unwrap_or_default().to_owned()
+    }
+
+    pub(crate) fn moment(&self, time: i64) -> String {
+        self.local(time).map_or_else(String::new, |local| local.strftime("%Y-%m-%d %H:%M:%S").to_string())
+    }
+
+    /// What a report rests on.
+    pub(crate) fn provenance(&self, exported: &Exported) -> Vec<(String, String)> {
+        let witnesses: Vec<&str> = exported.witnesses.iter().map(|(key, _)| key.name()).collect();
+        let say = |pl: &str, en: &str| self.say(pl, en).to_owned();
+        vec![
+            (say("Dziennik", "Log"), exported.vkey.name().to_owned()),
+            (say("Stan na", "As of"), self.moment(exported.exported_at)),
+            (say("Wpisy w dzienniku", "Entries of the log"), exported.size.to_string()),
+            (say("Wpisy w tym eksporcie", "Entries exported"), exported.entries.to_string()),
+            (say("Poświadczone przez innych", "Vouched for by others"), exported.cosigned.to_string()),
+            (say("Świadkowie", "Witnesses"), witnesses.join(", ")),
+        ]
+    }
+}

@@ -1,0 +1,47 @@
+//! `ogniwo node resident`: through the local API, with an officer's token.
+
+use crate::args::ResidentCommand;
+use crate::exit::Failure;
+use crate::node_command::{api, token};
+use crate::output::Output;
+use crate::prompt::resident;
+use http::Method;
+use node::{Erased, ResidentData};
+use serde_json::json;
+
+pub(crate) async fn run(command: ResidentCommand, output: &Output) -> Result<(), Failure> {
+    match command {
+        ResidentCommand::Show { api: to, resident: who, reason } => {
+            let body = json!({ "resident": resident(&who)?, "reason": reason });
+            let path = "/v1/audit/residents/show";
+            let data: ResidentData = api(&to)?.call(Method::POST, path, &token(&to)?, Some(&body)).await?;
+            output.result(&data, || words(&data));
+        }
+        ResidentCommand::Erase { api: to, resident: who, reason, no_exception_applies } => {
+            let body = json!({
+                "resident": resident(&who)?, "reason": reason, "no_exception_applies": no_exception_applies,
+            });
+            let path = "/v1/audit/residents/erase";
+            let erased: Erased = api(&to)?.call(Method::POST, path, &token(&to)?, Some(&body)).await?;
+            output.result(&erased, || {
+                format!("{} rows erased. Run `ogniwo node enrol` to take back what is published.", erased.rows)
+            });
+        }
+    }
+    Ok(())
+}
+
+fn words(data: &ResidentData) -> String {
+    let mut text = format!("File {}", data.file);
+    for row in &data.rows {
+        let number = row.local_number.as_deref().unwrap_or("-");
+        text.push_str(&format!("\n{} {number}", row.source));
+        for (field, value) in &row.fields {
+            text.push_str(&format!("\n  {field:<28} {value}"));
+        }
+    }
+    if data.sealed {
+        text.push_str("\nThere are sealed fields, which are handed over in person only.");
+    }
+    text
+}

@@ -1,0 +1,105 @@
+//! An officer's own acts in the log.
+
+use super::{DpoError, Officer, now};
+use crate::events::Happened;
+use crate::node::Node;
+use audit::Receipt;
+use protocol::encoding::Bytes;
+use protocol::{FileId, MemberId, Timestamp};
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// One act; fields in the order of their names, so that what is written is canonical already (RFC 8785).
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Act {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) confirmed_by: Option<Bytes>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) counts: BTreeMap<&'static str, u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) decision: Option<&'static str>,
+    event: Happened,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) file: Option<FileId>,
+    /// Names of criteria.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) filter: Vec<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) finding: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) holder: Option<MemberId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) reason: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) reason_text: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) report: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    role: Option<&'static str>,
+    time: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<Bytes>,
+}
+
+impl Act {
+    pub(crate) fn new(event: Happened, time: Timestamp) -> Self {
+        Act {
+            confirmed_by: None,
+            counts: BTreeMap::new(),
+            decision: None,
+            event,
+            file: None,
+            filter: Vec::new(),
+            finding: None,
+            holder: None,
+            reason: None,
+            reason_text: None,
+            report: None,
+            role: None,
+            time,
+            user: None,
+        }
+    }
+
+    /// An officer's act, now.
+    pub(crate) fn of(officer: &Officer, event: Happened, node: &Node) -> Result<Self, DpoError> {
+        let mut act = Act::new(event, now(node)?);
+        act.role = Some(super::ROLE);
+        act.user = Some(officer.id(node));
+        Ok(act)
+    }
+
+    /// Records it; only then anything may be shown.
+    pub(crate) async fn record(&self, node: &Node) -> Result<Receipt, DpoError> {
+        Ok(node.log.append(self).await?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_act_is_canonical_and_its_fields_are_the_officers_to_see() {
+        let mut act = Act::new(Happened::DpoSearched, Timestamp(1)).clone();
+        act.confirmed_by = Some(Bytes(vec![1]));
+        act.counts = [("found", 1)].into();
+        act.decision = Some("permit");
+        act.file = Some(FileId([2; 16]));
+        act.filter = vec!["file"];
+        act.finding = Some("f".into());
+        act.holder = Some("pup".parse().unwrap());
+        act.reason = Some("r");
+        act.reason_text = Some("words".into());
+        act.report = Some("R2".into());
+        act.role = Some("dpo");
+        act.user = Some(Bytes(vec![3]));
+        let written = serde_json::to_string(&act).unwrap();
+        let value: serde_json::Value = serde_json::from_str(&written).unwrap();
+        assert_eq!(written, value.to_string());
+        let seen = audit::project(&value, audit::Stream::Dpo).unwrap();
+        for field in value.as_object().unwrap().keys() {
+            assert!(seen.get(field).is_some(), "{field}");
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! `/v1/audit/…` of the local API.
+
+use super::export::{self, ExportBody, LogPosted};
+use super::findings::{self, Finding, FindingReviewBody, ReconcileBody, Reconciled};
+use super::resident::{self, AccessBody, EraseBody, Erased, ResidentData};
+use super::search::{self, LogPage, SearchBody};
+use super::{DpoError, Officer};
+use crate::local_api::{Answer, Body, ProblemSchema};
+use crate::node::Node;
+use crate::tokens::{Caller, TokenError};
+use axum::Json;
+use axum::body::Body as Stream;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse as _, Response};
+use std::sync::Arc;
+use tokio_util::io::ReaderStream;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+/// The header with a second officer's token.
+const CONFIRMATION: &str = "confirmation";
+
+/// The officer's routes.
+pub(crate) fn routes() -> OpenApiRouter<Arc<Node>> {
+    OpenApiRouter::new()
+        .routes(routes!(search_log))
+        .routes(routes!(log_checkpoint))
+        .routes(routes!(export_log))
+        .routes(routes!(reconcile_logs))
+        .routes(routes!(findings_found))
+        .routes(routes!(review_finding))
+        .routes(routes!(show_resident))
+        .routes(routes!(erase_resident))
+}
+
+fn problem(error: &DpoError) -> transport::ProblemResponse {
+    tracing::warn!(code = error.problem().code, "the log is not shown");
+    error.problem().into()
+}
+
+#[utoipa::path(
+    post, path = "/v1/audit/search", request_body = SearchBody, security(("token" = [])),
+    responses(
+        (status = 200, description = "A page of entries", body = LogPage),
+        (status = 401, description = "No valid token", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 403, description = "Not a data-protection officer", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 404, description = "No such resident here", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 409, description = "Several residents meant", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 413, description = "Too large", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 415, description = "Not JSON", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 422, description = "Not acceptable", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 503, description = "Closed", body = ProblemSchema, content_type = "application/problem+json"),
+    )
+)]
+/// Search the institution's own log; the search is recorded.
+async fn search_log(
+    State(node): State<Arc<Node>>,
+    caller: Caller,
+    Body(body): Body<SearchBody>,
+) -> Answer<Json<LogPage>> {
+    let officer = Officer::admit(&caller).map_err(|e| problem(&e))?;
+    Ok(Json(search::search(&node, &officer, &body).await.map_err(|e| problem(&e))?))
+}
+
+#[utoipa::path(
+    get, path = "/v1/audit/checkpoint", security(("token" = [])),
+    responses(
+        (status = 200, description = "Size, newest checkpoint and how far others vouch for it", body = LogPosted),
+        (status = 401, description = "No valid token", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 403, description = "Not a data-protection officer", body = ProblemSchema, content_type = "application/problem+json"),
+    )
+)]
+/// The log's newest checkpoint.
+async fn log_checkpoint(State(node): State<Arc<Node>>, caller: Caller) -> Answer<Json<LogPosted>> {
+    Officer::admit(&caller).map_err(|e| problem(&e))?;
+    Ok(Json(export::checkpoint(&node)))
+}
+
+/// A tar file with the directory `export`.
+#[derive(ToSchema)]
+#[schema(as = Bundle, value_type = String, format = Binary)]
+#[expect(dead_code, reason = "a description only")]
+struct BundleSchema(Vec<u8>);
+
+#[utoipa::path(
+    post, path = "/v1/audit/export", request_body = ExportBody, security(("token" = [])),
+    params(("confirmation" = Option<String>, Header, description = "`Bearer` and another officer's token; needed for report R9")),
+    responses(
+        (status = 200, description = "A signed bundle that verifies anywhere", body = BundleSchema, content_type = "application/x-tar"),
+        (status = 401, description = "No valid token", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 403, description = "Not a data-protection officer, or no second one", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 404, description = "No such resident here", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 409, description = "Several residents meant", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 413, description = "Too large", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 415, description = "Not JSON", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 422, description = "Not acceptable", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 503, description = "Closed", body = ProblemSchema, content_type = "application/problem+json"),
+    )
+)]
+/// Export entries of the institution's own log with everything that proves them; the export is recorded.
+async fn export_log(
+    State(node): State<Arc<Node>>,
+    caller: Caller,
+    headers: HeaderMap,
+    Body(body): Body<ExportBody>,
+) -> Answer<Response> {
+    let officer = Officer::admit(&caller).map_err(|e| problem(&e))?;
+    let second = second(&node, &headers).await?;
+    let file = export::export(&node, &officer, second.as_ref(), &body).await.map_err(|e| problem(&e))?;
+    let stream = Stream::from_stream(ReaderStream::new(tokio::fs::File::from_std(file)));
+    Ok(([(header::CONTENT_TYPE, "application/x-tar")], stream).into_response())
+}
+
+/// The officer who confirms, if one does.
+async fn second(node: &Node, headers: &HeaderMap) -> Answer<Option<Officer>> {
+    let Some(value) = headers.get(CONFIRMATION) else { return Ok(None) };
+    let tokens = node.tokens.as_ref().ok_or(TokenError::UnknownKey).map_err(TokenError::problem)?;
+    let caller = tokens.caller(value.to_str().ok(), node.clock.now()).await.map_err(TokenError::problem)?;
+    Officer::admit(&caller).map(Some).map_err(|e| problem(&e))
+}
+
+#[utoipa::path(
+    post, path = "/v1/audit/reconcile", request_body = ReconcileBody, security(("token" = [])),
+    responses(
+        (status = 200, description = "What both logs tell alike, and what not", body = Reconciled),
+        (status = 401, description = "No valid token", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 403, description = "Not a data-protection officer", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 413, description = "Too large", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 415, description = "Not JSON", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 422, description = "Not acceptable", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 503, description = "Closed, or the peer is away", body = ProblemSchema, content_type = "application/problem+json"),
+    )
+)]
+/// Compare the log with a peer's, as the node does by itself every day; recorded.
+async fn reconcile_logs(
+    State(node): State<Arc<Node>>,
+    caller: Caller,
+    Body(body): Body<ReconcileBody>,
+) -> Answer<Json<Reconciled>> {
+    let officer = Officer::admit(&caller).map_err(|e| problem(&e))?;
+    Ok(Json(findings::compare(&node, &officer, &body).await.map_err(|e| problem(&e))?))
+}
+
+#[utoipa::path(
+    get, path = "/v1/audit/findings", security(("token" = [])),
+    responses(
+        (status = 200, description = "Everything found, oldest first", body = Vec<Finding>),
+        (status = 401, description = "No valid token", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 403, description = "Not a data-protection officer", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 503, description = "Closed, or the peer is away", body = ProblemSchema, content_type = "application/problem+json"),
+    )
+)]
+/// What the officer has to look at; recorded.
+async fn findings_found(State(node): State<Arc<Node>>, caller: Caller) -> Answer<Json<Vec<Finding>>> {
+    let officer = Officer::admit(&caller).map_err(|e| problem(&e))?;
+    Ok(Json(findings::all(&node, &officer).await.map_err(|e| problem(&e))?))
+}
+
+#[utoipa::path(
+    post, path = "/v1/audit/findings/{id}", params(("id" = String, Path)), request_body = FindingReviewBody, security(("token" = [])),
+    responses(
+        (status = 200, description = "As it stands now", body = Finding),
+        (status = 401, description = "No valid token", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 403, description = "Not a data-protection officer", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 404, description = "No such finding", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 413, description = "Too large", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 415, description = "Not JSON", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 422, description = "Not acceptable", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 503, description = "Closed, or the peer is away", body = ProblemSchema, content_type = "application/problem+json"),
+    )
+)]
+/// Say what a finding came to; recorded.
+async fn review_finding(
+    State(node): State<Arc<Node>>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Body(body): Body<FindingReviewBody>,
+) -> Answer<Json<Finding>> {
+    let officer = Officer::admit(&caller).map_err(|e| problem(&e))?;
+    Ok(Json(findings::review(&node, &officer, &id, &body).await.map_err(|e| problem(&e))?))
+}
+
+#[utoipa::path(
+    post, path = "/v1/audit/residents/show", request_body = AccessBody, security(("token" = [])),
+    responses(
+        (status = 200, description = "What is on file", body = ResidentData),
+        (status = 401, description = "No valid token", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 403, description = "Not a data-protection officer", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 404, description = "No such resident here", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 409, description = "Several residents meant", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 413, description = "Too large", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 415, description = "Not JSON", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 422, description = "Not acceptable", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 503, description = "Closed", body = ProblemSchema, content_type = "application/problem+json"),
+    )
+)]
+/// A resident's data at this institution (GDPR art. 15); recorded.
+async fn show_resident(
+    State(node): State<Arc<Node>>,
+    caller: Caller,
+    Body(body): Body<AccessBody>,
+) -> Answer<Json<ResidentData>> {
+    let officer = Officer::admit(&caller).map_err(|e| problem(&e))?;
+    Ok(Json(resident::show(&node, &officer, &body).await.map_err(|e| problem(&e))?))
+}
+
+#[utoipa::path(
+    post, path = "/v1/audit/residents/erase", request_body = EraseBody, security(("token" = [])),
+    responses(
+        (status = 200, description = "Erased; the next enrolment takes back what is published", body = Erased),
+        (status = 401, description = "No valid token", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 403, description = "Not a data-protection officer", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 404, description = "No such resident here", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 409, description = "Several residents meant", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 413, description = "Too large", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 415, description = "Not JSON", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 422, description = "Not acceptable", body = ProblemSchema, content_type = "application/problem+json"),
+        (status = 503, description = "Closed", body = ProblemSchema, content_type = "application/problem+json"),
+    )
+)]
+/// Erase a resident's data at this institution (GDPR art. 17); recorded.
+async fn erase_resident(
+    State(node): State<Arc<Node>>,
+    caller: Caller,
+    Body(body): Body<EraseBody>,
+) -> Answer<Json<Erased>> {
+    let officer = Officer::admit(&caller).map_err(|e| problem(&e))?;
+    let erased = tokio::spawn(async move { resident::erase(&node, &officer, &body).await }).await;
+    let erased = erased.map_err(|e| DpoError::System(std::io::Error::other(e))).flatten();
+    Ok(Json(erased.map_err(|e| problem(&e))?))
+}

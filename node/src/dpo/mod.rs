@@ -1,0 +1,113 @@
+//! What the institution's data-protection officer may do with its log, and with one resident's data.
+//!
+//! Everything here is itself recorded, before its answer leaves; the names of a search's criteria stand in the log and
+//! never their values, except the resident's file id, so that a resident's list shows the officer's looking too. Nobody
+//! sees another institution's log.
+
+mod act;
+mod api;
+pub(crate) mod export;
+mod findings;
+mod resident;
+mod search;
+
+pub(crate) use api::routes;
+pub use export::{ExportBody, LogPosted};
+pub use findings::{Finding, FindingReviewBody, ReconcileBody, Reconciled, ReviewState};
+pub use resident::{AccessBody, EraseBody, Erased, ResidentData, ResidentRow};
+pub use search::{LogEntry, LogFilter, LogPage, SearchBody};
+
+use crate::node::{Node, NodeError};
+use crate::residents::ResidentError;
+use crate::store::StoreError;
+use crate::tokens::Caller;
+use audit::{AppendError, Fault};
+use protocol::encoding::Bytes;
+use protocol::{Problem, Reason, Role, Timestamp};
+
+/// The role that may.
+pub(crate) const ROLE: &str = "dpo";
+
+/// Why the officer gets nothing.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DpoError {
+    #[error("only the data-protection officer may do this")]
+    Role,
+    #[error("the node is closed: {}", .0.code())]
+    Closed(Reason),
+    #[error("{0} is out of range")]
+    Value(&'static str),
+    #[error("a second officer must confirm")]
+    Confirmation,
+    #[error("no such resident here")]
+    Unknown,
+    #[error("no such finding")]
+    NoFinding,
+    #[error("the peer does not give its entries")]
+    Peer,
+    #[error(transparent)]
+    Resident(#[from] ResidentError),
+    /// The resident of a filter.
+    #[error(transparent)]
+    Filter(ResidentError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Append(#[from] AppendError),
+    #[error(transparent)]
+    Log(#[from] Fault),
+    #[error(transparent)]
+    Node(#[from] NodeError),
+    #[error(transparent)]
+    System(#[from] std::io::Error),
+}
+
+impl DpoError {
+    /// What the caller is told.
+    pub(crate) fn problem(&self) -> Problem {
+        match self {
+            DpoError::Role => Problem::new(403, "role_not_allowed", "Only the data-protection officer may do this"),
+            DpoError::Closed(reason) => {
+                Problem::new(503, reason.code(), "The node is closed").detail(reason.next_step())
+            }
+            DpoError::Value(field) => Problem::new(422, "value_invalid", "A value is out of range").field(*field),
+            DpoError::Confirmation => Problem::new(403, "confirmation_missing", "A second officer must confirm")
+                .detail("Send another officer's token in the header `confirmation`."),
+            DpoError::Unknown => Problem::new(404, "resident_unknown", "No such resident is on file here"),
+            DpoError::NoFinding => Problem::new(404, "finding_unknown", "There is no such finding"),
+            DpoError::Peer => Problem::new(503, "peer_unavailable", "The peer does not give its entries now"),
+            DpoError::Resident(error) => error.problem(),
+            DpoError::Filter(error) => match error.problem() {
+                Problem { field: Some(field), .. } => error.problem().field(format!("filter.{field}")),
+                problem => problem,
+            },
+            DpoError::Append(_) => Problem::new(503, "log_unavailable", "The log cannot be written: nothing is shown"),
+            DpoError::Log(_) | DpoError::Node(_) => Problem::new(503, "log_unavailable", "The log cannot be read"),
+            DpoError::Store(_) => Problem::new(503, "store_failed", "The node's store failed"),
+            DpoError::System(_) => Problem::new(500, "internal", "The node failed; see its trace"),
+        }
+    }
+}
+
+/// A caller who was found to be an officer.
+pub(crate) struct Officer {
+    staff: String,
+}
+
+impl Officer {
+    pub(crate) fn admit(caller: &Caller) -> Result<Self, DpoError> {
+        let role = |role: &Role| role.as_str() == ROLE;
+        caller.roles.iter().find(|r| role(r)).map(|_| Officer { staff: caller.staff.clone() }).ok_or(DpoError::Role)
+    }
+
+    /// As the log names the officer.
+    fn id(&self, node: &Node) -> Bytes {
+        Bytes(node.macs.staff.mac(&[self.staff.as_bytes()]).to_vec())
+    }
+}
+
+/// The time. An officer may look while the manifest is out of date, but not by a wrong clock: what is looked at is
+/// recorded.
+fn now(node: &Node) -> Result<Timestamp, DpoError> {
+    node.now().map_err(DpoError::Closed)
+}

@@ -1,0 +1,178 @@
+//! Finding entries of the institution's own log.
+
+use super::act::Act;
+use super::{DpoError, Officer};
+use crate::events::Happened;
+use crate::node::Node;
+use crate::residents::{Resident, find};
+use audit::{Filter, Stream, project};
+use protocol::FileId;
+use protocol::encoding::b64;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::sync::Arc;
+use utoipa::ToSchema;
+
+const DEFAULT_LIMIT: usize = 100;
+const MAX_LIMIT: usize = 1_000;
+
+/// Which entries: those with every value that is given.
+#[derive(Debug, Default, Deserialize, Serialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogFilter {
+    /// About this resident; the node turns the number into its file id and keeps it nowhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resident: Option<Resident>,
+    /// The event's name, as `query.answered`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub event: Option<String>,
+    /// A member of staff of this institution, by the identity provider's name; kept nowhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub staff: Option<String>,
+    /// A user by the pseudonymous id that stands in the log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// A member on either side.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peer: Option<String>,
+    /// The purpose.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub purpose: Option<String>,
+    /// The basis, its kind (`consent`, `mandate`, …), or a consent's id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub basis: Option<String>,
+    /// A case of this institution, by its reference; kept nowhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub case_ref: Option<String>,
+    /// `permit` or `deny`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decision: Option<String>,
+    /// The digest of a request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request: Option<String>,
+    /// The first second of the period (seconds since 1970).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<i64>,
+    /// The second after its last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<i64>,
+}
+
+/// A search.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SearchBody {
+    /// Which entries.
+    #[serde(default)]
+    pub filter: LogFilter,
+    /// The entry to begin with: 0, or a page's `next`.
+    #[serde(default)]
+    pub start: u64,
+    /// Entries at most, 1 to 1000; 100 if not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+}
+
+/// Some of the entries looked for.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+pub struct LogPage {
+    /// In the order of the log.
+    pub entries: Vec<LogEntry>,
+    /// What to begin the next page with, if there may be more.
+    pub next: Option<u64>,
+}
+
+/// An entry of the log.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+pub struct LogEntry {
+    /// Its index, from 0.
+    pub index: u64,
+    /// Its hash, base64url: what the tree holds of it.
+    pub entry: String,
+    /// What it says: `schema`, `event_id`, `event`, `time` and the fields of the catalogue.
+    #[schema(value_type = Object)]
+    pub payload: Value,
+}
+
+/// A filter as the log has its values, with the names of its criteria.
+pub(super) struct Criteria {
+    pub(super) filter: Filter,
+    pub(super) names: Vec<&'static str>,
+    pub(super) file: Option<FileId>,
+}
+
+impl LogFilter {
+    /// Turns what people say into what stands in the log.
+    pub(super) fn resolve(&self, node: &Node) -> Result<Criteria, DpoError> {
+        let file = match &self.resident {
+            Some(resident) => Some(find(node, resident).map_err(DpoError::Filter)?.ok_or(DpoError::Unknown)?),
+            None => None,
+        };
+        if self.staff.is_some() && self.user.is_some() {
+            return Err(DpoError::Value("filter.user"));
+        }
+        if self.from.zip(self.until).is_some_and(|(from, until)| until <= from) {
+            return Err(DpoError::Value("filter.until"));
+        }
+        let staff = self.staff.as_ref().map(|staff| b64(&node.macs.staff.mac(&[staff.as_bytes()])));
+        let filter = Filter {
+            event: self.event.clone(),
+            file: file.map(|file| file.to_string()),
+            user: staff.or_else(|| self.user.clone()),
+            peer: self.peer.clone(),
+            purpose: self.purpose.clone(),
+            basis: self.basis.clone(),
+            case: self.case_ref.as_ref().map(|case| b64(&node.macs.case.mac(&[case.as_bytes()]))),
+            decision: self.decision.clone(),
+            request: self.request.clone(),
+            from: self.from,
+            until: self.until,
+        };
+        let given = [
+            ("basis", filter.basis.is_some()),
+            ("case", filter.case.is_some()),
+            ("decision", filter.decision.is_some()),
+            ("event", filter.event.is_some()),
+            ("file", filter.file.is_some()),
+            ("peer", filter.peer.is_some()),
+            ("period", filter.from.is_some() || filter.until.is_some()),
+            ("purpose", filter.purpose.is_some()),
+            ("request", filter.request.is_some()),
+            ("user", filter.user.is_some()),
+        ];
+        let names = given.into_iter().filter_map(|(name, given)| given.then_some(name)).collect();
+        Ok(Criteria { filter, names, file })
+    }
+}
+
+/// Searches; what was found is shown once the search is in the log.
+pub(super) async fn search(node: &Arc<Node>, officer: &Officer, body: &SearchBody) -> Result<LogPage, DpoError> {
+    let limit = body.limit.unwrap_or(DEFAULT_LIMIT);
+    if !(1..=MAX_LIMIT).contains(&limit) {
+        return Err(DpoError::Value("limit"));
+    }
+    let mut act = Act::of(officer, Happened::DpoSearched, node)?;
+    // Whether somebody is on file here at all is found out too: that is recorded like the rest.
+    let criteria = match body.filter.resolve(node) {
+        Err(DpoError::Unknown) => {
+            act.filter = vec!["file"];
+            act.counts = [("found", 0)].into();
+            let _recorded = act.record(node).await?;
+            return Err(DpoError::Unknown);
+        }
+        criteria => criteria?,
+    };
+    let (searched, start) = (node.clone(), body.start);
+    let Criteria { filter, names, file } = criteria;
+    let found = tokio::task::spawn_blocking(move || searched.log.search(&filter, start, limit));
+    let found = found.await.map_err(std::io::Error::other)??;
+    act.filter = names;
+    act.file = file;
+    act.counts = [("found", found.entries.len() as u64)].into();
+    let _recorded = act.record(node).await?;
+    let shown = |entry: audit::Entry| {
+        let payload = project(entry.payload.as_ref()?, Stream::Dpo)?;
+        Some(LogEntry { index: entry.index, entry: b64(&entry.hash), payload })
+    };
+    Ok(LogPage { entries: found.entries.into_iter().filter_map(shown).collect(), next: found.next })
+}

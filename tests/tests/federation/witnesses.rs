@@ -1,0 +1,380 @@
+//! The others vouch for each log: cosignatures, a witness offline or lying, a log restored from a backup, a log rewritten
+//! by whoever has its key.
+
+use audit::{Checkpoint, Config, Fault, Filter, Log, Vkey, verify_dir, verify_export};
+use axum::Router;
+use axum::http::StatusCode;
+use axum::routing::{any, post};
+use cli::federation::Part;
+use http::Method;
+use keyring::{KeyRing, KeySource, StorageKey};
+use node::{ContinueError, Node, NodeStatus, OutcomeKind, continue_after_restore};
+use protocol::manifest::KeyUse;
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tests::{Harness, Member, RESIDENTS, UNITS, member, pesel_of};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use transport::{IdentityStore, Limits, ServerTls, Trust};
+
+const DAY: i64 = 24 * 60 * 60;
+
+/// The node of `unit`, which runs in this process.
+fn node(harness: &Harness, unit: &str) -> Arc<Node> {
+    match &harness.federation.nodes[&member(unit)] {
+        Part::Inside(inside) => inside.node.clone().expect("it runs"),
+        Part::Process(_) => panic!("not in this process"),
+    }
+}
+
+async fn status(harness: &Harness, unit: &str) -> NodeStatus {
+    harness.federation.admin(&member(unit)).get("/status").await.expect("a status")
+}
+
+async fn cosign(harness: &Harness, unit: &str) {
+    node(harness, unit).ask_for_cosignatures().await;
+}
+
+async fn stop(harness: &mut Harness, unit: &str) {
+    harness.federation.nodes.get_mut(&member(unit)).expect("a node").stop().await.expect("stopped");
+}
+
+async fn restart(harness: &mut Harness, unit: &str) {
+    harness.federation.nodes.get_mut(&member(unit)).expect("a node").restart().await.expect("started");
+}
+
+fn log_dir(harness: &Harness, unit: &str) -> PathBuf {
+    harness.home().join(unit).join("data/log")
+}
+
+async fn ask(harness: &Harness, units: &str) -> OutcomeKind {
+    let basis = json!({ "kind": "mandate", "id": "ups-105" });
+    harness.ask("mops", "pup", "q02", json!({ "pesel": pesel_of(units) }), basis).await.outcome
+}
+
+/// The keys by which the manifest knows a log and the witnesses.
+struct Keys(protocol::Manifest, protocol::Timestamp);
+
+impl Keys {
+    fn of(harness: &Harness) -> Self {
+        Keys(harness.federation.founded.manifest.read().expect("a manifest"), harness.clock.now())
+    }
+
+    fn log(&self, unit: &str, origin: &str) -> Vkey {
+        let key = self.0.keys_of(&member(unit), KeyUse::Log, self.1).next().expect("a key");
+        witness::log_key(origin, &key).expect("a key")
+    }
+
+    fn witness(&self, unit: &str) -> Vkey {
+        let key = self.0.keys_of(&member(unit), KeyUse::Cosign, self.1).next().expect("a key");
+        witness::witness_key(&self.0.realm, &member(unit), &key).expect("a key")
+    }
+
+    fn cosigners(&self, checkpoint: &Checkpoint) -> Vec<String> {
+        let all = UNITS.iter().map(|(unit, _)| *unit).chain(["registry"]);
+        all.filter(|unit| checkpoint.cosigned_by(&self.witness(unit)).is_ok()).map(str::to_owned).collect()
+    }
+}
+
+/// A directory copied as it is.
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("a directory");
+    for entry in std::fs::read_dir(from).expect("a directory").flatten() {
+        let target = to.join(entry.file_name());
+        if entry.file_type().expect("a kind").is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).expect("a copy");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_log_is_cosigned_by_the_others_and_anybody_of_them_may_check() {
+    let harness = Harness::filled().await;
+    assert_eq!(ask(&harness, "mops+pup").await, OutcomeKind::Answered);
+    cosign(&harness, "mops").await;
+    let covered = status(&harness, "mops").await;
+    assert_eq!((covered.cosigned.entries, covered.cosigned.age_seconds), (covered.log_entries, Some(0)));
+
+    let (css, keys) = (Member::of(&harness, "css"), Keys::of(&harness));
+    let get = async |path: &str| css.call("mops", Method::GET, path, "").await.expect("an answer").into_body();
+    let origin = "test.ogniwo.example/mops";
+    let note = String::from_utf8(get("/checkpoint").await.to_vec()).expect("text");
+    let published = Checkpoint::open(&note, &keys.log("mops", origin)).expect("the log's own");
+    assert_eq!(published.size(), covered.log_entries);
+    assert_eq!(keys.cosigners(&published), ["pup", "css", "zlm", "registry"]);
+    let bundle = get(&format!("/tile/entries/000.p/{}", published.size())).await;
+    assert_eq!(bundle.len() as u64, 34 * published.size());
+    let missing = css.call("mops", Method::GET, "/tile/0/007", "").await.expect_err("no such tile");
+    assert_eq!(missing.code(), "tile_unknown");
+    // What css cosigned, it keeps: for pup to ask.
+    let pup = Member::of(&harness, "pup");
+    let kept = pup.call("css", Method::GET, &format!("/witnessed/{origin}"), "").await.expect("kept").into_body();
+    let kept = Checkpoint::open(std::str::from_utf8(&kept).expect("text"), &keys.log("mops", origin)).expect("valid");
+    assert_eq!((kept.size(), kept.root()), (published.size(), published.root()));
+
+    // The registry's log too.
+    if let Part::Inside(inside) = &harness.federation.registry {
+        inside.registry.clone().expect("it runs").ask_for_cosignatures().await;
+    }
+    let note = css.call("registry", Method::GET, "/checkpoint", "").await.expect("an answer").into_body();
+    let note = std::str::from_utf8(&note).expect("text");
+    let registry = Checkpoint::open(note, &keys.log("registry", "test.ogniwo.example/registry")).expect("its own");
+    assert!(keys.cosigners(&registry).len() >= 2, "{:?}", keys.cosigners(&registry));
+
+    // What is new waits, and says for how long.
+    harness.clock.advance(90);
+    assert_eq!(ask(&harness, "mops+pup").await, OutcomeKind::Answered);
+    let waiting = status(&harness, "mops").await.cosigned;
+    assert!(waiting.age_seconds.is_some_and(|age| age == 0 || age >= 90), "{waiting:?}");
+    cosign(&harness, "mops").await;
+    let covered = status(&harness, "mops").await;
+    assert_eq!((covered.cosigned.entries, covered.cosigned.age_seconds), (covered.log_entries, Some(0)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_one_witness_left_nothing_new_counts_until_another_is_back() {
+    let mut harness = Harness::filled().await;
+    cosign(&harness, "mops").await;
+    let before = status(&harness, "mops").await.cosigned.entries;
+    assert!(before > 0);
+    for unit in ["css", "zlm"] {
+        stop(&mut harness, unit).await;
+    }
+    harness.federation.registry.stop().await.expect("stopped");
+    assert_eq!(ask(&harness, "mops+pup").await, OutcomeKind::Unavailable, "nobody locates");
+    harness.clock.advance(70);
+    cosign(&harness, "mops").await;
+    let late = status(&harness, "mops").await;
+    assert_eq!(late.cosigned.entries, before, "one cosignature is not enough");
+    assert!(late.cosigned.age_seconds.is_some_and(|age| age >= 70), "{:?}", late.cosigned);
+    restart(&mut harness, "css").await;
+    cosign(&harness, "mops").await;
+    let covered = status(&harness, "mops").await;
+    assert_eq!(covered.cosigned.entries, covered.log_entries);
+}
+
+/// Stands in for `unit` at its address, with its certificate, and answers as `router` does.
+async fn impostor(harness: &Harness, unit: &str, router: Router) -> CancellationToken {
+    let tls = harness.home().join(unit).join("tls");
+    let read = |name: &str| std::fs::read_to_string(tls.join(name)).expect("a file");
+    let realm = harness.federation.founded.plan.realm.clone();
+    let trust = Trust::load(&read("root.pem"), Some(&read("crl.pem")), realm, harness.clock.clone()).expect("trust");
+    let identity = IdentityStore::load(&tls.join("cert.pem"), &tls.join("key.pem")).expect("a certificate");
+    let tls = ServerTls::mutual(Arc::new(trust), Arc::new(identity)).expect("TLS");
+    let address = harness.federation.nodes[&member(unit)].listening().peers;
+    let listener = TcpListener::bind(address).await.expect("the unit's own address");
+    let stop = CancellationToken::new();
+    tokio::spawn(transport::serve(listener, tls, router, Limits::default(), stop.clone()));
+    stop
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lying_witness_neither_counts_nor_closes_a_log() {
+    let mut harness = Harness::filled().await;
+    cosign(&harness, "mops").await;
+    let real = {
+        let keys = Keys::of(&harness);
+        let css = Member::of(&harness, "css");
+        let note = css.call("mops", Method::GET, "/checkpoint", "").await.expect("an answer").into_body();
+        let note = String::from_utf8(note.to_vec()).expect("text");
+        Checkpoint::open(&note, &keys.log("mops", "test.ogniwo.example/mops")).expect("its own");
+        note
+    };
+    stop(&mut harness, "pup").await;
+    // Larger than there is; signed lines of nobody; an old cosignature for a new tree; another log's checkpoint as proof.
+    let size = |size: &'static str| {
+        Router::new().route("/add-checkpoint", post(move || async move { (StatusCode::CONFLICT, size) }))
+    };
+    let forged = real.replacen("test.ogniwo.example/mops\n", "test.ogniwo.example/pup\n", 1);
+    let old = real.lines().filter(|line| line.starts_with('—')).map(|line| format!("{line}\n")).collect::<String>();
+    let liars = [
+        size("9999999\n"),
+        size("9999999\n").route("/witnessed/{*origin}", any(move || async move { forged })),
+        size("-1\n"),
+        Router::new().route("/add-checkpoint", post(|| async { "— nobody AAAA\n" })),
+        Router::new().route("/add-checkpoint", post(move || async move { old })),
+        Router::new().route("/add-checkpoint", post(|| async { StatusCode::IM_A_TEAPOT })),
+    ];
+    for (number, liar) in liars.into_iter().enumerate() {
+        let lying = impostor(&harness, "pup", liar).await;
+        // Something new to cosign.
+        ask(&harness, "mops").await;
+        cosign(&harness, "mops").await;
+        let covered = status(&harness, "mops").await;
+        assert_eq!(covered.cosigned.entries, covered.log_entries, "{number}: the others are enough");
+        assert_eq!(covered.state, "ready", "{number}: a claim that is not shown closes nothing");
+        let mops = Member::of(&harness, "css").call("mops", Method::GET, "/checkpoint", "").await.expect("an answer");
+        let note = String::from_utf8(mops.into_body().to_vec()).expect("text");
+        let keys = Keys::of(&harness);
+        let published = Checkpoint::open(&note, &keys.log("mops", "test.ogniwo.example/mops")).expect("its own");
+        assert_eq!(keys.cosigners(&published), ["css", "zlm", "registry"], "{number}");
+        lying.cancel();
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restored_log_goes_on_only_under_a_new_name_and_on_the_officers_word() {
+    let mut harness = Harness::filled().await;
+    stop(&mut harness, "mops").await;
+    let (log, backup) = (log_dir(&harness, "mops"), harness.extracts().join("backup"));
+    copy(&log, &backup);
+    restart(&mut harness, "mops").await;
+    assert_eq!(ask(&harness, "mops+pup").await, OutcomeKind::Answered);
+    cosign(&harness, "mops").await;
+    let lost = status(&harness, "mops").await.log_entries;
+    stop(&mut harness, "mops").await;
+    std::fs::remove_dir_all(&log).expect("removed");
+    copy(&backup, &log);
+
+    // The others know better: closed, before anything is appended.
+    restart(&mut harness, "mops").await;
+    let closed = async {
+        while status(&harness, "mops").await.state != "log_unavailable" {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(20), closed).await.expect("it closes");
+    let refused =
+        harness.try_ask("mops", "pup", "q02", json!({ "pesel": pesel_of("mops+pup") }), json!({ "kind": "none" }));
+    assert_eq!(refused.await.expect_err("nothing is recorded").code, "log_unavailable");
+    stop(&mut harness, "mops").await;
+    let failed = harness.federation.nodes.get_mut(&member("mops")).expect("a node").restart().await;
+    assert_eq!(failed.expect_err("nor does it open").code, "log_rolled_back");
+
+    let go_on = async |user: &str, role: &str| {
+        let config =
+            node::Config::load(&harness.federation.founded.node_config(&member("mops"))).expect("a configuration");
+        let token = harness.federation.token(&member("mops"), user, &[role]).expect("a token");
+        continue_after_restore(config, harness.clock.clone(), &token, || Err(std::io::Error::other("not asked"))).await
+    };
+    assert!(matches!(go_on("jan", "caseworker").await, Err(ContinueError::Role)));
+    let continued = go_on("iod", "dpo").await.expect("a new log");
+    assert_eq!((continued.origin.as_str(), continued.cosigned_size), ("test.ogniwo.example/mops/2", lost));
+    assert!(continued.previous_size < lost);
+    restart(&mut harness, "mops").await;
+    assert_eq!(ask(&harness, "mops+pup").await, OutcomeKind::Answered);
+    cosign(&harness, "mops").await;
+    let covered = status(&harness, "mops").await;
+    assert_eq!((covered.state.as_str(), covered.cosigned.entries), ("ready", covered.log_entries));
+    stop(&mut harness, "mops").await;
+    let first = tests::log_of(&harness.federation.founded.node_config(&member("mops"))).remove(0).payload;
+    assert_eq!(first["event"], "log.continued");
+    assert_eq!((&first["previous_origin"], &first["lost_until"]), (&json!("test.ogniwo.example/mops"), &json!(lost)));
+
+    // The old one stays as it is, for auditors; it is not what was signed. What is in use verifies.
+    assert!(matches!(verify_dir(&log, None, None, |_| {}), Err(Fault::Shorter { .. })));
+    std::fs::rename(&log, harness.extracts().join("old")).expect("moved");
+    std::fs::rename(log.with_file_name("log.2"), &log).expect("moved");
+}
+
+/// The log of a stopped node, opened with its own keys as its administrator could.
+fn open(harness: &Harness, unit: &str, dir: &Path) -> Log {
+    let config = node::Config::load(&harness.federation.founded.node_config(&member(unit))).expect("a configuration");
+    let source: &KeySource = &config.storage_key;
+    let storage = StorageKey::obtain(source, || Err(std::io::Error::other("not asked"))).expect("a key");
+    let ring = KeyRing::open(&config.data.join("keys.sealed"), &storage).expect("keys");
+    let now = harness.clock.clone();
+    Log::open(Config {
+        dir,
+        origin: &format!("{}/{}", config.realm, config.member),
+        signing_key: ring.log.seed(),
+        payload_key: &storage.derive("log"),
+        now: Box::new(move || now.now().0),
+    })
+    .expect("a log")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_auditor_proves_that_an_access_was_deleted() {
+    let mut harness = Harness::filled().await;
+    // A week of ordinary work, and on its fourth day an access nobody should see.
+    let shared: Vec<&str> =
+        RESIDENTS.iter().map(|r| r.units).filter(|units| units.contains("mops") && units.contains("pup")).collect();
+    for day in 0..7 {
+        harness.clock.advance(DAY);
+        let crl = harness.federation.founded.authority().expect("the authority").crl(harness.clock.now());
+        crate::identities::spread(&harness, &crl.expect("a list")).await;
+        for units in shared.iter().take(2 + day % 3) {
+            assert_eq!(ask(&harness, units).await, OutcomeKind::Answered, "day {day}, {units}");
+        }
+        if day == 3 {
+            let body = json!({
+                "resident": { "pesel": pesel_of("mops+pup+zlm") }, "asks": [{ "query": "q02", "holder": "pup" }],
+                "purpose": tests::PURPOSE, "basis": { "kind": "mandate", "id": "ups-105" }, "case_ref": "X",
+                "reason": "ciekawość",
+            });
+            let _answer: Value = harness.post("mops", "caseworker", "/v1/queries", &body).await.expect("an answer");
+        }
+        for unit in ["mops", "pup"] {
+            cosign(&harness, unit).await;
+        }
+    }
+    // What the auditor gets of the peers, not of mops: the checkpoint of mops's log that each of them cosigned.
+    let (origin, keys) = ("test.ogniwo.example/mops", Keys::of(&harness));
+    let vkey = keys.log("mops", origin);
+    let zlm = Member::of(&harness, "zlm");
+    let mut known = Vec::new();
+    for peer in ["pup", "css"] {
+        let note = zlm.call(peer, Method::GET, &format!("/witnessed/{origin}"), "").await.expect("kept").into_body();
+        let checkpoint = Checkpoint::open(std::str::from_utf8(&note).expect("text"), &vkey).expect("mops signed it");
+        checkpoint.cosigned_by(&keys.witness(peer)).expect("and the peer cosigned it");
+        known.push(checkpoint);
+    }
+
+    // The administrator of mops rewrites the log with its own key, without that access, and even one entry longer.
+    stop(&mut harness, "mops").await;
+    let real = log_dir(&harness, "mops");
+    let honest = open(&harness, "mops", &real);
+    let entries: Vec<Value> = honest.iter(0).map(|entry| entry.expect("an entry").payload.expect("kept")).collect();
+    let exported = harness.extracts().join("honest");
+    audit::export(&honest, &exported, &Filter::default(), 0).expect("an export");
+    drop(honest);
+    let embarrassing = |entry: &&Value| entry["reason_text"] == "ciekawość";
+    assert_eq!(entries.iter().filter(embarrassing).count(), 2);
+    let (forged_dir, forged_export) = (harness.extracts().join("forged"), harness.extracts().join("forged-export"));
+    std::fs::create_dir_all(&forged_dir).expect("a directory");
+    let forged = open(&harness, "mops", &forged_dir);
+    for entry in entries.iter().filter(|entry| !embarrassing(entry)) {
+        let _receipt = forged.append(entry).await.expect("appended");
+    }
+    while forged.size() <= entries.len() as u64 {
+        let _receipt =
+            forged.append(&json!({ "event": "node.started", "time": harness.clock.now().0 })).await.expect("appended");
+    }
+    audit::export(&forged, &forged_export, &Filter::default(), 0).expect("an export");
+    drop(forged);
+
+    let verify = |dir: &Path, known: &[Checkpoint]| {
+        let mut seen = 0;
+        let verified =
+            verify_export(dir, Some(&vkey), known, |_, entry| seen += u64::from(embarrassing(&&entry)), |_| {});
+        verified.map(|_| seen)
+    };
+    // By itself the forgery is flawless: right key, right signatures, whole tree. Against one peer's checkpoint it falls.
+    assert_eq!(verify(&forged_export, &[]).expect("flawless"), 0);
+    for checkpoint in &known {
+        let proved = verify(&forged_export, std::slice::from_ref(checkpoint));
+        assert!(matches!(proved, Err(Fault::Rewritten { signed }) if signed == checkpoint.size()), "{proved:?}");
+    }
+    // And what was kept of the honest log shows the access.
+    assert_eq!(verify(&exported, &known).expect("honest"), 2);
+
+    // Put in place of the real one, it does not get far either: the others do not know it.
+    let aside = harness.extracts().join("real");
+    std::fs::rename(&real, &aside).expect("moved");
+    copy(&forged_dir, &real);
+    restart(&mut harness, "mops").await;
+    let closed = async {
+        while status(&harness, "mops").await.state != "log_unavailable" {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(20), closed).await.expect("it closes");
+    stop(&mut harness, "mops").await;
+    std::fs::remove_dir_all(&real).expect("removed");
+    std::fs::rename(&aside, &real).expect("moved back");
+}
