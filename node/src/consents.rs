@@ -474,11 +474,7 @@ pub(crate) fn recorded_here(read: &Read<'_>, id: ConsentId) -> Result<Option<Fil
 }
 
 /// Ends, wholly or in part, a consent recorded here, whose withdrawal another member took.
-pub(crate) async fn withdrawn_elsewhere(
-    node: &Arc<Node>,
-    taken: &Withdrawal,
-    now: Timestamp,
-) -> Result<(), GrantError> {
+pub(crate) fn withdrawn_elsewhere(node: &Arc<Node>, taken: &Withdrawal, now: Timestamp) -> Result<(), GrantError> {
     let held = node.manifest().map_err(GrantError::Closed)?;
     let ended = end(node, &held, taken.consent, taken.modules.as_ref(), Some(&taken.iss), now);
     let consent = ended.map_err(|error| {

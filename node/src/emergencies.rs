@@ -180,7 +180,7 @@ fn key(side: Side, id: &[u8; 16]) -> Vec<u8> {
 }
 
 /// Opens an emergency; it serves when it is confirmed.
-pub(crate) async fn open(node: &Node, caller: &Caller, body: &EmergencyBody) -> Result<EmergencyView, DeskError> {
+pub(crate) fn open(node: &Node, caller: &Caller, body: &EmergencyBody) -> Result<EmergencyView, DeskError> {
     desk::only(caller, &ROLES)?;
     let now = node.now().map_err(DeskError::Closed)?;
     let known = node.engine.library().catalogue().emergency_for(&body.reason).map(|(_, emergency)| emergency);

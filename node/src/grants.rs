@@ -133,7 +133,7 @@ pub(crate) async fn take_withdrawal(node: &Arc<Node>, peer: &MemberId, token: &s
     }
     keep_withdrawal(node, &withdrawal, now).await?;
     if recorded.is_some() {
-        consents::withdrawn_elsewhere(node, &withdrawal, now).await?;
+        consents::withdrawn_elsewhere(node, &withdrawal, now)?;
     }
     Ok(())
 }

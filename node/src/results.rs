@@ -115,7 +115,7 @@ pub(crate) async fn collect(node: &Arc<Node>, caller: &Caller, id: &str) -> Resu
     let mine = |kept: &Kept| now <= kept.until && kept.user == user(node, caller);
     let Some(Kept { asked, mut result, waits, .. }) = kept.filter(mine) else { return Ok(None) };
     let Some(Waits { mut body, pending, put }) = waits else { return Ok(Some(result)) };
-    let Due { due, waiting, lapsed } = due(node, pending, put, now)?;
+    let Sorted { due, waiting, lapsed } = due(node, pending, put, now)?;
     for pending in &lapsed {
         if let Some(place) = result.outcomes.get_mut(pending.place) {
             *place = ask::lapsed(&pending.ask);
@@ -148,7 +148,7 @@ pub(crate) async fn collect(node: &Arc<Node>, caller: &Caller, id: &str) -> Resu
 
 /// Waiting questions, sorted.
 #[derive(Default)]
-struct Due {
+struct Sorted {
     /// To be put again.
     due: Vec<PendingAsk>,
     /// Not yet.
@@ -157,9 +157,9 @@ struct Due {
     lapsed: Vec<PendingAsk>,
 }
 
-fn due(node: &Node, pending: Vec<PendingAsk>, put: Timestamp, now: Timestamp) -> Result<Due, StoreError> {
+fn due(node: &Node, pending: Vec<PendingAsk>, put: Timestamp, now: Timestamp) -> Result<Sorted, StoreError> {
     let read = node.store.read()?;
-    let mut out = Due::default();
+    let mut out = Sorted::default();
     for pending in pending {
         let notice: Option<Notice> = read.get(Table::WAITING, &pending.request)?;
         let into = if notice.is_some_and(|notice| notice.decided) {

@@ -131,7 +131,7 @@ async fn open_emergency(
     caller: Caller,
     Body(body): Body<EmergencyBody>,
 ) -> Answer<Json<EmergencyView>> {
-    done(async move { emergencies::open(&node, &caller, &body).await }).await
+    done(async move { emergencies::open(&node, &caller, &body) }).await
 }
 
 #[utoipa::path(
