@@ -225,7 +225,9 @@ async fn a_restored_log_goes_on_only_under_a_new_name_and_on_the_officers_word()
     restart(&mut harness, "mops").await;
     assert_eq!(ask(&harness, "mops+pup").await, OutcomeKind::Answered);
     cosign(&harness, "mops").await;
-    let lost = status(&harness, "mops").await.log_entries;
+    let covered = status(&harness, "mops").await;
+    assert_eq!(covered.cosigned.entries, covered.log_entries);
+    let lost = covered.log_entries;
     stop(&mut harness, "mops").await;
     std::fs::remove_dir_all(&log).expect("removed");
     copy(&backup, &log);
