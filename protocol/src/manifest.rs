@@ -366,10 +366,10 @@ impl Manifest {
                     }
                     before
                 }
-                None => match old.epochs.iter().max_by_key(|e| e.epoch) {
-                    Some(newest) => newest,
-                    None => continue,
-                },
+                None => {
+                    let Some(newest) = old.epochs.iter().max_by_key(|e| e.epoch) else { continue };
+                    newest
+                }
             };
             let signed = before.holders.iter().filter(|holder| self.has_signed(epoch, &holder.member)).count();
             if signed < usize::from(before.threshold) {

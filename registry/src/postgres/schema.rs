@@ -21,7 +21,9 @@ const ATTEMPTS: usize = 5;
 pub(super) async fn migrate(client: &mut Client) -> Result<(), StoreError> {
     let mut attempt = 1;
     while let Err(error) = client.batch_execute(TABLE).await {
-        if attempt == ATTEMPTS || error.code() != Some(&SqlState::UNIQUE_VIOLATION) {
+        // What two who create it at once may be told.
+        let at_once = [SqlState::UNIQUE_VIOLATION, SqlState::DUPLICATE_OBJECT, SqlState::DUPLICATE_TABLE];
+        if attempt == ATTEMPTS || !error.code().is_some_and(|code| at_once.contains(code)) {
             return Err(unusable(&error));
         }
         attempt += 1;

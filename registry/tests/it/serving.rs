@@ -100,6 +100,7 @@ async fn a_log_that_cannot_be_written_closes_and_heals() {
     federation.put("mops", &[1], &["pup"]).await;
     let (log, away) = (federation.config.log.clone(), federation.dir.path().join("away"));
     std::fs::rename(&log, &away).unwrap();
+    std::fs::write(&log, b"").unwrap();
     let refused = async || {
         let locate = federation.send("POST", "/v1/locate", &federation.locate_request("mops", &[1])).await;
         let ready = federation.call("mops", "GET", "/health/ready", vec![]).await;
@@ -118,6 +119,7 @@ async fn a_log_that_cannot_be_written_closes_and_heals() {
     assert!(locate.problem().retry_after.is_some());
     let put = federation.put_request("mops", &[2], &["pup"]);
     federation.send("PUT", "/v1/entries", &put).await.refused("log_unavailable");
+    std::fs::remove_file(&log).unwrap();
     std::fs::rename(&away, &log).unwrap();
     for _ in 0..50 {
         if federation.call("mops", "GET", "/health/ready", vec![]).await.status == 200 {
