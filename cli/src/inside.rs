@@ -7,6 +7,7 @@ use node::{Node, Surroundings};
 use registry::Registry;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -57,6 +58,15 @@ impl Inside {
             None => Ok(()),
         };
         let (node, registry) = (self.node.take(), self.registry.take());
+        // What it still does beside the network threads has a handle too, for a moment.
+        for _ in 0..1_000 {
+            let handles =
+                node.as_ref().map_or(0, Arc::strong_count).max(registry.as_ref().map_or(0, Arc::strong_count));
+            if handles <= 1 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
         // The last handle waits for the log's writer.
         tokio::task::spawn_blocking(move || drop((node, registry))).await.map_err(|e| Failure::new("internal", e))?;
         ended

@@ -207,7 +207,7 @@ set -e
 program=$1 log=$2 kept=$3
 shift 3
 cp -a "$log" "$kept"
-mount -t tmpfs -o size=256k,mode=700 tmpfs "$log"
+mount -t tmpfs -o size=4m,mode=700 tmpfs "$log"
 cp -a "$kept/." "$log/"
 status=0
 "$program" "$@" || status=$?

@@ -168,14 +168,16 @@ async fn evaluations_are_charged_once_and_end_at_the_quota() {
     assert_eq!(refused(beyond_burst), (413, "batch_too_large".to_owned(), None));
 
     // 2000 a day: two of 1000, the first of them sent three times over.
-    let (first, second) =
-        (zlm.evaluation("pup", &elements(&zlm, 1_000), |_| {}), zlm.evaluation("pup", &elements(&zlm, 1_000), |_| {}));
+    let first = zlm.evaluation("pup", &elements(&zlm, 1_000), |_| {});
     for _ in 0..3 {
         take(&first).await.expect("charged once");
     }
-    take(&second).await.expect("within the day's quota");
+    let at_once = take(&zlm.evaluation("pup", &elements(&zlm, 500), |_| {})).await;
+    assert_eq!(refused(at_once), (429, "quota_exceeded".to_owned(), Some(30)), "1000 a minute");
+    harness.clock.advance(60);
+    take(&zlm.evaluation("pup", &elements(&zlm, 1_000), |_| {})).await.expect("within the day's quota");
     let one_more = take(&zlm.evaluation("pup", &elements(&zlm, 1), |_| {})).await;
-    assert_eq!(refused(one_more), (429, "quota_exceeded".to_owned(), Some(12 * 60 * 60)), "noon to midnight");
+    assert_eq!(refused(one_more), (429, "quota_exceeded".to_owned(), Some(12 * 60 * 60 - 60)), "noon to midnight");
     take(&first).await.expect("still the same request");
     take(&zlm.evaluation("mops", &elements(&zlm, 1), |_| {})).await.expect_err("it names another holder");
     zlm.evaluate("mops", zlm.evaluation("mops", &elements(&zlm, 1), |_| {})).await.expect("each holder has its meter");
