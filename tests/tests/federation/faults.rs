@@ -342,7 +342,7 @@ async fn a_torn_tail_is_cut_at_start() {
     let before = log_of(&config).len();
     let whole = std::fs::read(&records).expect("records");
     // Noise, and the beginning of a record such as a crash leaves; zeros at the end would be the file's own.
-    let begun = (59..).find(|at| whole[*at] != 0).expect("a byte that is not zero");
+    let begun = (59..whole.len()).find(|at| whole[*at] != 0).expect("a byte that is not zero");
     for tail in [b"\0\xffnoise".as_slice(), &whole[..=begun]] {
         let length = std::fs::metadata(&records).expect("records").len();
         let torn: Vec<u8> = std::fs::read(&records).expect("records").into_iter().chain(tail.iter().copied()).collect();
