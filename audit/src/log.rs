@@ -317,9 +317,7 @@ impl Core {
     /// Signs what a crash left unsigned, and clears away the partial tiles it left.
     fn first_checkpoint(&self, size: u64, signed: u64) -> Result<(), Fault> {
         let mut publisher = lock(&self.publisher);
-        if size != signed || !publisher.has_tiles() {
-            publisher.publish(&self.commit.store)?;
-        }
+        publisher.publish(&self.commit.store)?;
         publisher.prune(&[size, signed]);
         Ok(())
     }

@@ -21,7 +21,7 @@
 use std::{
     collections::BTreeSet,
     fmt,
-    fs::{self, File},
+    fs::{self, File, OpenOptions},
     io::{self, ErrorKind},
     path::{Path, PathBuf},
     str::FromStr,
@@ -218,8 +218,15 @@ pub(crate) fn write(disk: &dyn Disk, dir: &Path, tiles: &[(Tile, Vec<u8>)]) -> R
         let path = dir.join(tile.to_string());
         let above = path.ancestors().skip(1).take_while(|above| above.starts_with(dir));
         names.extend(above.map(Path::to_owned));
-        let file = path.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| File::create(&path));
-        let file = file.and_then(|file| disk.write(&file, content, 0).map(|()| file)).map_err(Fault::io(&path))?;
+        // Never emptied first: a checkpoint may stand on a tile that is written again.
+        let open = || OpenOptions::new().write(true).create(true).truncate(false).open(&path);
+        let file = path.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| open());
+        let written = |file: File| {
+            disk.write(&file, content, 0)?;
+            file.set_len(content.len() as u64)?;
+            Ok(file)
+        };
+        let file = file.and_then(written).map_err(Fault::io(&path))?;
         files.push((path, file));
     }
     // All written before the first sync: one commit of the filesystem's journal then serves them all.
@@ -283,6 +290,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::tests::failing_disk::{Fails, Faulty};
 
     #[test]
     fn paths_are_those_of_the_specification() {
@@ -328,6 +336,22 @@ mod tests {
                 prop_assert_eq!(tile.to_string(), path);
             }
         }
+    }
+
+    #[test]
+    fn a_tile_written_again_is_never_without_its_bytes() {
+        let dir = tempfile::tempdir().unwrap();
+        let tile = Tile { level: Level::Hashes(0), number: 0, width: 3 };
+        let (disk, tiles) = (Faulty::default(), [(tile, vec![7; 96])]);
+        write(&disk, dir.path(), &tiles).unwrap();
+        disk.set(Fails::Write);
+        assert!(write(&disk, dir.path(), &tiles).is_err());
+        check(dir.path(), tile, &tiles[0].1).unwrap();
+        // What was there before and is longer goes.
+        fs::write(dir.path().join(tile.to_string()), [9; 100]).unwrap();
+        disk.set(Fails::Nothing);
+        write(&disk, dir.path(), &tiles).unwrap();
+        check(dir.path(), tile, &tiles[0].1).unwrap();
     }
 
     #[test]

@@ -1092,7 +1092,7 @@ pub enum ApproveCommand {
         #[arg(long, value_delimiter = ',')]
         fields: Vec<protocol::FieldId>,
     },
-    /// Refuse one.
+    /// Refuse one, with a reason that stays here.
     Refuse {
         /// How to reach the node.
         #[command(flatten)]
@@ -1108,10 +1108,10 @@ pub enum ApproveCommand {
 /// Flag commands.
 #[derive(Debug, Subcommand)]
 pub enum FlagCommand {
-    /// Set flags.
+    /// Set flags on a resident: from then on they decide what peers are told.
     #[command(after_help = "Example:\n  ogniwo flag set --local-number M/17 objected --reason 'letter of 2 March'")]
     Set(FlagArgs),
-    /// Lift flags.
+    /// Lift a resident's flags.
     Clear(FlagArgs),
     /// Show a resident's flags.
     Show {
@@ -1173,7 +1173,7 @@ pub enum EmergencyCommand {
         #[command(flatten)]
         api: ApiArgs,
     },
-    /// Review one taken here.
+    /// Review one taken here, with its outcome.
     Review {
         /// How to reach the node.
         #[command(flatten)]

@@ -3,7 +3,7 @@
 
 mod concurrent;
 mod crash;
-mod failing_disk;
+pub(crate) mod failing_disk;
 mod keeping;
 mod tamper;
 mod witnessed;

@@ -374,10 +374,11 @@ async fn a_log_shorter_than_its_checkpoint_does_not_open() {
         let records = harness.home().join(name).join("data/log/records/0000000000");
         stop(&mut harness, name).await;
         let whole = std::fs::read(&records).expect("records");
-        for shorter in [&whole[..whole.len() / 2], &[]] {
+        let damaged = (&whole[..whole.len() / 2], "log_unavailable", Exit::Storage);
+        for (shorter, code, exit) in [damaged, (&[], "log_rolled_back", Exit::Verification)] {
             std::fs::write(&records, shorter).expect("written");
             let failed = part(&mut harness.federation, name).restart().await.expect_err("entries are missing");
-            assert_eq!((failed.code.as_str(), failed.exit()), ("log_unavailable", Exit::Storage), "{name}");
+            assert_eq!((failed.code.as_str(), failed.exit()), (code, exit), "{name}");
             assert!(failed.message.contains("record"), "{name}: {failed}");
             assert_eq!(std::fs::read(&records).expect("records"), shorter, "{name}: it is left as it was");
         }
