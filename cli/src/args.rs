@@ -29,7 +29,6 @@ Exit codes: 0 done, 2 usage, 3 configuration, 4 key, 5 extract, 6 address in use
 
 /// The parts of the program.
 #[derive(Debug, Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "one value a run")]
 pub enum Command {
     /// An institution's node: run it, import, enrol, ask.
     #[command(subcommand)]
@@ -77,6 +76,7 @@ pub struct NodeConfig {
 
 /// Node commands.
 #[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "one value a run")]
 pub enum NodeCommand {
     /// Make a new node's directories, keys and certificate request; overwrites nothing.
     Init {

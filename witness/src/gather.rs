@@ -53,6 +53,7 @@ impl Circle {
     /// [`Fault::Shorter`] or [`Fault::Rewritten`]: our log is not what was cosigned, and takes nothing any more. Others
     /// when files cannot be read or written.
     pub async fn gather(self: &Arc<Self>, client: &Client, manifest: &Manifest) -> Result<(), Fault> {
+        let _alone = self.gathering.lock().await;
         self.follow(manifest);
         let (now, others) = (self.clock.now(), self.others(manifest));
         let newest = self.log.newest_checkpoint();

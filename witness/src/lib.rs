@@ -43,6 +43,8 @@ pub struct Circle {
     me: MemberId,
     clock: Clock,
     standing: Mutex<Standing>,
+    /// One round at a time: of two, the one with the older checkpoint would look like a rollback.
+    gathering: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
@@ -101,7 +103,15 @@ impl Circle {
         clock: Clock,
     ) -> Result<Self, Fault> {
         let witness = Witness::open(dir, &format!("{realm}/{me}/{WITNESS}"), seed)?;
-        Ok(Circle { log, witness, realm: realm.clone(), me: me.clone(), clock, standing: Mutex::default() })
+        Ok(Circle {
+            log,
+            witness,
+            realm: realm.clone(),
+            me: me.clone(),
+            clock,
+            standing: Mutex::default(),
+            gathering: tokio::sync::Mutex::default(),
+        })
     }
 
     /// Goes by `manifest` from now on: whose logs are witnessed.

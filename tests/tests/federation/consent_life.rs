@@ -14,7 +14,7 @@ fn resident() -> Value {
     json!({ "pesel": pesel_of(EVERYONE) })
 }
 
-fn body(recipient: &str, modules: Value, days: u32) -> Value {
+fn body(recipient: &str, modules: &Value, days: u32) -> Value {
     json!({
         "resident": resident(), "template": "instead-of-certificate", "modules": modules, "recipient": recipient,
         "purposes": [PURPOSE], "days": days, "evidence_sha256": cli::found::evidence().expect("random"),
@@ -50,7 +50,7 @@ async fn the_checklist_of_a_consent_service() {
     let mut harness = Harness::filled().await;
     let mut expected = Vec::new();
     let missing = || Some("consent_missing".to_owned());
-    let valid = record(&harness, "css", &body("mops", labour(), 30)).await.expect("a consent");
+    let valid = record(&harness, "css", &body("mops", &labour(), 30)).await.expect("a consent");
     let id = valid.id.to_string();
     // Valid; other service; other purpose; other recipient; other person.
     assert_eq!(told(&harness, "mops", "q02", PURPOSE, &id, resident()).await, None);
@@ -68,9 +68,9 @@ async fn the_checklist_of_a_consent_service() {
     assert_eq!(told(&harness, "mops", "q02", PURPOSE, &id, resident()).await, missing());
     expected.push("consent_representative");
     flag(&harness, "css", "set", "minor").await;
-    let refused = record(&harness, "css", &body("mops", labour(), 30)).await;
+    let refused = record(&harness, "css", &body("mops", &labour(), 30)).await;
     assert_eq!(refused.expect_err("a guardian consents").code, "consent_representative");
-    let mut guardians = body("mops", labour(), 30);
+    let mut guardians = body("mops", &labour(), 30);
     guardians["acting"] = json!("guardian");
     guardians["other_guardians"] = json!([{ "labour-status": "refused" }]);
     assert_eq!(record(&harness, "css", &guardians).await.expect_err("they disagree").code, "guardians_disagree");
@@ -81,13 +81,13 @@ async fn the_checklist_of_a_consent_service() {
     flag(&harness, "css", "clear", "minor").await;
     // Declined: a refusal said at another member stands against the older consent.
     harness.clock.advance(1);
-    let declined = record(&harness, "zlm", &body("mops", json!({ "labour-status": "refused" }), 30)).await;
+    let declined = record(&harness, "zlm", &body("mops", &json!({ "labour-status": "refused" }), 30)).await;
     assert_eq!(declined.expect("a refusal").state, ConsentState::Refused);
     assert_eq!(told(&harness, "mops", "q02", PURPOSE, &id, resident()).await, missing());
     expected.push("consent_refused");
     // Given again afterwards, it serves; then it expires; then it is withdrawn.
     harness.clock.advance(1);
-    let later = record(&harness, "css", &body("mops", labour(), 1)).await.expect("a consent");
+    let later = record(&harness, "css", &body("mops", &labour(), 1)).await.expect("a consent");
     let later_id = later.id.to_string();
     assert_eq!(told(&harness, "mops", "q02", PURPOSE, &later_id, resident()).await, None);
     days_later(&harness, 2).await;
@@ -110,7 +110,7 @@ async fn the_checklist_of_a_consent_service() {
 async fn a_withdrawal_at_any_member_is_refused_at_every_holder_even_while_the_recorder_is_down() {
     let mut harness = Harness::filled().await;
     let modules = json!({ "labour-status": "given", "labour-benefit": "given", "benefits": "given" });
-    let consent = record(&harness, "css", &body("mops", modules, 30)).await.expect("a consent");
+    let consent = record(&harness, "css", &body("mops", &modules, 30)).await.expect("a consent");
     let id = consent.id.to_string();
     assert_eq!(told(&harness, "mops", "q02", PURPOSE, &id, resident()).await, None);
     let css = member("css");
@@ -144,7 +144,7 @@ async fn a_withdrawal_at_any_member_is_refused_at_every_holder_even_while_the_re
 async fn who_has_not_taken_a_withdrawal_gets_no_fresh_status() {
     let mut harness = Harness::filled().await;
     let modules = json!({ "labour-status": "given", "labour-benefit": "given" });
-    let consent = record(&harness, "css", &body("mops", modules, 30)).await.expect("a consent");
+    let consent = record(&harness, "css", &body("mops", &modules, 30)).await.expect("a consent");
     let id = consent.id.to_string();
     assert_eq!(told(&harness, "mops", "q02", PURPOSE, &id, resident()).await, None);
     let pup = member("pup");

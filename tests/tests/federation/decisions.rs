@@ -159,7 +159,7 @@ async fn a_person_approves_after_a_restart_and_the_asker_is_told() {
     assert_eq!(code(harness.post::<ApprovalView>("zlm", "supervisor", &path, &body).await), "already_decided");
     let outcome = settled(&harness, &asked.id).await;
     assert_eq!(said(&outcome), ANSWERED);
-    let fields: Vec<_> = outcome.fields.keys().map(|field| field.as_str()).collect();
+    let fields: Vec<_> = outcome.fields.keys().map(protocol::FieldId::as_str).collect();
     assert_eq!(fields, ["hou.eviction"], "no more than was approved");
     for (unit, events) in [
         ("zlm", ["approval.waiting", "approval.granted", "query.answered"].as_slice()),
