@@ -45,6 +45,9 @@ pub enum Command {
     /// The policy library and an institution's own policies.
     #[command(subcommand)]
     Policy(PolicyCommand),
+    /// Agreements with other institutions: draft, sign, revoke.
+    #[command(subcommand)]
+    Agreement(AgreementCommand),
     /// Residents' consents.
     #[command(subcommand)]
     Consent(ConsentCommand),
@@ -499,6 +502,15 @@ pub enum ManifestCommand {
         /// When a key's shares and names are destroyed, as 1=2027-01-31; may be repeated.
         #[arg(long, value_name = "EPOCH=DATE", value_parser = crate::manifest_next::destruction)]
         destroy: Vec<(protocol::Epoch, protocol::Timestamp)>,
+        /// An agreement that both parties signed; may be repeated.
+        #[arg(long, value_name = "FILE")]
+        agreement: Vec<PathBuf>,
+        /// A party's revocation, as `ogniwo agreement revoke --out` writes it; may be repeated.
+        #[arg(long, value_name = "FILE")]
+        revocation: Vec<PathBuf>,
+        /// The policy library that members go by from then on; each sets `library` in its configuration to a copy.
+        #[arg(long, value_name = "DIR")]
+        library: Option<PathBuf>,
         /// For how many days it holds.
         #[arg(long, default_value_t = 30)]
         days: u32,
@@ -1062,6 +1074,48 @@ pub struct AnswerArgs {
     /// The signed paper's scan; only its SHA-256 is recorded.
     #[arg(long, value_name = "FILE")]
     pub evidence: PathBuf,
+}
+
+/// Agreement commands.
+#[derive(Debug, Subcommand)]
+pub enum AgreementCommand {
+    /// Make an unsigned agreement of a JSON description of its terms.
+    #[command(after_help = "The terms: id, version, asker, holder, queries, fields, purposes, queries_per_day, \
+        [queries_per_user_per_day], [hours: day, from_minute, to_minute], [mode: automatic or human], valid_from, valid_to \
+        (seconds since 1970).\nExample:\n  ogniwo agreement draft terms.json --out mops-pup.json")]
+    Draft {
+        /// The description.
+        description: PathBuf,
+        /// Where to write it.
+        #[arg(long, value_name = "FILE", default_value = "agreement.json")]
+        out: PathBuf,
+    },
+    /// Show an agreement's terms and who signed.
+    Show {
+        /// The agreement.
+        agreement: PathBuf,
+    },
+    /// Sign for this institution by its running node, which refuses terms it does not know. Recorded.
+    Sign {
+        /// Which node.
+        #[command(flatten)]
+        node: NodeConfig,
+        /// The agreement; the signature is added to it.
+        agreement: PathBuf,
+    },
+    /// End an agreement by this institution's word alone: here at once, at the other party as soon as it is reached.
+    #[command(after_help = "Example:\n  ogniwo agreement revoke mops-pup@1 --out over.json")]
+    Revoke {
+        /// Which node.
+        #[command(flatten)]
+        node: NodeConfig,
+        /// Id and version, as `ogniwo node status` shows them.
+        #[arg(value_name = "ID@VERSION", value_parser = crate::agreement_command::reference)]
+        agreement: protocol::agreement::AgreementRef,
+        /// Where to write the signed word for the officers.
+        #[arg(long, value_name = "FILE", default_value = "revocation.json")]
+        out: PathBuf,
+    },
 }
 
 /// Approval commands.

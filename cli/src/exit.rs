@@ -1,5 +1,6 @@
 //! Exit codes and what a failure says. Documented in docs/OPERATE.md; scripts rely on them.
 
+use protocol::Reason;
 use std::fmt;
 use std::process::ExitCode;
 
@@ -55,6 +56,7 @@ failures!(
     node::SharedError,
     node::RefreshError,
     node::CeremonyError,
+    node::AgreeError,
     node::ContinueError,
     certs::AuthorityError
 );
@@ -185,7 +187,7 @@ impl Exit {
     #[must_use]
     pub fn of(code: &str) -> Self {
         match code {
-            "config" | "policies" | "tokens" | "value" | "value_invalid" | "body_invalid" | "asks_empty"
+            "config" | "policies" | "tokens" | "value" | "value_invalid" | "body_invalid" | "asks_empty" | "asks_count"
             | "reason_missing" | "resident_ambiguous" => Exit::Config,
             code if code.starts_with("pesel_") => Exit::Config,
             "storage_key" | "wrong_key" | "key_ring" | "wrong_pepper" | "keys" => Exit::Key,
@@ -208,13 +210,18 @@ impl Exit {
             | "consent_unknown"
             | "resident_unknown"
             | "finding_unknown"
-            | "confirmation_missing" => Exit::Refused,
+            | "agreement_missing"
+            | "confirmation_missing"
+            | "already_decided"
+            | "unknown" => Exit::Refused,
             code if code.starts_with("token_") => Exit::Refused,
             "verification_failed" | "log_rolled_back" => Exit::Verification,
             "in_use" | "not_running" | "exists" | "nothing_missing" => Exit::InUse,
             "log_unavailable" | "store_failed" | "file" | "authority_io" => Exit::Storage,
             "certificate" | "nothing_to_renew" | "certificate_unknown" | "time_out_of_range" => Exit::Certificate,
             code if code.starts_with("authority_") || code.starts_with("csr_") => Exit::Certificate,
+            // Whatever else a rule said no for.
+            code if Reason::ALL.iter().any(|reason| reason.code() == code) => Exit::Refused,
             _ => Exit::Unexpected,
         }
     }

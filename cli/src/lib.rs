@@ -11,6 +11,7 @@ pub mod process;
 pub mod report;
 pub mod wire;
 
+mod agreement_command;
 mod audit_command;
 mod certs_command;
 mod consent_command;
@@ -65,6 +66,7 @@ async fn dispatch(command: Command, output: &Output) -> Result<(), Failure> {
         Command::Certs(command) => certs_command::run(command, output),
         Command::Policy(command) => policy_command::run(command, output).await,
         Command::Audit(command) => audit_command::run(command, output).await,
+        Command::Agreement(command) => agreement_command::run(command, output).await,
         Command::Consent(command) => consent_command::run(command, output).await,
         Command::Approve(command) => desk_command::approve(command, output).await,
         Command::Flag(command) => desk_command::flag(command, output).await,

@@ -1,18 +1,29 @@
 //! `ogniwo registry manifest next`: what key holders or officers decided, taken into the manifest that comes next.
 
-use crate::exit::{Failure, read_text};
+use crate::agreement_command::read;
+use crate::exit::Failure;
+use node::Word;
+use policies::Library;
+use protocol::agreement::SignedAgreement;
+use protocol::encoding::Bytes;
 use protocol::manifest::KeyEpoch;
 use protocol::{Epoch, Manifest, SignedManifest, Timestamp};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 const DAY_SECONDS: i64 = 24 * 60 * 60;
 
 /// What is to change.
 pub(crate) struct Changes<'a> {
     /// Results of ceremonies: new keys, or new shares of those there.
-    pub(crate) epochs: &'a [std::path::PathBuf],
+    pub(crate) epochs: &'a [PathBuf],
     /// Epochs to be destroyed, and when.
     pub(crate) destroy: &'a [(Epoch, Timestamp)],
+    /// Agreements that both parties signed.
+    pub(crate) agreements: &'a [PathBuf],
+    /// Parties' words that agreements are over.
+    pub(crate) revocations: &'a [PathBuf],
+    /// The policy library that members go by.
+    pub(crate) library: Option<&'a Path>,
     /// For how many days the manifest holds.
     pub(crate) days: u32,
 }
@@ -24,11 +35,23 @@ pub(crate) fn next(held: &SignedManifest, changes: &Changes<'_>, now: Timestamp)
     manifest.issued = now;
     manifest.expires = now + i64::from(changes.days) * DAY_SECONDS;
     for path in changes.epochs {
-        take(&mut manifest, read(path)?);
+        take(&mut manifest, read::<KeyEpoch>(path)?);
     }
     for (epoch, at) in changes.destroy {
         let known = manifest.epochs.iter_mut().find(|known| known.epoch == *epoch);
         known.ok_or_else(|| Failure::new("value", format!("there is no epoch {}", epoch.0)))?.destroy_at = Some(*at);
+    }
+    for path in changes.agreements {
+        manifest.agreements.push(read::<SignedAgreement>(path)?);
+    }
+    for path in changes.revocations {
+        let Word { agreement, token, .. } = read(path)?;
+        let known = manifest.agreements.iter_mut().find(|known| known.terms.reference() == agreement);
+        known.ok_or_else(|| Failure::new("value", format!("there is no agreement {agreement}")))?.revocation = Some(token);
+    }
+    if let Some(directory) = changes.library {
+        let library = Library::load(directory).map_err(|e| Failure::new("policies", e))?;
+        manifest.library = Bytes(library.digest().to_vec());
     }
     manifest.check()?;
     Ok(SignedManifest::draft(&manifest)?)
@@ -40,10 +63,6 @@ pub(crate) fn take(manifest: &mut Manifest, epoch: KeyEpoch) {
         Some(known) => *known = KeyEpoch { destroy_at: known.destroy_at, ..epoch },
         None => manifest.epochs.push(epoch),
     }
-}
-
-fn read(path: &Path) -> Result<KeyEpoch, Failure> {
-    serde_json::from_str(&read_text(path)?).map_err(|e| Failure::new("value", format!("{}: {e}", path.display())))
 }
 
 /// `EPOCH=DATE`, the date as `2027-01-31`; the day's first moment in UTC.

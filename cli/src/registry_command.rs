@@ -213,8 +213,15 @@ async fn manifest(command: ManifestCommand, output: &Output) -> Result<(), Failu
                 .result(&json!({ "manifest": out }), || format!("Draft: {}\nNow the officers sign it.", out.display()));
             Ok(())
         }
-        ManifestCommand::Next { manifest, epoch, destroy, days, out } => {
-            let changes = Changes { epochs: &epoch, destroy: &destroy, days };
+        ManifestCommand::Next { manifest, epoch, destroy, agreement, revocation, library, days, out } => {
+            let changes = Changes {
+                epochs: &epoch,
+                destroy: &destroy,
+                agreements: &agreement,
+                revocations: &revocation,
+                library: library.as_deref(),
+                days,
+            };
             write(&out, &next(&read(&manifest)?, &changes, Clock::system().now())?)?;
             output.result(&json!({ "manifest": out }), || format!("{}\nNow the officers sign it.", out.display()));
             Ok(())

@@ -1,6 +1,7 @@
 //! What whoever may write to the data directory can make a running node do: import, enrol, count shared clients, take
 //! part in a key birth. A Unix socket of mode 0600; long work reports progress as JSON lines.
 
+use crate::agreements::AgreeError;
 use crate::bulk::Progress;
 use crate::import::{ImportRequest, import};
 use crate::meters::AgreementUse;
@@ -13,6 +14,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use bytes::Bytes;
 use futures_util::stream::unfold;
+use protocol::agreement::{Agreement, AgreementRef};
 use protocol::{Epoch, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -120,6 +122,8 @@ fn router(node: Arc<Node>) -> Router {
         .route("/import", post(run_import))
         .route("/enrol", post(run_enrol))
         .route("/shared", post(run_shared))
+        .route("/agreements/assent", post(assent))
+        .route("/agreements/revoke", post(revoke))
         .nest("/keyholder", ceremony::router())
         .with_state(node)
 }
@@ -183,6 +187,22 @@ async fn run_shared(State(node): State<Arc<Node>>, Query(options): Query<shared:
         let reports = lines.clone();
         let outcome = shared::shared(&node, options, &move |p| drop(reports.send(Line::Progress(p)))).await;
         let code = outcome.as_ref().err().map_or("", shared::SharedError::code);
+        finish(&lines, code, outcome);
+    })
+}
+
+async fn assent(State(node): State<Arc<Node>>, Json(terms): Json<Agreement>) -> Response {
+    stream(|lines| async move {
+        let outcome = node.assent(terms).await;
+        let code = outcome.as_ref().err().map_or("", AgreeError::code);
+        finish(&lines, code, outcome);
+    })
+}
+
+async fn revoke(State(node): State<Arc<Node>>, Json(agreement): Json<AgreementRef>) -> Response {
+    stream(|lines| async move {
+        let outcome = node.revoke_agreement(&agreement).await;
+        let code = outcome.as_ref().err().map_or("", AgreeError::code);
         finish(&lines, code, outcome);
     })
 }

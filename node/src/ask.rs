@@ -496,7 +496,7 @@ impl Asking<'_> {
     /// the refusal is its own.
     fn holders<'f>(&self, ask: &Ask, found: &'f Whereabouts) -> Vec<&'f MemberId> {
         let kinds = self.node.engine.query(&ask.query).map(|query| &query.holder_kinds);
-        let manifest = &self.held.manifest;
+        let (manifest, revoked) = (&self.held.manifest, self.node.revoked.get());
         let may = |holder: &&MemberId| {
             if let Some(named) = &ask.holder {
                 named == *holder
@@ -504,7 +504,7 @@ impl Asking<'_> {
                 let of_kind = manifest.member(holder).is_some_and(|m| kinds.is_some_and(|k| k.contains(&m.kind)));
                 let me = &self.node.config.member;
                 of_kind
-                    && Engine::agreement_for(manifest, &[], me, holder, &ask.query, &self.body.purpose, self.now)
+                    && Engine::agreement_for(manifest, &revoked, me, holder, &ask.query, &self.body.purpose, self.now)
                         .is_ok()
             }
         };

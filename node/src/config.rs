@@ -33,6 +33,8 @@ pub struct Config {
     pub peers: PeerConfig,
     /// The listener for the institution's own applications.
     pub local: Option<LocalConfig>,
+    /// The policy library the officers released; the program's own, if not said.
+    pub library: Option<PathBuf>,
     /// The institution's own forbidding policies.
     pub policies: Option<PathBuf>,
     /// How long one peer may take to answer.
@@ -131,6 +133,7 @@ struct Raw {
     registry: Option<String>,
     peers: RawPeers,
     local: Option<RawLocal>,
+    library: Option<PathBuf>,
     policies: Option<PathBuf>,
     #[serde(default = "five_seconds")]
     peer_deadline_seconds: u64,
@@ -220,6 +223,7 @@ impl Config {
                 crl: at(raw.peers.crl),
             },
             local: raw.local.map(|local| local.resolve(base)).transpose()?,
+            library: raw.library.map(at),
             policies: raw.policies.map(at),
             peer_deadline: seconds("peer_deadline_seconds", raw.peer_deadline_seconds)?,
             data,

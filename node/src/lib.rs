@@ -5,6 +5,7 @@
 //! `node.rs` has the one struct everything hangs on; `serve.rs` what a node does by itself.
 
 mod admin;
+mod agreements;
 mod approvals;
 mod ask;
 mod bulk;
@@ -48,6 +49,7 @@ mod store;
 mod tokens;
 
 pub use admin::{Line, NodeStatus, socket};
+pub use agreements::{AgreeError, Word};
 pub use approvals::{ApprovalList, ApprovalState, ApprovalView, GrantBody, RefuseBody};
 pub use ask::{Ask, BasisBody, Message, ObligationsBody, Outcome, OutcomeKind, QueryBody, QueryResult};
 pub use bulk::{Progress, Report};

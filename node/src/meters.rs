@@ -42,7 +42,8 @@ impl Node {
         let mut used = Used::default();
         let (asker, user) = (request.iss.as_str(), b64(&request.user.id.0));
         let holder = &self.config.member;
-        let agreed = Engine::agreement_for(manifest, &[], &request.iss, holder, &request.query, &request.purpose, now);
+        let (revoked, query, purpose) = (self.revoked.get(), &request.query, &request.purpose);
+        let agreed = Engine::agreement_for(manifest, &revoked, &request.iss, holder, query, purpose, now);
         if let Basis::Emergency(claim) = &request.basis {
             used.emergencies_today = self.count_emergency(asker, claim, now)?;
             used.review_overdue = emergencies::overdue(self, &request.iss, &request.user.id, now)?;

@@ -1,6 +1,7 @@
 //! One institution's node: everything it holds open, built once and shared by every route and task.
 
 use crate::bulk::Progress;
+use crate::agreements::Revoked;
 use crate::ceremony::Ceremonies;
 use crate::config::{Config, ConfigError, LocalConfig};
 use crate::continuation::LogPlace;
@@ -175,6 +176,7 @@ pub struct Node {
     pub(crate) re_enrolling: ArcSwapOption<(Epoch, Progress)>,
     pub(crate) registry_away: AtomicBool,
     pub(crate) followed: Followed,
+    pub(crate) revoked: Revoked,
     pub(crate) delivering: tokio::sync::Mutex<()>,
     pub(crate) asking: InProgress,
     /// Requests issued before this are refused: the guard may have forgotten them.
@@ -274,6 +276,7 @@ impl Node {
             re_enrolling: ArcSwapOption::empty(),
             registry_away: AtomicBool::new(false),
             followed: Followed::default(),
+            revoked: Revoked::default(),
             delivering: tokio::sync::Mutex::new(()),
             asking: InProgress::default(),
             clock_ahead: AtomicBool::new(false),
@@ -282,6 +285,7 @@ impl Node {
         crate::dpo::export::sweep(&node.config.data);
         node.require_crl()?;
         node.load_manifest()?;
+        node.load_revoked()?;
         node.read_back()?;
         Ok(Arc::new(node))
     }
@@ -411,7 +415,8 @@ pub(crate) fn load_tokens(local: &LocalConfig, engine: &Engine) -> Result<Tokens
 }
 
 pub(crate) fn load_engine(config: &Config) -> Result<Engine, NodeError> {
-    let library = policies::Library::builtin().map_err(|e| NodeError::Policies(e.to_string()))?;
+    let library = config.library.as_deref().map_or_else(policies::Library::builtin, policies::Library::load);
+    let library = library.map_err(|e| NodeError::Policies(e.to_string()))?;
     let local = config.policies.as_deref().map(local_policies).transpose()?.unwrap_or_default();
     Engine::new(library, &local).map_err(|e| NodeError::Policies(e.to_string()))
 }

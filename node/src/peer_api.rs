@@ -1,5 +1,6 @@
 //! What other members may call, over mutual TLS.
 
+use crate::agreements::{self, REVOCATIONS};
 use crate::consents::WITHDRAWALS;
 use crate::node::Node;
 use crate::{ceremony, emergencies, grants, holder, query, reconcile, results};
@@ -25,6 +26,7 @@ pub(crate) fn router(node: &Arc<Node>) -> Router {
         .route("/v1/grants", post(grant))
         .route(WITHDRAWALS, post(withdrawal))
         .route("/v1/refusals", post(refusal))
+        .route(REVOCATIONS, post(revocation))
         .route("/v1/decided", post(decided))
         .route("/v1/reviewed", post(reviewed))
         .route("/v1/status", get(status).post(pushed_status))
@@ -81,6 +83,10 @@ async fn withdrawal(State(node): State<Arc<Node>>, Peer(peer): Peer, body: Strin
 
 async fn refusal(State(node): State<Arc<Node>>, Peer(peer): Peer, body: String) -> Answer<StatusCode> {
     taken(detached(async move { grants::take_refusal(&node, member(&peer), &body).await }).await?)
+}
+
+async fn revocation(State(node): State<Arc<Node>>, Peer(peer): Peer, body: String) -> Answer<StatusCode> {
+    taken(detached(async move { agreements::take_revocation(&node, member(&peer), &body).await }).await?)
 }
 
 async fn decided(State(node): State<Arc<Node>>, Peer(peer): Peer, body: String) -> Answer<StatusCode> {

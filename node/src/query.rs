@@ -219,11 +219,12 @@ impl Received<'_> {
     }
 
     pub(crate) fn decide(&self, gathered: &Gathered, approval: ApprovalFact<'_>) -> Result<Permit, Denial> {
+        let revoked = self.node.revoked.get();
         let facts = Facts {
             me: &self.node.config.member,
             manifest: &self.held.manifest,
             manifest_hash: &self.held.hash,
-            revoked: &[],
+            revoked: &revoked,
             received: self.at,
             peer: self.peer,
             request: self.request.as_ref().map_err(|e| *e),

@@ -25,6 +25,7 @@
 //! | `waiting` | request digest 32 | own questions a person at the holder decides |
 //! | `emergencies` | side 1 ‖ id 16 | emergency accesses, taken here or answered here, and their reviews |
 //! | `findings` | finding id 16 | what the data-protection officer has to look at, with the review |
+//! | `revoked` | digest of the terms 32 | agreements that a party's word ended |
 //! | `state` | name | manifest held, highest CRL number, last import run, shared run under way, own status list |
 //!
 //! A write transaction is atomic and durable (`fdatasync`) before [`Store::write`] returns. A crash leaves the state
@@ -36,7 +37,7 @@ use keyring::{MacKey, Sealer, StorageKey};
 use redb::{Database, ReadOnlyTable, ReadableDatabase as _, ReadableTable as _, TableDefinition};
 use serde::{Serialize, de::DeserializeOwned};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A table: its name on disk and its place in [`Table::ALL`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,8 +65,9 @@ impl Table {
     pub(crate) const WAITING: Table = Table("waiting", 18);
     pub(crate) const EMERGENCIES: Table = Table("emergencies", 19);
     pub(crate) const FINDINGS: Table = Table("findings", 20);
+    pub(crate) const REVOKED: Table = Table("revoked", 21);
 
-    const ALL: [Table; 21] = [
+    const ALL: [Table; 22] = [
         Table::FILES,
         Table::SEALED_FIELDS,
         Table::LINKS,
@@ -87,6 +89,7 @@ impl Table {
         Table::WAITING,
         Table::EMERGENCIES,
         Table::FINDINGS,
+        Table::REVOKED,
     ];
 
     fn definition(self) -> TableDefinition<'static, &'static [u8], &'static [u8]> {
@@ -132,8 +135,8 @@ from_redb!(TransactionError, TableError, StorageError, CommitError);
 pub(crate) struct Store {
     // Dropped before the database it reads.
     snapshot: ArcSwapOption<Snapshot>,
-    /// Held while a snapshot is taken and put in place, so that none replaces a newer one.
-    taking: Mutex<()>,
+    /// Held while a snapshot is taken and put in place, and while one is put away: none outlives a write.
+    changing: Mutex<()>,
     database: Database,
     seal: Seal,
 }
@@ -176,7 +179,7 @@ impl Store {
             creating.open_table(table.definition())?;
         }
         creating.commit()?;
-        Ok(Store { snapshot: ArcSwapOption::empty(), taking: Mutex::new(()), database, seal })
+        Ok(Store { snapshot: ArcSwapOption::empty(), changing: Mutex::new(()), database, seal })
     }
 
     /// One consistent view: all that was written before.
@@ -189,12 +192,14 @@ impl Store {
     }
 
     fn renew(&self) -> Result<Arc<Snapshot>, StoreError> {
-        let _taking = self.taking.lock().unwrap_or_else(PoisonError::into_inner);
-        // Nothing older may be read should this fail.
-        self.snapshot.store(None);
+        let _alone = self.changing();
         let snapshot = Arc::new(Snapshot::take(&self.database)?);
         self.snapshot.store(Some(snapshot.clone()));
         Ok(snapshot)
+    }
+
+    fn changing(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs `change` in one transaction, durable when this returns.
@@ -206,7 +211,9 @@ impl Store {
         let write = Write { transaction, seal: &self.seal };
         let out = change(&write)?;
         write.transaction.commit().map_err(StoreError::from)?;
-        self.renew()?;
+        // The next read takes a new one: nobody need read between two writes.
+        let _alone = self.changing();
+        self.snapshot.store(None);
         Ok(out)
     }
 

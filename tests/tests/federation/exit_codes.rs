@@ -13,14 +13,14 @@ use tests::{Harness, Options, RESIDENTS, member, plan, program, write_extracts};
 use transport::Clock;
 
 /// What became of one run of the program.
-struct Ran {
-    code: Option<i32>,
-    stdout: String,
-    stderr: String,
+pub(crate) struct Ran {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 /// Runs the program with `input` on standard input; trace is off, so that standard error has its messages alone.
-fn ogniwo_typing(input: &str, arguments: &[&str]) -> Ran {
+pub(crate) fn ogniwo_typing(input: &str, arguments: &[&str]) -> Ran {
     let mut child = Command::new(program())
         .args(arguments)
         .env("OGNIWO_LOG", "off")
@@ -36,20 +36,20 @@ fn ogniwo_typing(input: &str, arguments: &[&str]) -> Ran {
     Ran { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
 }
 
-fn ogniwo(arguments: &[&str]) -> Ran {
+pub(crate) fn ogniwo(arguments: &[&str]) -> Ran {
     ogniwo_typing("", arguments)
 }
 
 impl Ran {
     #[track_caller]
-    fn succeeded(self) -> String {
+    pub(crate) fn succeeded(self) -> String {
         assert_eq!(self.code, Some(0), "{}", self.stderr);
         self.stdout
     }
 
     /// Failed with `code` and one message, which names `named`.
     #[track_caller]
-    fn failed(&self, code: i32, named: &str) {
+    pub(crate) fn failed(&self, code: i32, named: &str) {
         assert_eq!(self.code, Some(code), "stdout: {}\nstderr: {}", self.stdout, self.stderr);
         assert_eq!(self.stdout, "");
         assert!(self.stderr.starts_with("error: "), "{}", self.stderr);

@@ -3,7 +3,9 @@
 #![expect(clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 #![expect(clippy::print_stdout, reason = "seeds and counts are shown with a failure")]
 
+mod agreements;
 mod architecture;
+mod commands;
 mod consent_life;
 mod consents;
 mod decisions;

@@ -1,0 +1,167 @@
+//! Agreements from draft to end, and a policy library that takes another's place, by the commands the parties and the
+//! officers use.
+
+use crate::exit_codes::ogniwo;
+use crate::identities::days_later;
+use cli::federation::Part;
+use node::{ConsentReceipt, OutcomeKind};
+use protocol::SignedManifest;
+use serde_json::{Value, json};
+use std::path::Path;
+use tests::{Harness, member, pesel_of, read_log, refusals};
+
+fn text(path: &Path) -> String {
+    path.to_str().expect("UTF-8").to_owned()
+}
+
+fn config(harness: &Harness, unit: &str) -> String {
+    text(&harness.federation.founded.node_config(&member(unit)))
+}
+
+/// What mops is told of q02 by pup: nothing if it is answered, with the fields it gets.
+async fn asked(harness: &Harness) -> (Option<String>, Vec<String>) {
+    let basis = json!({ "kind": "mandate", "id": "ups-105" });
+    let outcome = harness.ask("mops", "pup", "q02", json!({ "pesel": pesel_of("mops+pup") }), basis).await;
+    (outcome.reason, outcome.fields.keys().map(|field| field.as_str().to_owned()).collect())
+}
+
+/// Signs `manifest` by as many officers as are needed and brings it to the registry, by their commands.
+async fn publish(harness: &mut Harness, manifest: &Path) {
+    for officer in ["mops", "pup"] {
+        let key = text(&harness.home().join(format!("officers/{officer}.key")));
+        ogniwo(&["registry", "manifest", "sign", &text(manifest), "--key", &key]).succeeded();
+    }
+    let signed: SignedManifest =
+        serde_json::from_slice(&std::fs::read(manifest).expect("a file")).expect("a signed manifest");
+    harness.federation.publish(&signed).await.expect("published");
+    harness.federation.founded.manifest = signed;
+}
+
+/// The manifest held, in a file.
+fn held(harness: &Harness, path: &Path) -> String {
+    let json = serde_json::to_vec(&harness.federation.founded.manifest).expect("JSON");
+    std::fs::write(path, json).expect("written");
+    text(path)
+}
+
+async fn restart(harness: &mut Harness, unit: &str) {
+    let part: &mut Part = harness.federation.nodes.get_mut(&member(unit)).expect("a node");
+    part.stop().await.expect("stopped");
+    part.restart().await.expect("started");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agreement_is_revoked_by_one_party_and_made_anew_by_both() {
+    let mut harness = Harness::filled().await;
+    let dir = harness.extracts();
+    let file = |name: &str| dir.join(name);
+    let (reason, all) = asked(&harness).await;
+    assert!(reason.is_none() && all.len() > 1, "{all:?}");
+
+    // pup ends it: nothing leaves from then on, whatever the manifest says and whatever mops has heard.
+    let over = text(&file("over.json"));
+    let pup = config(&harness, "pup");
+    let said = ogniwo(&["agreement", "revoke", "--config", &pup, "mops-pup@1", "--out", &over, "--json"]).succeeded();
+    let said: Value = serde_json::from_str(&said).expect("JSON");
+    assert_eq!((&said["agreement"]["id"], &said["waiting"]), (&json!("mops-pup"), &json!(false)));
+    assert_eq!(asked(&harness).await.0.as_deref(), Some("not_agreed"));
+    restart(&mut harness, "pup").await;
+    assert_eq!(asked(&harness).await.0.as_deref(), Some("not_agreed"));
+    ogniwo(&["agreement", "revoke", "--config", &pup, "mops-pup@9"]).failed(10, "no such agreement");
+    ogniwo(&["agreement", "revoke", "--config", &pup, "mops-css@1"]).failed(3, "not a party");
+
+    // Both sign a narrower one. Terms that nobody knows, and a version that exists, are not signed.
+    let terms = |change: &dyn Fn(&mut Value)| {
+        let manifest = harness.federation.founded.manifest.read().expect("a manifest");
+        let before = manifest.agreements.iter().find(|signed| signed.terms.id == "mops-pup").expect("agreed");
+        let mut terms = serde_json::to_value(&before.terms).expect("JSON");
+        terms["version"] = json!(2);
+        terms["fields"] = json!(["pup.status"]);
+        change(&mut terms);
+        let path = file("terms.json");
+        std::fs::write(&path, terms.to_string()).expect("written");
+        let draft = text(&file("agreement.json"));
+        ogniwo(&["agreement", "draft", &text(&path), "--out", &draft]).succeeded();
+        draft
+    };
+    let sign = |unit: &str, draft: &str| ogniwo(&["agreement", "sign", "--config", &config(&harness, unit), draft]);
+    sign("mops", &terms(&|terms| terms["fields"] = json!(["mops.contract.status"]))).failed(3, "`fields`");
+    sign("mops", &terms(&|terms| terms["queries"] = json!(["q99"]))).failed(3, "`queries`");
+    sign("mops", &terms(&|terms| terms["version"] = json!(1))).failed(12, "next version");
+    let draft = terms(&|_| {});
+    sign("css", &draft).failed(3, "not a party");
+    sign("mops", &draft).succeeded();
+    let next = text(&file("next.json"));
+    let before = held(&harness, &file("held.json"));
+    let take = |agreement: &str| {
+        let flags = ["--agreement", agreement, "--revocation", &over, "--out", &next];
+        ogniwo(&[["registry", "manifest", "next", &before].as_slice(), &flags].concat())
+    };
+    take(&draft).failed(7, "both parties");
+    sign("pup", &draft).succeeded();
+    let shown = ogniwo(&["agreement", "show", &draft]).succeeded();
+    assert!(shown.contains("signed by mops and pup") && shown.contains("pup.status"), "{shown}");
+    take(&draft).succeeded();
+    publish(&mut harness, &file("next.json")).await;
+    assert_eq!(asked(&harness).await, (None, vec!["pup.status".to_owned()]));
+
+    assert_eq!(refusals(&mut harness, "pup").await, ["agreement_revoked", "agreement_revoked"]);
+    harness.federation.nodes.get_mut(&member("mops")).expect("mops").stop().await.expect("stopped");
+    for (unit, details) in [("pup", ["revoked here", "assented to here"]), ("mops", ["revoked by pup", "assented to here"])] {
+        let log = read_log(&harness, unit);
+        let changes: Vec<&Value> = log.iter().filter(|entry| entry["event"] == "agreement.changed").collect();
+        let said: Vec<&str> = changes.iter().filter_map(|entry| entry["detail"].as_str()).collect();
+        assert_eq!(said, details, "{unit}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_text_that_is_no_longer_in_force_carries_no_consent() {
+    let mut harness = Harness::filled().await;
+    let resident = || json!({ "pesel": pesel_of("mops+pup+css+zlm") });
+    let on = async |harness: &Harness, consent: &ConsentReceipt| {
+        let basis = json!({ "kind": "consent", "id": consent.id });
+        harness.ask("mops", "pup", "q02", resident(), basis).await
+    };
+    let old = harness.consent("css", "mops", resident()).await.expect("a consent");
+    assert_eq!(on(&harness, &old).await.outcome, OutcomeKind::Answered);
+
+    // The officers' next library ends the text the resident read and has a newer one.
+    let library = harness.extracts().join("library");
+    std::fs::create_dir_all(&library).expect("a directory");
+    let builtin = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies/library");
+    for entry in std::fs::read_dir(builtin).expect("the library").flatten() {
+        std::fs::copy(entry.path(), library.join(entry.file_name())).expect("copied");
+    }
+    let path = library.join("consents.toml");
+    let texts = std::fs::read_to_string(&path).expect("texts");
+    let begin = texts.find("[[instead-of-certificate]]").expect("the template");
+    let end = texts[begin + 2..].find("\n[[").map_or(texts.len(), |end| begin + 2 + end);
+    let newer = texts[begin..end].replacen("version = \"1.0\"", "version = \"1.1\"", 1);
+    let day = harness.clock.now() + 24 * 60 * 60;
+    let ended = texts[begin..end].replacen("version = \"1.0\"", &format!("version = \"1.0\"\nvalid_to = {}", day.0), 1);
+    std::fs::write(&path, [&texts[..begin], &ended, "\n", &newer, &texts[end..]].concat()).expect("written");
+    ogniwo(&["policy", "bundle", &text(&library)]).succeeded();
+    ogniwo(&["policy", "check", "--library", &text(&library)]).succeeded();
+    let (before, next) = (held(&harness, &harness.extracts().join("held.json")), harness.extracts().join("next.json"));
+    ogniwo(&["registry", "manifest", "next", &before, "--library", &text(&library), "--out", &text(&next)]).succeeded();
+    for (unit, _) in tests::UNITS {
+        let path = config(&harness, unit);
+        let words = std::fs::read_to_string(&path).expect("a configuration");
+        std::fs::write(&path, format!("library = {:?}\n{words}", text(&library))).expect("written");
+        restart(&mut harness, unit).await;
+    }
+    assert_ne!(on(&harness, &old).await.outcome, OutcomeKind::Answered, "another library than the manifest's");
+    publish(&mut harness, &next).await;
+
+    assert_eq!(on(&harness, &old).await.outcome, OutcomeKind::Answered, "until its day");
+    days_later(&harness, 2).await;
+    let refused = on(&harness, &old).await;
+    assert_eq!(refused.reason.as_deref(), Some("consent_missing"));
+    let message = refused.message.expect("words");
+    assert!(!message.pl.is_empty() && !message.en.is_empty());
+    let new = harness.consent("css", "mops", resident()).await.expect("a consent");
+    assert_eq!(new.template.to_string(), "instead-of-certificate@1.1");
+    assert_eq!(on(&harness, &new).await.outcome, OutcomeKind::Answered);
+    assert_eq!(refusals(&mut harness, "pup").await, ["node_closed", "consent_template_expired"]);
+}

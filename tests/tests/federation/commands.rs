@@ -1,0 +1,165 @@
+//! What a front desk, a caseworker, a supervisor and the data-protection officer do from the command line.
+
+use crate::exit_codes::{Ran, ogniwo_typing};
+use protocol::MemberId;
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use tests::{Harness, PURPOSE, leaks, member, pesel_of};
+
+/// Somebody at a unit, with the program.
+struct Desk<'h> {
+    harness: &'h Harness,
+    unit: MemberId,
+    token: PathBuf,
+}
+
+impl<'h> Desk<'h> {
+    fn of(harness: &'h Harness, unit: &str, role: &str) -> Self {
+        let unit = member(unit);
+        let token = harness.extracts().join(format!("{unit}-{role}.token"));
+        std::fs::write(&token, harness.federation.token(&unit, role, &[role]).expect("a token")).expect("written");
+        Desk { harness, unit, token }
+    }
+
+    /// Runs `command` with `typed` on standard input; no identifier is in what it prints.
+    fn types(&self, typed: &str, command: &[&str]) -> Ran {
+        let config = self.harness.federation.founded.node_config(&self.unit);
+        let local = self.harness.federation.nodes[&self.unit].listening().local.expect("a local API");
+        let (config, api) = (config.to_str().expect("UTF-8"), format!("https://localhost:{}", local.port()));
+        let token = self.token.to_str().expect("UTF-8");
+        let whole = [command, &["--config", config, "--api", &api, "--token-file", token]].concat();
+        let ran = ogniwo_typing(&format!("{typed}\n"), &whole);
+        assert!(leaks(ran.stderr.as_bytes()).is_empty() && !ran.stdout.contains(typed) || typed.is_empty(), "{command:?}");
+        ran
+    }
+
+    fn runs(&self, command: &[&str]) -> Ran {
+        self.types("", command)
+    }
+
+    /// The JSON document `command` prints.
+    #[track_caller]
+    fn json(&self, typed: &str, command: &[&str]) -> Value {
+        let printed = self.types(typed, &[command, &["--json"]].concat()).succeeded();
+        serde_json::from_str(&printed).expect("one JSON document")
+    }
+}
+
+fn id(of: &Value) -> &str {
+    of["id"].as_str().expect("an id")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_front_desk_leads_a_consent_through_its_life() {
+    let harness = Harness::filled().await;
+    let (desk, pesel) = (Desk::of(&harness, "css", "front-desk"), pesel_of("mops+pup+css+zlm"));
+    let scan = harness.extracts().join("scan.pdf");
+    std::fs::write(&scan, "signed").expect("written");
+    let scan = scan.to_str().expect("UTF-8");
+    let about = ["--template", "instead-of-certificate", "--recipient", "mops", "--purpose", PURPOSE, "--days", "30"];
+
+    let asked = desk.json(pesel, &[["consent", "request"].as_slice(), &about].concat());
+    assert_eq!(asked["state"], "requested");
+    let answer = ["consent", "answer", id(&asked), "--module", "labour-status,labour-benefit", "--evidence", scan];
+    let given = desk.json("", &answer);
+    assert_eq!((&given["state"], &given["id"]), (&json!("given"), &asked["id"]));
+    desk.runs(&answer).failed(3, "");
+
+    let asking = Desk::of(&harness, "mops", "caseworker");
+    let ask = |consent: &str, query: &str| {
+        let question = ["node", "ask", "--query", query, "--holder", "pup", "--purpose", PURPOSE, "--reason", "test"];
+        asking.types(pesel, &[question.as_slice(), &["--case", "1", "--consent", consent, "--json"]].concat())
+    };
+    assert_eq!(ask(id(&given), "q02").code, Some(0));
+    let part = desk.json("", &["consent", "withdraw", id(&given), "--module", "labour-status"]);
+    assert_eq!(part["state"], "given");
+    let refused = ask(id(&given), "q02");
+    assert_eq!(refused.code, Some(10), "{}", refused.stderr);
+    assert!(refused.stdout.contains("consent_withdrawn"), "{}", refused.stdout);
+    assert_eq!(ask(id(&given), "q03").code, Some(0), "the rest stands");
+
+    for (language, heading) in [("pl", "Potwierdzenie zgody"), ("en", "Receipt of consent"), ("uk", "Підтвердження")] {
+        let printed = desk.runs(&["consent", "receipt", id(&given), "--language", language]).succeeded();
+        assert!(printed.starts_with(heading), "{printed}");
+    }
+    let page = desk.runs(&["consent", "receipt", id(&given), "--html"]).succeeded();
+    assert!(page.starts_with("<!DOCTYPE html>"), "{page}");
+    let exported: Value =
+        serde_json::from_str(&desk.runs(&["consent", "export", id(&given)]).succeeded()).expect("JSON-LD");
+    assert_eq!(exported["dpv:hasConsentStatus"], "dpv:ConsentGiven");
+
+    // At any member that serves the resident.
+    let elsewhere = Desk::of(&harness, "zlm", "front-desk");
+    let taken = elsewhere.json(pesel, &["consent", "withdraw", id(&given), "--elsewhere"]);
+    assert!(taken["told"].as_array().is_some_and(|told| told.contains(&json!("pup"))), "{taken}");
+    assert_eq!(ask(id(&given), "q03").code, Some(10));
+    assert_eq!(desk.json("", &["consent", "show", id(&given)])["state"], "withdrawn");
+    let renewed = desk.json("", &["consent", "renew", id(&given), "--module", "labour-status", "--evidence", scan]);
+    assert_eq!((&renewed["state"], &renewed["renews"]), (&json!("renewed"), &given["id"]));
+    assert_eq!(ask(id(&renewed), "q02").code, Some(0));
+    desk.runs(&["consent", "show", "AAAAAAAAAAAAAAAAAAAAAA"]).failed(10, "");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn people_decide_at_their_desks() {
+    let harness = Harness::filled().await;
+    let (officer, pesel) = (Desk::of(&harness, "pup", "dpo"), pesel_of("mops+pup"));
+
+    // A flag.
+    let flagged = officer.json(pesel, &["flag", "set", "restricted", "--reason", "art. 18"]);
+    assert!(flagged["flags"].get("restricted").is_some(), "{flagged}");
+    assert!(officer.types(pesel, &["flag", "show"]).succeeded().contains("restricted"));
+    let caseworker = Desk::of(&harness, "mops", "caseworker");
+    let about = ["--purpose", PURPOSE, "--case", "1", "--reason", "test", "--mandate", "ups-105", "--json"];
+    let ask = |whom: &str, query: &str, holder: &str| {
+        caseworker.types(whom, &[["node", "ask", "--query", query, "--holder", holder].as_slice(), &about].concat())
+    };
+    let refused = ask(pesel, "q02", "pup");
+    assert!(refused.code == Some(10) && refused.stdout.contains("not_available"), "{}", refused.stdout);
+    Desk::of(&harness, "pup", "caseworker").types(pesel, &["flag", "clear", "restricted", "--reason", "x"]).failed(10, "");
+    officer.types(pesel, &["flag", "clear", "restricted", "--reason", "over"]).succeeded();
+    assert_eq!(ask(pesel, "q02", "pup").code, Some(0));
+
+    // A question that a person decides.
+    let evicted = pesel_of("mops+zlm");
+    let pending = ask(evicted, "q11", "zlm");
+    assert!(pending.stdout.contains("\"pending\""), "{} {}", pending.stdout, pending.stderr);
+    let supervisor = Desk::of(&harness, "zlm", "supervisor");
+    let list = supervisor.json("", &["approve", "list"]);
+    let waiting = list["approvals"].as_array().and_then(|all| all.first()).expect("one waits").clone();
+    assert!(supervisor.runs(&["approve", "show", id(&waiting)]).succeeded().contains("mops"));
+    Desk::of(&harness, "zlm", "front-desk").runs(&["approve", "grant", id(&waiting)]).failed(10, "");
+    let granted = supervisor.json("", &["approve", "grant", id(&waiting), "--fields", "hou.eviction"]);
+    assert_eq!(granted["state"], "granted");
+    supervisor.runs(&["approve", "refuse", id(&waiting), "--reason", "late"]).failed(10, "");
+
+    // An emergency.
+    let taker = Desk::of(&harness, "pup", "caseworker");
+    let opened = taker.json(pesel, &["emergency", "open", "--reason", "life", "--text", "found unconscious"]);
+    harness.clock.advance(2);
+    assert_eq!(taker.json("", &["emergency", "confirm", id(&opened)])["confirmed"], true);
+    let question = ["node", "ask", "--query", "q18", "--holder", "mops", "--purpose", "public-service-provision"];
+    let more = ["--emergency", id(&opened), "--reason", "test", "--json"];
+    assert_eq!(taker.types(pesel, &[question.as_slice(), &more].concat()).code, Some(0));
+    assert_eq!(officer.json("", &["emergency", "list"])["emergencies"][0]["id"], opened["id"]);
+    let review = ["emergency", "review", id(&opened), "--outcome", "justified", "--text", "an ambulance came"];
+    assert!(officer.json("", &review)["overdue"] == false);
+
+    // Why something was answered or not, and all of it once more by the rules as they are.
+    let recorded = officer.runs(&["policy", "recorded"]).succeeded();
+    assert_eq!(recorded.lines().count(), 2, "{recorded}");
+    let decisions = harness.extracts().join("decisions.jsonl");
+    std::fs::write(&decisions, &recorded).expect("written");
+    let library = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../policies/library");
+    let simulated = officer_free(&["policy", "simulate", "--draft", path(&library), path(&decisions), "--json"]);
+    assert_eq!((&simulated["decisions"], &simulated["unchanged"]), (&json!(2), &json!(2)), "{simulated}");
+}
+
+fn path(of: &std::path::Path) -> &str {
+    of.to_str().expect("UTF-8")
+}
+
+/// A command that needs no node.
+fn officer_free(command: &[&str]) -> Value {
+    serde_json::from_str(&ogniwo_typing("", command).succeeded()).expect("one JSON document")
+}
