@@ -6,6 +6,7 @@ use crate::output::Output;
 use crate::wire::Admin;
 use node::{Config, Word};
 use policies::Library;
+use protocol::Timestamp;
 use protocol::agreement::{Agreement, AgreementRef, AnswerMode, Hours, SignedAgreement};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -33,13 +34,17 @@ pub(crate) async fn run(command: AgreementCommand, output: &Output) -> Result<()
             let word: Word = Admin::of(&config.data).run("/agreements/assent", &agreement.terms, &|_| {}).await?;
             agreement.assents.insert(config.member.clone(), word.token);
             write(&path, &agreement)?;
-            output.result(&json!({ "agreement": word.agreement, "signed_by": agreement.assents.keys().collect::<Vec<_>>() }), || {
-                let rest = "the officers take it into the next manifest (`ogniwo registry manifest next --agreement`)";
-                match agreement.assents.len() {
-                    0 | 1 => "Signed. Now the other party signs.".to_owned(),
-                    _ => format!("Signed by both. Now {rest}."),
-                }
-            });
+            output.result(
+                &json!({ "agreement": word.agreement, "signed_by": agreement.assents.keys().collect::<Vec<_>>() }),
+                || {
+                    let rest =
+                        "the officers take it into the next manifest (`ogniwo registry manifest next --agreement`)";
+                    match agreement.assents.len() {
+                        0 | 1 => "Signed. Now the other party signs.".to_owned(),
+                        _ => format!("Signed by both. Now {rest}."),
+                    }
+                },
+            );
             Ok(())
         }
         AgreementCommand::Revoke { node, agreement, out } => {
@@ -81,7 +86,7 @@ fn in_words(agreement: &SignedAgreement) -> String {
     let library = Library::builtin().ok();
     let name = |id: &protocol::FieldId| {
         let field = library.as_ref().and_then(|library| library.catalogue().fields.get(id));
-        field.map_or_else(|| format!("{id} (unknown)"), |field| format!("{id} ({})", field.name.pl))
+        field.map_or_else(|| format!("{id} (unknown)"), |field| format!("{id} ({})", field.pl))
     };
     let lines = |what: &str, of: Vec<String>| of.iter().map(|one| format!("{what} {one}\n")).collect::<String>();
     let mut text = format!(
@@ -89,8 +94,8 @@ fn in_words(agreement: &SignedAgreement) -> String {
         terms.reference(),
         terms.asker,
         terms.holder,
-        terms.valid_from,
-        terms.valid_to
+        moment(terms.valid_from),
+        moment(terms.valid_to)
     );
     text.push_str(&lines("  query   ", terms.queries.iter().map(ToString::to_string).collect()));
     text.push_str(&lines("  field   ", terms.fields.iter().map(name).collect()));
@@ -115,6 +120,10 @@ fn in_words(agreement: &SignedAgreement) -> String {
         text.push_str("; revoked");
     }
     text
+}
+
+fn moment(at: Timestamp) -> String {
+    jiff::Timestamp::from_second(at.0).map_or_else(|_| at.0.to_string(), |at| at.to_string())
 }
 
 #[cfg(test)]

@@ -266,6 +266,7 @@ pub enum KeyholderCommand {
         #[command(flatten)]
         node: NodeConfig,
         /// The ceremony, as `status` shows it.
+        #[arg(allow_hyphen_values = true)]
         session: String,
         /// Wait for the end and print the signed epoch.
         #[arg(long)]
@@ -286,6 +287,7 @@ pub enum KeyholderCommand {
         #[command(flatten)]
         node: NodeConfig,
         /// The ceremony.
+        #[arg(allow_hyphen_values = true)]
         session: String,
     },
 }
@@ -340,13 +342,13 @@ pub struct AskArgs {
     #[arg(long)]
     pub purpose: protocol::Purpose,
     /// Basis: a consent's id.
-    #[arg(long, conflicts_with = "mandate")]
+    #[arg(long, conflicts_with = "mandate", allow_hyphen_values = true)]
     pub consent: Option<String>,
     /// Basis: a mandate of the library.
     #[arg(long)]
     pub mandate: Option<String>,
     /// Basis: an emergency you opened and confirmed.
-    #[arg(long, conflicts_with_all = ["mandate", "consent"])]
+    #[arg(long, conflicts_with_all = ["mandate", "consent"], allow_hyphen_values = true)]
     pub emergency: Option<String>,
     /// Verify queries: a value to compare, as person.surname=Nowak; several may be given.
     #[arg(long, value_name = "FIELD=VALUE")]
@@ -688,7 +690,7 @@ pub struct FilterArgs {
     #[command(flatten)]
     pub who: ResidentArgs,
     /// The file id, as it stands in entries. In an export only.
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     pub file: Option<String>,
     /// The event, as query.answered.
     #[arg(long)]
@@ -697,7 +699,7 @@ pub struct FilterArgs {
     #[arg(long, conflicts_with = "user")]
     pub staff: Option<String>,
     /// A user by the pseudonymous id in the entries.
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     pub user: Option<String>,
     /// A member on either side.
     #[arg(long)]
@@ -706,7 +708,7 @@ pub struct FilterArgs {
     #[arg(long)]
     pub purpose: Option<String>,
     /// The basis, its kind (consent, mandate, emergency) or a consent's id.
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     pub basis: Option<String>,
     /// A case by its reference. Live only.
     #[arg(long)]
@@ -838,6 +840,7 @@ pub struct ReviewArgs {
     #[command(flatten)]
     pub api: ApiArgs,
     /// The finding; all are listed, if not said.
+    #[arg(allow_hyphen_values = true)]
     pub id: Option<String>,
     /// It has an explanation.
     #[arg(long, requires_all = ["id", "note"], conflicts_with = "confirmed")]
@@ -887,6 +890,7 @@ pub enum PolicyCommand {
         #[command(flatten)]
         api: ApiArgs,
         /// SHA-256 of the request, base64url.
+        #[arg(allow_hyphen_values = true)]
         request: String,
     },
     /// Print a running node's past decisions, without residents or users, as `simulate` reads them.
@@ -994,6 +998,7 @@ pub enum ConsentCommand {
         #[command(flatten)]
         api: ApiArgs,
         /// The consent's id.
+        #[arg(allow_hyphen_values = true)]
         id: String,
         /// What was answered.
         #[command(flatten)]
@@ -1005,6 +1010,7 @@ pub enum ConsentCommand {
         #[command(flatten)]
         api: ApiArgs,
         /// The consent's id.
+        #[arg(allow_hyphen_values = true)]
         id: String,
         /// What was answered.
         #[command(flatten)]
@@ -1016,6 +1022,7 @@ pub enum ConsentCommand {
         #[command(flatten)]
         api: ApiArgs,
         /// The consent's id.
+        #[arg(allow_hyphen_values = true)]
         id: String,
         /// Only these modules.
         #[arg(long, value_delimiter = ',')]
@@ -1033,6 +1040,7 @@ pub enum ConsentCommand {
         #[command(flatten)]
         api: ApiArgs,
         /// The consent's id.
+        #[arg(allow_hyphen_values = true)]
         id: String,
         /// The language.
         #[arg(long, value_parser = ["pl", "en", "uk"], default_value = "pl")]
@@ -1047,6 +1055,7 @@ pub enum ConsentCommand {
         #[command(flatten)]
         api: ApiArgs,
         /// The consent's id.
+        #[arg(allow_hyphen_values = true)]
         id: String,
     },
     /// Show a consent recorded here.
@@ -1055,6 +1064,7 @@ pub enum ConsentCommand {
         #[command(flatten)]
         api: ApiArgs,
         /// The consent's id.
+        #[arg(allow_hyphen_values = true)]
         id: String,
     },
 }
@@ -1133,6 +1143,7 @@ pub enum ApproveCommand {
         #[command(flatten)]
         api: ApiArgs,
         /// Its id.
+        #[arg(allow_hyphen_values = true)]
         id: String,
     },
     /// Approve one, wholly or in part.
@@ -1141,6 +1152,7 @@ pub enum ApproveCommand {
         #[command(flatten)]
         api: ApiArgs,
         /// Its id.
+        #[arg(allow_hyphen_values = true)]
         id: String,
         /// Only these fields.
         #[arg(long, value_delimiter = ',')]
@@ -1152,6 +1164,7 @@ pub enum ApproveCommand {
         #[command(flatten)]
         api: ApiArgs,
         /// Its id.
+        #[arg(allow_hyphen_values = true)]
         id: String,
         /// Why; stays in this institution.
         #[arg(long)]
@@ -1219,6 +1232,7 @@ pub enum EmergencyCommand {
         #[command(flatten)]
         api: ApiArgs,
         /// Its id.
+        #[arg(allow_hyphen_values = true)]
         id: String,
     },
     /// The data-protection officer's queue.
@@ -1233,6 +1247,7 @@ pub enum EmergencyCommand {
         #[command(flatten)]
         api: ApiArgs,
         /// Its id.
+        #[arg(allow_hyphen_values = true)]
         id: String,
         /// What was found.
         #[arg(long, value_parser = ["justified", "unjustified"])]

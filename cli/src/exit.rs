@@ -187,8 +187,8 @@ impl Exit {
     #[must_use]
     pub fn of(code: &str) -> Self {
         match code {
-            "config" | "policies" | "tokens" | "value" | "value_invalid" | "body_invalid" | "asks_empty" | "asks_count"
-            | "reason_missing" | "resident_ambiguous" => Exit::Config,
+            "config" | "policies" | "tokens" | "value" | "value_invalid" | "body_invalid" | "asks_empty"
+            | "asks_count" | "reason_missing" | "resident_ambiguous" => Exit::Config,
             code if code.starts_with("pesel_") => Exit::Config,
             "storage_key" | "wrong_key" | "key_ring" | "wrong_pepper" | "keys" => Exit::Key,
             "extract_refused" | "rejects_unwritable" => Exit::Extract,

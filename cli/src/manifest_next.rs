@@ -47,7 +47,8 @@ pub(crate) fn next(held: &SignedManifest, changes: &Changes<'_>, now: Timestamp)
     for path in changes.revocations {
         let Word { agreement, token, .. } = read(path)?;
         let known = manifest.agreements.iter_mut().find(|known| known.terms.reference() == agreement);
-        known.ok_or_else(|| Failure::new("value", format!("there is no agreement {agreement}")))?.revocation = Some(token);
+        known.ok_or_else(|| Failure::new("value", format!("there is no agreement {agreement}")))?.revocation =
+            Some(token);
     }
     if let Some(directory) = changes.library {
         let library = Library::load(directory).map_err(|e| Failure::new("policies", e))?;

@@ -19,7 +19,6 @@ use keyring::random;
 use policies::Engine;
 use protocol::encoding::Bytes as B64;
 use protocol::jws::{self, JwsError};
-use protocol::manifest::KeyUse;
 use protocol::query::{
     AnswerMessage, AnswerOutcome, Basis, Confirmation, LogPosition, MAX_LIFE_SECONDS, Match, Obligations, QueryAnswer,
     QueryRequest, User,
@@ -585,8 +584,7 @@ impl Asking<'_> {
     /// Believes an answer only if it is the holder's, to this very request, and every value is one it signed for.
     fn read(&self, ask: &Ask, holder: &MemberId, message: &AnswerMessage, digest: &[u8; 32]) -> Told {
         let now = self.node.clock.now();
-        let verified: Result<QueryAnswer, JwsError> =
-            jws::verify(&message.answer, |kid| self.held.manifest.key(kid, KeyUse::Message, now));
+        let verified: Result<QueryAnswer, JwsError> = jws::verify(&message.answer, |kid| self.held.signer(kid, now));
         let answer = match verified {
             Ok(answer)
                 if &answer.iss == holder && answer.aud == self.node.config.member && answer.request.0 == digest =>

@@ -30,7 +30,7 @@ use crate::store::{StoreError, Table};
 use protocol::dkg::{Ceremony, DkgMessage, DkgStep};
 use protocol::encoding::{b64, sha256};
 use protocol::jws::{self, JwsError};
-use protocol::manifest::{Duty, KeyEpoch, KeyUse};
+use protocol::manifest::{Duty, KeyEpoch};
 use protocol::query::MAX_LIFE_SECONDS;
 use protocol::{MemberId, Reason, Timestamp};
 use pseudonym::dkg::DkgError;
@@ -218,8 +218,7 @@ fn digest(ceremony: &Ceremony) -> String {
 pub(crate) async fn receive(node: &Node, peer: &MemberId, token: &str) -> Result<bool, Reason> {
     let held = node.manifest()?;
     let now = node.now()?;
-    let message: DkgMessage =
-        jws::verify(token, |kid| held.manifest.key(kid, KeyUse::Message, now)).map_err(|_| Reason::SignatureInvalid)?;
+    let message: DkgMessage = jws::verify(token, |kid| held.signer(kid, now)).map_err(|_| Reason::SignatureInvalid)?;
     let ours = message.aud == node.config.member && &message.iss == peer;
     let fresh = message.iat.not_ahead_of(now) && now - message.iat <= MAX_LIFE_SECONDS;
     if !ours || !fresh || !is_holder(&held, peer) {

@@ -15,7 +15,6 @@ use crate::tokens::Caller;
 use policies::Emergency;
 use protocol::encoding::{Bytes, b64, sha256, unb64};
 use protocol::jws;
-use protocol::manifest::KeyUse;
 use protocol::notice::{ReviewOutcome, Reviewed};
 use protocol::query::{Basis, EmergencyClaim, Obligations, QueryRequest};
 use protocol::{FileId, MemberId, Reason, Timestamp};
@@ -383,8 +382,8 @@ pub(crate) async fn review(
 pub(crate) async fn take_review(node: &Node, peer: &MemberId, token: &str) -> Result<(), GrantError> {
     let held = node.manifest().map_err(GrantError::Closed)?;
     let now = node.now().map_err(GrantError::Closed)?;
-    let reviewed: Reviewed = jws::verify(token, |kid| held.manifest.key(kid, KeyUse::Message, now))
-        .map_err(|_| GrantError::Refused(Reason::SignatureInvalid))?;
+    let reviewed: Reviewed =
+        jws::verify(token, |kid| held.signer(kid, now)).map_err(|_| GrantError::Refused(Reason::SignatureInvalid))?;
     let id: Result<[u8; 16], _> = reviewed.emergency.0.as_slice().try_into();
     let (true, Ok(id)) = (&reviewed.iss == peer && reviewed.aud == node.config.member, id) else {
         return Err(GrantError::Refused(Reason::AudienceWrong));

@@ -7,7 +7,6 @@ use crate::node::{Node, NodeError};
 use crate::store::{StoreError, Table};
 use protocol::consent::{Grant, Withdrawal};
 use protocol::jws;
-use protocol::manifest::KeyUse;
 use protocol::notice::Refused;
 use protocol::{MemberId, Problem, Reason, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -76,8 +75,8 @@ impl GrantError {
 pub(crate) async fn take_grant(node: &Node, peer: &MemberId, token: &str) -> Result<(), GrantError> {
     let held = node.manifest().map_err(GrantError::Closed)?;
     let now = node.now().map_err(GrantError::Closed)?;
-    let grant: Grant = jws::verify(token, |kid| held.manifest.key(kid, KeyUse::Message, now))
-        .map_err(|_| GrantError::Refused(Reason::SignatureInvalid))?;
+    let grant: Grant =
+        jws::verify(token, |kid| held.signer(kid, now)).map_err(|_| GrantError::Refused(Reason::SignatureInvalid))?;
     if &grant.iss != peer || grant.aud != node.config.member || !grant.iat.not_ahead_of(now) {
         return Err(GrantError::Refused(Reason::AudienceWrong));
     }
@@ -109,8 +108,8 @@ pub(crate) async fn keep_grant(node: &Node, grant: &Grant, now: Timestamp) -> Re
 pub(crate) async fn take_withdrawal(node: &Arc<Node>, peer: &MemberId, token: &str) -> Result<(), GrantError> {
     let held = node.manifest().map_err(GrantError::Closed)?;
     let now = node.now().map_err(GrantError::Closed)?;
-    let withdrawal: Withdrawal = jws::verify(token, |kid| held.manifest.key(kid, KeyUse::Message, now))
-        .map_err(|_| GrantError::Refused(Reason::SignatureInvalid))?;
+    let withdrawal: Withdrawal =
+        jws::verify(token, |kid| held.signer(kid, now)).map_err(|_| GrantError::Refused(Reason::SignatureInvalid))?;
     if &withdrawal.iss != peer || withdrawal.aud != node.config.member {
         return Err(GrantError::Refused(Reason::AudienceWrong));
     }
@@ -171,8 +170,8 @@ pub(crate) async fn keep_withdrawal(node: &Node, withdrawal: &Withdrawal, now: T
 pub(crate) async fn take_refusal(node: &Node, peer: &MemberId, token: &str) -> Result<(), GrantError> {
     let held = node.manifest().map_err(GrantError::Closed)?;
     let now = node.now().map_err(GrantError::Closed)?;
-    let refused: Refused = jws::verify(token, |kid| held.manifest.key(kid, KeyUse::Message, now))
-        .map_err(|_| GrantError::Refused(Reason::SignatureInvalid))?;
+    let refused: Refused =
+        jws::verify(token, |kid| held.signer(kid, now)).map_err(|_| GrantError::Refused(Reason::SignatureInvalid))?;
     if &refused.iss != peer || refused.aud != node.config.member || !refused.iat.not_ahead_of(now) {
         return Err(GrantError::Refused(Reason::AudienceWrong));
     }

@@ -4,8 +4,8 @@ use crate::events::{Event, Happened, fingerprint};
 use crate::node::{Node, NodeError};
 use crate::store::Table;
 use bytes::Bytes;
-use protocol::manifest::{KeyEpoch, ManifestError, ManifestRef, TIME_HEADER};
-use protocol::{Epoch, Manifest, MemberId, Reason, SignedManifest, SpiffeId, Timestamp};
+use protocol::manifest::{KeyEpoch, KeyUse, ManifestError, ManifestRef, MemberKey, TIME_HEADER};
+use protocol::{Epoch, KeyId, Manifest, MemberId, Reason, SignedManifest, SpiffeId, Timestamp};
 use pseudonym::PublicKey;
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -25,6 +25,8 @@ pub(crate) struct Held {
     pub(crate) signed: SignedManifest,
     pub(crate) hash: [u8; 32],
     keys: BTreeMap<Epoch, PublicKey>,
+    /// Members' keys for messages by name: a name is a hash, and every message names its key.
+    signers: BTreeMap<KeyId, Vec<(MemberId, MemberKey)>>,
 }
 
 impl Held {
@@ -34,7 +36,19 @@ impl Held {
             .iter()
             .map(|epoch| Ok((epoch.epoch, public_key(epoch).ok_or(ManifestError::Inconsistent)?)))
             .collect::<Result<_, ManifestError>>()?;
-        Ok(Held { hash: signed.hash(), keys, manifest, signed })
+        let mut signers: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for member in &manifest.members {
+            for key in member.keys.iter().filter(|key| key.usage == KeyUse::Message) {
+                signers.entry(key.key.id()).or_default().push((member.id.clone(), key.clone()));
+            }
+        }
+        Ok(Held { hash: signed.hash(), keys, signers, manifest, signed })
+    }
+
+    /// Who signs messages with the key named `kid` at `at`, and the key.
+    pub(crate) fn signer(&self, kid: &KeyId, at: Timestamp) -> Option<(MemberId, protocol::PublicKey)> {
+        let (member, key) = self.signers.get(kid)?.iter().find(|(_, key)| key.valid_at(at))?;
+        Some((member.clone(), key.key))
     }
 
     /// How messages cite it.

@@ -1,7 +1,7 @@
 //! One institution's node: everything it holds open, built once and shared by every route and task.
 
-use crate::bulk::Progress;
 use crate::agreements::Revoked;
+use crate::bulk::Progress;
 use crate::ceremony::Ceremonies;
 use crate::config::{Config, ConfigError, LocalConfig};
 use crate::continuation::LogPlace;

@@ -32,7 +32,6 @@ use policies::{
 use protocol::consent::Grant;
 use protocol::encoding::Bytes;
 use protocol::jws::{self, JwsError};
-use protocol::manifest::KeyUse;
 use protocol::query::{AnswerMessage, Basis, QueryRequest};
 use protocol::registry::Ticket;
 use protocol::time::MAX_SKEW_SECONDS;
@@ -97,7 +96,7 @@ pub(crate) async fn answer(node: Arc<Node>, peer: PeerIdentity, token: String) -
 
 /// A request, if one of the members signed it.
 pub(crate) fn read(held: &Held, token: &str, now: Timestamp) -> Result<QueryRequest, JwsError> {
-    jws::verify(token, |kid| held.manifest.key(kid, KeyUse::Message, now))
+    jws::verify(token, |kid| held.signer(kid, now))
 }
 
 /// A request with what is needed to judge it.
@@ -190,8 +189,7 @@ impl Received<'_> {
     pub(crate) async fn gather(&self, request: &QueryRequest) -> Result<Gathered, &'static str> {
         let mut out = Gathered { first_use: true, ..Gathered::default() };
         if !request.ticket.is_empty() {
-            out.ticket =
-                Some(jws::verify(&request.ticket, |kid| self.held.manifest.key(kid, KeyUse::Message, self.now)));
+            out.ticket = Some(jws::verify(&request.ticket, |kid| self.held.signer(kid, self.now)));
         }
         self.look_up(request, &mut out).map_err(|_| "the store failed")?;
         if let Some(grant) = &out.grant {

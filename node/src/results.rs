@@ -9,7 +9,6 @@ use crate::tokens::Caller;
 use keyring::random;
 use protocol::encoding::{b64, unb64};
 use protocol::jws;
-use protocol::manifest::KeyUse;
 use protocol::notice::Decided;
 use protocol::{MemberId, Reason, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -180,8 +179,8 @@ fn due(node: &Node, pending: Vec<PendingAsk>, put: Timestamp, now: Timestamp) ->
 pub(crate) fn take_decided(node: &Node, peer: &MemberId, token: &str) -> Result<(), GrantError> {
     let held = node.manifest().map_err(GrantError::Closed)?;
     let now = node.now().map_err(GrantError::Closed)?;
-    let decided: Decided = jws::verify(token, |kid| held.manifest.key(kid, KeyUse::Message, now))
-        .map_err(|_| GrantError::Refused(Reason::SignatureInvalid))?;
+    let decided: Decided =
+        jws::verify(token, |kid| held.signer(kid, now)).map_err(|_| GrantError::Refused(Reason::SignatureInvalid))?;
     if &decided.iss != peer || decided.aud != node.config.member {
         return Err(GrantError::Refused(Reason::AudienceWrong));
     }

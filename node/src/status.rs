@@ -7,7 +7,6 @@ use bytes::Bytes;
 use policies::StatusFact;
 use protocol::consent::{CompressedBits, Grant, STATUS_MAX_AGE_SECONDS, StatusBits, StatusList};
 use protocol::jws::{self, JwsError};
-use protocol::manifest::KeyUse;
 use protocol::{MemberId, Reason, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -109,8 +108,8 @@ impl Node {
     pub(crate) fn take_status(&self, token: &str, from: &MemberId) -> Result<bool, Reason> {
         let held = self.manifest()?;
         let now = self.now()?;
-        let list: StatusList = jws::verify(token, |kid| held.manifest.key(kid, KeyUse::Message, now))
-            .map_err(|_: JwsError| Reason::SignatureInvalid)?;
+        let list: StatusList =
+            jws::verify(token, |kid| held.signer(kid, now)).map_err(|_: JwsError| Reason::SignatureInvalid)?;
         let bits = list.status_list.expand().ok_or(Reason::RequestMalformed)?;
         if &list.iss != from || !list.iat.not_ahead_of(now) {
             return Err(Reason::RequestMalformed);

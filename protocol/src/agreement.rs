@@ -229,8 +229,11 @@ impl SignedAgreement {
     pub fn check(&self, manifest: &Manifest) -> Result<(), AgreementError> {
         let digest = self.terms.digest()?;
         let parties = self.terms.parties();
-        if !self.terms.is_sound() || self.assents.len() != parties.len() {
+        if !self.terms.is_sound() {
             return Err(AgreementError::Malformed);
+        }
+        if self.assents.len() != parties.len() {
+            return Err(AgreementError::Unsigned);
         }
         for party in parties {
             let token = self.assents.get(party).ok_or(AgreementError::Unsigned)?;

@@ -1,7 +1,7 @@
 //! Ed25519 keys (RFC 8032) for everything members sign, one key per use (design §8).
 
 use crate::encoding::{b64, sha256};
-use ring::signature::{Ed25519KeyPair, KeyPair as _};
+use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use zeroize::Zeroizing;
@@ -33,10 +33,7 @@ impl PublicKey {
     /// Whether `signature` (64 bytes) is this key's over `message`.
     #[must_use]
     pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
-        // aws-lc-rs: a fifth faster at this than ring, on the path of every query.
-        aws_lc_rs::signature::UnparsedPublicKey::new(&aws_lc_rs::signature::ED25519, &self.0)
-            .verify(message, signature)
-            .is_ok()
+        UnparsedPublicKey::new(&ED25519, &self.0).verify(message, signature).is_ok()
     }
 }
 

@@ -429,7 +429,9 @@ impl Manifest {
 }
 
 impl MemberKey {
-    pub(crate) fn valid_at(&self, at: Timestamp) -> bool {
+    /// Whether it may be used at `at`.
+    #[must_use]
+    pub fn valid_at(&self, at: Timestamp) -> bool {
         self.valid_from <= at && at <= self.valid_to && self.revoked_at.is_none_or(|revoked| at < revoked)
     }
 }

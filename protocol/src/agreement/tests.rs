@@ -76,7 +76,7 @@ fn both_parties_sign_the_terms_that_stand() {
     assert_eq!(check(&signed(terms())), Ok(()));
     let mut one = signed(terms());
     one.assents.remove(&"pup".parse().unwrap());
-    assert_eq!(check(&one), Err(AgreementError::Malformed));
+    assert_eq!(check(&one), Err(AgreementError::Unsigned));
     let mut changed = signed(terms());
     changed.terms.queries_per_day += 1;
     assert_eq!(check(&changed), Err(AgreementError::Unsigned));

@@ -152,6 +152,7 @@ fn print_parts(tables: &[(usize, Vec<Round>)]) {
     line("verify the grant (aws-lc-rs)", &|cost| cost.verify[2]);
     line("the three by ring", &|cost| cost.verify_ring.iter().sum());
     line("sign the answer (aws-lc-rs)", &|cost| cost.sign);
+    line("sign it by ring", &|cost| cost.sign_ring);
     line("one Cedar evaluation", &|cost| cost.cedar);
     line("  not in the sum: with the request built for it", &|cost| cost.cedar_with_request);
     line("all but the echo", &Cost::sum);

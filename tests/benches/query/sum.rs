@@ -2,7 +2,7 @@
 //! libraries alone: none of the product's code runs here. What they work on has the product's sizes.
 
 use crate::support::each;
-use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
+use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, UnparsedPublicKey};
 use cedar_policy::{
     Authorizer, Context, Decision, Entities, Entity, EntityUid, PolicySet, Request, RestrictedExpression, Schema,
 };
@@ -55,6 +55,7 @@ pub(crate) struct Cost {
     pub(crate) verify: [Duration; 3],
     pub(crate) verify_ring: [Duration; 3],
     pub(crate) sign: Duration,
+    pub(crate) sign_ring: Duration,
     pub(crate) cedar: Duration,
     pub(crate) cedar_with_request: Duration,
 }
@@ -70,12 +71,14 @@ impl Cost {
 impl Parts {
     pub(crate) fn measure(&self, times: u32) -> Cost {
         let pair = Ed25519KeyPair::from_seed_unchecked(&[1; 32]).expect("a key");
-        assert_eq!(pair.public_key().as_ref().len(), 32);
+        let by_ring = ring::signature::Ed25519KeyPair::from_seed_unchecked(&[1; 32]).expect("a key");
+        assert_eq!(pair.sign(&self.answer).as_ref(), by_ring.sign(&self.answer).as_ref());
         let signed = [&self.request, &self.ticket, &self.grant];
         Cost {
             verify: signed.map(|signed| each(times, || signed.holds_by_aws_lc())),
             verify_ring: signed.map(|signed| each(times, || signed.holds_by_ring())),
             sign: each(times, || pair.sign(&self.answer)),
+            sign_ring: each(times, || by_ring.sign(&self.answer)),
             cedar: each(times, || self.cedar.evaluate()),
             cedar_with_request: each(times, || self.cedar.evaluate_new()),
         }

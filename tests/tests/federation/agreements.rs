@@ -25,8 +25,20 @@ async fn asked(harness: &Harness) -> (Option<String>, Vec<String>) {
     (outcome.reason, outcome.fields.keys().map(|field| field.as_str().to_owned()).collect())
 }
 
+/// The command dates a manifest by this machine's clock; the harness has its own.
+fn as_of_now(harness: &Harness, path: &Path) {
+    let draft: SignedManifest = serde_json::from_slice(&std::fs::read(path).expect("a file")).expect("a draft");
+    let mut manifest = draft.read().expect("a manifest");
+    let life = manifest.expires - manifest.issued;
+    manifest.issued = harness.clock.now();
+    manifest.expires = manifest.issued + life;
+    let draft = SignedManifest::draft(&manifest).expect("a draft");
+    std::fs::write(path, serde_json::to_vec(&draft).expect("JSON")).expect("written");
+}
+
 /// Signs `manifest` by as many officers as are needed and brings it to the registry, by their commands.
 async fn publish(harness: &mut Harness, manifest: &Path) {
+    as_of_now(harness, manifest);
     for officer in ["mops", "pup"] {
         let key = text(&harness.home().join(format!("officers/{officer}.key")));
         ogniwo(&["registry", "manifest", "sign", &text(manifest), "--key", &key]).succeeded();
@@ -107,7 +119,9 @@ async fn an_agreement_is_revoked_by_one_party_and_made_anew_by_both() {
 
     assert_eq!(refusals(&mut harness, "pup").await, ["agreement_revoked", "agreement_revoked"]);
     harness.federation.nodes.get_mut(&member("mops")).expect("mops").stop().await.expect("stopped");
-    for (unit, details) in [("pup", ["revoked here", "assented to here"]), ("mops", ["revoked by pup", "assented to here"])] {
+    for (unit, details) in
+        [("pup", ["revoked here", "assented to here"]), ("mops", ["revoked by pup", "assented to here"])]
+    {
         let log = read_log(&harness, unit);
         let changes: Vec<&Value> = log.iter().filter(|entry| entry["event"] == "agreement.changed").collect();
         let said: Vec<&str> = changes.iter().filter_map(|entry| entry["detail"].as_str()).collect();
@@ -139,7 +153,8 @@ async fn a_text_that_is_no_longer_in_force_carries_no_consent() {
     let end = texts[begin + 2..].find("\n[[").map_or(texts.len(), |end| begin + 2 + end);
     let newer = texts[begin..end].replacen("version = \"1.0\"", "version = \"1.1\"", 1);
     let day = harness.clock.now() + 24 * 60 * 60;
-    let ended = texts[begin..end].replacen("version = \"1.0\"", &format!("version = \"1.0\"\nvalid_to = {}", day.0), 1);
+    let day = jiff::Timestamp::from_second(day.0).expect("a time");
+    let ended = texts[begin..end].replacen("version = \"1.0\"", &format!("version = \"1.0\"\nvalid_to = {day}"), 1);
     std::fs::write(&path, [&texts[..begin], &ended, "\n", &newer, &texts[end..]].concat()).expect("written");
     ogniwo(&["policy", "bundle", &text(&library)]).succeeded();
     ogniwo(&["policy", "check", "--library", &text(&library)]).succeeded();
@@ -161,7 +176,7 @@ async fn a_text_that_is_no_longer_in_force_carries_no_consent() {
     let message = refused.message.expect("words");
     assert!(!message.pl.is_empty() && !message.en.is_empty());
     let new = harness.consent("css", "mops", resident()).await.expect("a consent");
-    assert_eq!(new.template.to_string(), "instead-of-certificate@1.1");
+    assert_eq!(new.template, "instead-of-certificate@1.1");
     assert_eq!(on(&harness, &new).await.outcome, OutcomeKind::Answered);
     assert_eq!(refusals(&mut harness, "pup").await, ["node_closed", "consent_template_expired"]);
 }

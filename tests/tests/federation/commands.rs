@@ -29,7 +29,10 @@ impl<'h> Desk<'h> {
         let token = self.token.to_str().expect("UTF-8");
         let whole = [command, &["--config", config, "--api", &api, "--token-file", token]].concat();
         let ran = ogniwo_typing(&format!("{typed}\n"), &whole);
-        assert!(leaks(ran.stderr.as_bytes()).is_empty() && !ran.stdout.contains(typed) || typed.is_empty(), "{command:?}");
+        assert!(
+            leaks(ran.stderr.as_bytes()).is_empty() && !ran.stdout.contains(typed) || typed.is_empty(),
+            "{command:?}"
+        );
         ran
     }
 
@@ -78,7 +81,8 @@ async fn a_front_desk_leads_a_consent_through_its_life() {
     assert!(refused.stdout.contains("consent_withdrawn"), "{}", refused.stdout);
     assert_eq!(ask(id(&given), "q03").code, Some(0), "the rest stands");
 
-    for (language, heading) in [("pl", "Potwierdzenie zgody"), ("en", "Receipt of consent"), ("uk", "Підтвердження")] {
+    for (language, heading) in [("pl", "Potwierdzenie zgody"), ("en", "Receipt of consent"), ("uk", "Підтвердження")]
+    {
         let printed = desk.runs(&["consent", "receipt", id(&given), "--language", language]).succeeded();
         assert!(printed.starts_with(heading), "{printed}");
     }
@@ -116,7 +120,9 @@ async fn people_decide_at_their_desks() {
     };
     let refused = ask(pesel, "q02", "pup");
     assert!(refused.code == Some(10) && refused.stdout.contains("not_available"), "{}", refused.stdout);
-    Desk::of(&harness, "pup", "caseworker").types(pesel, &["flag", "clear", "restricted", "--reason", "x"]).failed(10, "");
+    Desk::of(&harness, "pup", "caseworker")
+        .types(pesel, &["flag", "clear", "restricted", "--reason", "x"])
+        .failed(10, "");
     officer.types(pesel, &["flag", "clear", "restricted", "--reason", "over"]).succeeded();
     assert_eq!(ask(pesel, "q02", "pup").code, Some(0));
 
