@@ -79,11 +79,23 @@ impl From<registry::OpenError> for Failure {
             OpenError::Keys(_) | OpenError::WrongPepper | OpenError::Damaged(_) => "wrong_key",
             OpenError::Log { source: audit::Fault::Locked { .. }, .. } | OpenError::Initialised(_) => "in_use",
             OpenError::Index { .. } => "store_failed",
+            OpenError::Log { source: audit::Fault::Shorter { .. } | audit::Fault::Rewritten { .. }, .. } => {
+                "log_rolled_back"
+            }
             OpenError::Log { .. } => "log_unavailable",
             OpenError::Identity(_) | OpenError::Trust(_) | OpenError::OtherMember { .. } => "certificate",
             OpenError::Read { .. } | OpenError::Write { .. } => "file",
         };
         Failure::new(code, chain(&error))
+    }
+}
+
+impl From<registry::ContinueError> for Failure {
+    fn from(error: registry::ContinueError) -> Self {
+        match (error.code(), error) {
+            (_, registry::ContinueError::Open(error)) => error.into(),
+            (code, error) => Failure::new(code.unwrap_or("internal"), chain(&error)),
+        }
     }
 }
 

@@ -41,7 +41,7 @@ async fn run() {
     enrol(&harness).await;
     start(&mut harness).await;
     harness.finish().await;
-    withdraw().await;
+    Box::pin(withdraw()).await;
     append().await;
 }
 

@@ -36,7 +36,7 @@ pub fn log_of(config: &Path) -> Vec<Logged> {
     let dir = if next.exists() { next } else { config.data.join("log") };
     let log = audit::Log::open(audit::Config {
         dir: &dir,
-        origin: &audit::identity(&dir).expect("a log").name().to_owned(),
+        origin: audit::identity(&dir).expect("a log").name(),
         signing_key: ring.log.seed(),
         payload_key: &storage.derive("log"),
         now: Box::new(|| 0),
