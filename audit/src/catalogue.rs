@@ -51,6 +51,7 @@ pub const FIELDS: &[(&str, &str)] = &[
     ("found", "registry: others' entries shown"),
     ("holder", "member that is asked"),
     ("indexes", "registry: HMACs of indexes asked about"),
+    ("key", "id of the key a request was signed with"),
     ("known", "checkpoint that others have: signed note"),
     ("library", "digest of the policy library"),
     ("lost_from", "first index missing"),
@@ -108,6 +109,8 @@ const QUERY: &[&str] = &[
     "detail",
     "old_ticket",
     "request",
+    "certificate",
+    "key",
     "peer_log",
     "epoch",
     "outcomes",
@@ -141,6 +144,8 @@ const QUERY_SIEM: &[&str] = &[
     "reason",
     "old_ticket",
     "request",
+    "certificate",
+    "key",
     "emergency",
     "outcomes.holder",
     "outcomes.query",
@@ -345,6 +350,8 @@ events! {
     FindingReviewed = 804 "finding.reviewed", REVIEW NOTHING REVIEW_SIEM;
     /// Both sides' logs were compared.
     Reconciled = 805 "log.reconciled", REVIEW COUNTS REVIEW_SIEM;
+    /// Accesses were looked through for those that nothing explains.
+    AnomaliesReviewed = 806 "log.reviewed", REVIEW COUNTS REVIEW_SIEM;
     /// A resident's data were shown to the DPO.
     ResidentShown = 811 "resident.shown", REVIEW NOTHING REVIEW_SIEM;
     /// Processing of a resident's data was restricted.

@@ -1,6 +1,6 @@
 //! The search index: what finds one resident's entries among millions without opening every payload.
 //!
-//! **What it keeps.** `index/NNNNNNNNNN`, one file for each full segment, fixed in length: eleven columns of 4096
+//! **What it keeps.** `index/NNNNNNNNNN`, one file for each full segment, fixed in length: twelve columns of 4096
 //! numbers of 8 bytes (big-endian), a row an entry, each column sealed by itself like a payload (nonce ‖ column ‖ tag,
 //! with origin ‖ 0x01 ‖ segment ‖ column as additional data), then the first 16 bytes of SHA-256 over all of them.
 //! Column 0 is the time, 1 the record's place in its segment file, the others one for each [`Column`]: a word in which

@@ -53,7 +53,7 @@ pub use log::{Config, Log, Receipt};
 pub use note::{Checkpoint, NoteError, Vkey};
 pub use proof::Resource;
 pub use read::{Entries, Entry};
-pub use restore::{SucceedError, identity, succeed};
+pub use restore::{Continuation, Place, SucceedError, identity, succeed};
 pub use search::{Filter, Page};
 pub use submit::{Step, Submission, SubmitError};
 pub use tree::Hash;

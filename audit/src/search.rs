@@ -1,4 +1,4 @@
-//! Finding entries: by resident, user, peer, purpose, basis, case, decision, event, request and time.
+//! Finding entries: by resident, user, peer, purpose, basis, case, decision, event, request, key and time.
 
 use std::{fs::File, ops::Range, os::unix::fs::FileExt};
 
@@ -28,11 +28,12 @@ pub(crate) enum Column {
     Case,
     Decision,
     Request,
+    Key,
 }
 
 impl Column {
     /// All of them, in the order of the index's columns.
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Event,
         Self::File,
         Self::User,
@@ -42,6 +43,7 @@ impl Column {
         Self::Case,
         Self::Decision,
         Self::Request,
+        Self::Key,
     ];
 }
 
@@ -67,6 +69,8 @@ pub struct Filter {
     pub decision: Option<String>,
     /// The digest of a request: `request`, also in `outcomes`.
     pub request: Option<String>,
+    /// The key or certificate a request came under: `key` or `certificate`.
+    pub key: Option<String>,
     /// The first second of the period.
     pub from: Option<i64>,
     /// The second after its last.
@@ -85,6 +89,7 @@ impl Filter {
             &self.case,
             &self.decision,
             &self.request,
+            &self.key,
         ];
         Column::ALL.into_iter().zip(all).filter_map(|(column, term)| Some((column, term.as_deref()?))).collect()
     }
@@ -121,6 +126,8 @@ pub(crate) struct Facts {
     case: Option<String>,
     decision: Option<String>,
     request: Option<String>,
+    key: Option<String>,
+    certificate: Option<String>,
     outcomes: Vec<Outcome>,
     indexes: Vec<String>,
     put: Vec<String>,
@@ -156,6 +163,7 @@ impl Facts {
             }
             Column::Case => (vec![&self.case], vec![]),
             Column::Decision => (vec![&self.decision], vec![]),
+            Column::Key => (vec![&self.key, &self.certificate], vec![]),
             Column::Request => {
                 ([&self.request].into_iter().chain(outcomes.iter().map(|outcome| &outcome.request)).collect(), vec![])
             }

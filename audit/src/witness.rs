@@ -214,7 +214,7 @@ impl Witness {
         }
         let known = match state.newest.get(&origin) {
             Some(known) => known.clone(),
-            None => self.read(&origin, &vkey).map_err(Refusal::State)?,
+            None => self.read(&origin).map_err(Refusal::State)?,
         };
         state.newest.insert(origin.clone(), known.clone());
         judge(old, &proof, known.as_ref(), &offered)?;
@@ -248,11 +248,20 @@ impl Witness {
         }
     }
 
+    /// What was last cosigned for `origin`, held against this witness's own signature. Blocks.
+    ///
+    /// # Errors
+    /// A [`Fault`] when the state cannot be read, or is damaged.
+    pub fn known(&self, origin: &str) -> Result<Option<Checkpoint>, Fault> {
+        let _alone = lock(&self.state);
+        self.read(origin)
+    }
+
     /// Only this witness's own signature counts: the log's key may be another now.
-    fn read(&self, origin: &str, vkey: &Vkey) -> Result<Option<Checkpoint>, Fault> {
+    fn read(&self, origin: &str) -> Result<Option<Checkpoint>, Fault> {
         let Some(note) = self.note(origin)? else { return Ok(None) };
         let damaged = |source| Fault::Checkpoint { path: self.dir.join(file_name(origin)), source };
-        let known = Checkpoint::read(&note, vkey.name()).map_err(damaged)?;
+        let known = Checkpoint::read(&note, origin).map_err(damaged)?;
         known.cosigned_by(self.vkey()).map_err(damaged)?;
         Ok(Some(known))
     }

@@ -167,6 +167,16 @@ pub enum NodeCommand {
         #[command(flatten)]
         node: NodeConfig,
     },
+    /// Remove imported records past the days that `retention` of the configuration gives them, as the node does every day.
+    #[command(after_help = "Example:\n  ogniwo node retention --config node.toml --dry-run")]
+    Retention {
+        /// Which node.
+        #[command(flatten)]
+        node: NodeConfig,
+        /// Count only; remove nothing.
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Count the clients shared with other units, through the registry alone.
     Shared {
         /// Which node.
@@ -186,7 +196,7 @@ pub enum NodeCommand {
     #[command(
         after_help = "Example:\n  ogniwo node ask --token-file token --query q02 --purpose social-welfare-eligibility-assessment \\\n    --mandate ups-105 --case MOPS/2026/17 --reason \"wniosek o zasiłek\" < pesel"
     )]
-    Ask(AskArgs),
+    Ask(Box<AskArgs>),
     /// Hold a share of the pseudonym key: its birth, and new shares of it.
     #[command(subcommand)]
     Keyholder(KeyholderCommand),
@@ -212,6 +222,27 @@ pub enum ResidentCommand {
         /// Why; stays in the log.
         #[arg(long)]
         reason: String,
+    },
+    /// Restrict the processing (GDPR art. 18), or lift that: nothing is answered, nothing removed by its age. Recorded.
+    #[command(
+        after_help = "Examples:\n  ogniwo node resident restrict --token-file token --reason 'wniosek 19/2026' < pesel\n  ogniwo node resident restrict --token-file token --reason 'wniosek 19/2026' --lift --resident-informed < pesel"
+    )]
+    Restrict {
+        /// How to reach the node.
+        #[command(flatten)]
+        api: ApiArgs,
+        /// Whose.
+        #[command(flatten)]
+        resident: ResidentArgs,
+        /// Why; stays in the log.
+        #[arg(long)]
+        reason: String,
+        /// The restriction ends.
+        #[arg(long, requires = "resident_informed")]
+        lift: bool,
+        /// The resident was told before the restriction ends (art. 18(3)).
+        #[arg(long, requires = "lift")]
+        resident_informed: bool,
     },
     /// Erase what is on file (GDPR art. 17). Recorded; the next `enrol` takes back what is published.
     #[command(
@@ -421,6 +452,13 @@ pub enum RegistryCommand {
         #[command(flatten)]
         registry: RegistryConfig,
     },
+    /// Let a log that came back from a backup go on under a new name, once enough officers confirm that entries are lost.
+    /// The registry must be stopped.
+    #[command(
+        subcommand,
+        after_help = "Example:\n  ogniwo registry continue-after-restore draft --config registry.toml --out loss.json\n  ogniwo registry continue-after-restore sign loss.json --key officer.key\n  ogniwo registry continue-after-restore confirmed loss.json --config registry.toml"
+    )]
+    ContinueAfterRestore(LossCommand),
     /// Indexes that stand for nobody: draw up, sign, plant.
     #[command(subcommand)]
     Honeypots(HoneypotCommand),
@@ -441,6 +479,36 @@ pub enum IndexEngine {
     Embedded,
     /// The database of `[index.postgres]`.
     Postgres,
+}
+
+/// Commands about lost entries of the registry's log.
+#[derive(Debug, Subcommand)]
+pub enum LossCommand {
+    /// Say which log lost entries, and what members cosigned of it; for the officers to sign.
+    Draft {
+        /// Which registry.
+        #[command(flatten)]
+        registry: RegistryConfig,
+        /// Where to write it.
+        #[arg(long, value_name = "FILE", default_value = "loss.json")]
+        out: PathBuf,
+    },
+    /// Add an officer's signature: the entries are lost, and the log may go on without them.
+    Sign {
+        /// The document.
+        loss: PathBuf,
+        /// The officer's key.
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+    },
+    /// Let the log go on, with as many officers' signatures as a manifest needs.
+    Confirmed {
+        /// The document.
+        loss: PathBuf,
+        /// Which registry.
+        #[command(flatten)]
+        registry: RegistryConfig,
+    },
 }
 
 /// Honeypot commands.
@@ -656,6 +724,11 @@ pub enum AuditCommand {
     /// Compare the log with a peer's: what stands on one side only, or otherwise on each. The node does so every day.
     #[command(after_help = "Example:\n  ogniwo audit reconcile --token-file token --peer pup --from 2026-11-01")]
     Reconcile(ReconcileArgs),
+    /// Look for accesses that no case, consent, approval or pattern explains. The node does so every day.
+    #[command(
+        after_help = "Examples:\n  ogniwo audit anomalies --token-file token\n  ogniwo audit anomalies --token-file token --from 2026-11-01 --until 2026-12-01"
+    )]
+    Anomalies(AnomaliesArgs),
     /// List what was found, or say what a finding came to.
     #[command(
         after_help = "Examples:\n  ogniwo audit review --token-file token\n  ogniwo audit review --token-file token ID --explained --note 'restart of their node'"
@@ -716,6 +789,9 @@ pub struct FilterArgs {
     /// permit or deny.
     #[arg(long)]
     pub decision: Option<String>,
+    /// A peer's message key by its id, or its TLS certificate by its SHA-256, as in the entries of what it asked.
+    #[arg(long)]
+    pub key: Option<String>,
     /// From this day (2026-11-21, in Warsaw) or moment (2026-11-21T12:00:00Z) on.
     #[arg(long)]
     pub from: Option<String>,
@@ -829,6 +905,20 @@ pub struct ReconcileArgs {
     #[arg(long)]
     pub from: Option<String>,
     /// Until before this day or moment; five minutes ago, if not said.
+    #[arg(long)]
+    pub until: Option<String>,
+}
+
+/// A look for what nothing explains.
+#[derive(Debug, Args)]
+pub struct AnomaliesArgs {
+    /// How to reach the node.
+    #[command(flatten)]
+    pub api: ApiArgs,
+    /// From this day or moment on; a day before the end, if not said. Days are judged whole.
+    #[arg(long)]
+    pub from: Option<String>,
+    /// Until before this day or moment; now, if not said.
     #[arg(long)]
     pub until: Option<String>,
 }

@@ -2,8 +2,8 @@
 //! with an officer's token. What is made live is an export first, and verified before anything is said about it.
 
 use crate::args::{
-    AuditCommand, ContinueArgs, ExportArgs, FilterArgs, Form, ReconcileArgs, ReportArgs, ReviewArgs, SearchArgs,
-    VerifyArgs,
+    AnomaliesArgs, AuditCommand, ContinueArgs, ExportArgs, FilterArgs, Form, ReconcileArgs, ReportArgs, ReviewArgs,
+    SearchArgs, VerifyArgs,
 };
 use crate::exit::{Failure, chain, read_text, write_file};
 use crate::node_command::{api, token};
@@ -12,7 +12,7 @@ use crate::prompt::{passphrase, resident};
 use crate::report::{self, Context, Kind, Words, exchange};
 use audit::{Checkpoint, Exported, Filter, Vkey, verify_against, verify_export};
 use http::Method;
-use node::{Finding, LogPage, Progress, Reconciled};
+use node::{Anomalies, Finding, LogPage, Progress, Reconciled, ResidentData};
 use policies::Library;
 use protocol::{Manifest, SignedManifest};
 use serde_json::{Value, json};
@@ -30,6 +30,7 @@ pub(crate) async fn run(command: AuditCommand, output: &Output) -> Result<(), Fa
         AuditCommand::Export(arguments) => export(arguments, output).await,
         AuditCommand::Report(arguments) => make_report(arguments, output).await,
         AuditCommand::Reconcile(arguments) => reconcile(arguments, output).await,
+        AuditCommand::Anomalies(arguments) => anomalies(arguments, output).await,
         AuditCommand::Review(arguments) => review(arguments, output).await,
         AuditCommand::ContinueAfterRestore(arguments) => continue_after_restore(arguments, output).await,
     }
@@ -125,13 +126,14 @@ fn live_filter(arguments: &FilterArgs) -> Result<Value, Failure> {
         basis,
         case,
         decision,
+        key,
         from,
         until,
         ..
     } = arguments;
     let mut filter = json!({
         "event": event, "staff": staff, "user": user, "peer": peer, "purpose": purpose, "basis": basis,
-        "case_ref": case, "decision": decision, "from": moment(from.as_deref())?, "until": moment(until.as_deref())?,
+        "case_ref": case, "decision": decision, "key": key, "from": moment(from.as_deref())?, "until": moment(until.as_deref())?,
     });
     if *by_pesel || who.local_number.is_some() {
         let resident = resident(who)?;
@@ -153,7 +155,7 @@ fn offline_filter(arguments: &FilterArgs) -> Result<Filter, Failure> {
         let why = "a resident, a member of staff or a case can only be looked for live: the node alone knows their pseudonyms";
         return Err(Failure::new("value", why));
     }
-    let FilterArgs { event, user, file, peer, purpose, basis, decision, from, until, .. } = arguments;
+    let FilterArgs { event, user, file, peer, purpose, basis, decision, key, from, until, .. } = arguments;
     Ok(Filter {
         event: event.clone(),
         file: file.clone(),
@@ -162,6 +164,7 @@ fn offline_filter(arguments: &FilterArgs) -> Result<Filter, Failure> {
         purpose: purpose.clone(),
         basis: basis.clone(),
         decision: decision.clone(),
+        key: key.clone(),
         from: moment(from.as_deref())?,
         until: moment(until.as_deref())?,
         ..Filter::default()
@@ -171,13 +174,11 @@ fn offline_filter(arguments: &FilterArgs) -> Result<Filter, Failure> {
 /// A day of Warsaw or a moment (RFC 3339) in seconds since 1970.
 fn moment(text: Option<&str>) -> Result<Option<i64>, Failure> {
     let Some(text) = text else { return Ok(None) };
-    let instant = text.parse::<jiff::Timestamp>().ok().or_else(|| {
-        let zone = jiff::tz::TimeZone::posix(report::WARSAW).ok()?;
-        Some(text.parse::<jiff::civil::Date>().ok()?.to_zoned(zone).ok()?.timestamp())
-    });
+    let day = || policies::calendar::begins(text.parse().ok()?).map(|begins| begins.0);
+    let instant = text.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_second).or_else(day);
     let wrong =
         || Failure::new("value", format!("{text} is neither a day (2026-11-21) nor a moment (2026-11-21T12:00:00Z)"));
-    instant.map(|instant| Some(instant.as_second())).ok_or_else(wrong)
+    instant.map(Some).ok_or_else(wrong)
 }
 
 async fn search(arguments: SearchArgs, output: &Output) -> Result<(), Failure> {
@@ -205,7 +206,6 @@ async fn search(arguments: SearchArgs, output: &Output) -> Result<(), Failure> {
             start = page.next;
         }
     }
-    let words = Words::new(report::Lang::Pl, library()?, None);
     output.result(&json!({ "entries": found }), || {
         let line = |entry: &Value| {
             let payload = entry.get("payload").unwrap_or(&Value::Null);
@@ -214,7 +214,7 @@ async fn search(arguments: SearchArgs, output: &Output) -> Result<(), Failure> {
             let index = entry.get("index").and_then(Value::as_u64).unwrap_or_default();
             let told = ["asker", "holder", "query", "purpose", "basis", "decision", "reason", "detail"].map(text);
             let told: Vec<String> = told.into_iter().filter(|word| !word.is_empty()).collect();
-            format!("{index:>8}  {}  {:<24}{}", words.moment(time), text("event"), told.join("  "))
+            format!("{index:>8}  {}  {:<24}{}", report::moment(time), text("event"), told.join("  "))
         };
         let mut lines: Vec<String> = found.iter().map(line).collect();
         lines.push(format!("{} entries", found.len()));
@@ -301,6 +301,7 @@ async fn make_report(arguments: ReportArgs, output: &Output) -> Result<(), Failu
         ));
     }
     let live;
+    let mut held: Option<ResidentData> = None;
     let (dir, wanted) = if let Some(dir) = &export {
         if kind == Kind::R9 {
             return Err(Failure::new("value", "R9 is made live only, before the eyes of a second officer"));
@@ -308,14 +309,22 @@ async fn make_report(arguments: ReportArgs, output: &Output) -> Result<(), Failu
         (dir.clone(), offline_filter(&filter)?)
     } else {
         let second = confirm_token_file.as_deref().map(read_text).transpose()?;
-        let body = json!({ "filter": live_filter(&filter)?, "report": kind.name(), "reason": reason });
+        let filter = live_filter(&filter)?;
+        if kind == Kind::R1 {
+            let body =
+                json!({ "resident": filter.get("resident"), "reason": reason.as_deref().unwrap_or(kind.name()) });
+            let path = "/v1/audit/residents/show";
+            held = Some(api(&to)?.call(Method::POST, path, &token(&to)?, Some(&body)).await?);
+        }
+        let body = json!({ "filter": filter, "report": kind.name(), "reason": reason });
         live = fetch(&to, second.as_deref().map(str::trim), &body, &std::env::temp_dir()).await?;
         (live.path(), Filter::default())
     };
     let words = Words::new(lang, library()?, manifest.as_ref());
     let made = Made::of(kind, &dir, vkey.as_deref(), &wanted, &words)?;
     let Made { exported, report, usage, events } = made;
-    let context = Context { words: &words, exported: &exported, manifest: manifest.as_ref() };
+    let (manifest, held) = (manifest.as_ref(), held.as_ref());
+    let context = Context { words: &words, exported: &exported, manifest, held };
     let document = report::finish(kind, report, &context);
     let form = if output.is_json() { Form::Json } else { form };
     let written = match form {
@@ -374,12 +383,8 @@ fn read_manifest(path: &Path) -> Result<Manifest, Failure> {
 
 async fn reconcile(arguments: ReconcileArgs, output: &Output) -> Result<(), Failure> {
     let ReconcileArgs { api: to, peer, from, until } = arguments;
-    let mut body = json!({ "peer": peer });
-    for (key, value) in [("from", moment(from.as_deref())?), ("until", moment(until.as_deref())?)] {
-        if let (Some(body), Some(value)) = (body.as_object_mut(), value) {
-            body.insert(key.to_owned(), value.into());
-        }
-    }
+    let body = node::ReconcileBody { peer, from: moment(from.as_deref())?, until: moment(until.as_deref())? };
+    let body = serde_json::to_value(body).map_err(|e| Failure::new("internal", e))?;
     let done: Reconciled = api(&to)?.call(Method::POST, "/v1/audit/reconcile", &token(&to)?, Some(&body)).await?;
     output.result(&done, || {
         let lines = done.findings.iter().map(finding_line);
@@ -388,6 +393,21 @@ async fn reconcile(arguments: ReconcileArgs, output: &Output) -> Result<(), Fail
     });
     let open = done.findings.iter().any(|finding| finding.state == node::ReviewState::Open);
     if open { Err(Failure::new("verification_failed", "the two logs disagree")) } else { Ok(()) }
+}
+
+async fn anomalies(arguments: AnomaliesArgs, output: &Output) -> Result<(), Failure> {
+    let AnomaliesArgs { api: to, from, until } = arguments;
+    let body = node::AnomaliesBody { from: moment(from.as_deref())?, until: moment(until.as_deref())? };
+    let body = serde_json::to_value(body).map_err(|e| Failure::new("internal", e))?;
+    let done: Anomalies = api(&to)?.call(Method::POST, "/v1/audit/anomalies", &token(&to)?, Some(&body)).await?;
+    output.result(&done, || {
+        let explained: u64 = done.explained.values().sum();
+        let mut lines = vec![format!("{} accesses, {explained} of them explained", done.examined)];
+        lines.extend(done.explained.iter().map(|(why, times)| format!("  {:<10} {times}", name(why))));
+        lines.extend(done.findings.iter().map(finding_line));
+        lines.join("\n")
+    });
+    Ok(())
 }
 
 async fn review(arguments: ReviewArgs, output: &Output) -> Result<(), Failure> {
@@ -414,27 +434,40 @@ async fn review(arguments: ReviewArgs, output: &Output) -> Result<(), Failure> {
     Ok(())
 }
 
+/// What something of the API is called on the wire.
+fn name(word: &impl serde::Serialize) -> String {
+    json!(word).as_str().unwrap_or_default().to_owned()
+}
+
 fn finding_line(finding: &Finding) -> String {
-    let text = |value: Value| value.as_str().unwrap_or_default().to_owned();
-    let (kind, state) = (text(json!(finding.kind)), text(json!(finding.state)));
+    let (kind, state) = (name(&finding.kind), name(&finding.state));
     let time = jiff::Timestamp::from_second(finding.time).map(|time| time.to_string()).unwrap_or_default();
-    let note = finding.note.as_ref().map(|note| format!("\n    {note}")).unwrap_or_default();
-    format!("{}  {time}  {kind} with {}, entry {}, {state}{note}", finding.id, finding.peer, finding.index)
+    let with = finding.peer.as_ref().map(|peer| format!(" with {peer}")).unwrap_or_default();
+    let entries = finding.entries.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
+    let mut text = format!("{}  {time}  {kind}{with}, {state}\n    {}; entries {entries}", finding.id, finding.why.en);
+    let about = [("user", &finding.user), ("file", &finding.file), ("note", &finding.note)];
+    for (what, said) in about.into_iter().filter_map(|(what, said)| Some((what, said.as_ref()?))) {
+        text.push_str(&format!("\n    {what}: {said}"));
+    }
+    text
 }
 
 async fn continue_after_restore(arguments: ContinueArgs, output: &Output) -> Result<(), Failure> {
     let ContinueArgs { api: to } = arguments;
     let (config, token) = (node::Config::load(&to.node.config)?, token(&to)?);
     let continued = node::continue_after_restore(config, Clock::system(), &token, passphrase).await?;
-    output.result(&continued, || {
-        format!(
-            "{} had {} entries, others cosigned {}. It stays as it is; the log goes on as {} in {}.\nStart the node with `ogniwo node run`.",
-            continued.previous_origin,
-            continued.previous_size,
-            continued.cosigned_size,
-            continued.origin,
-            continued.directory.display()
-        )
-    });
+    output.result(&continued, || continued_words(&continued, "ogniwo node run"));
     Ok(())
+}
+
+/// What became of a log that goes on, and how to go on with it.
+pub(crate) fn continued_words(continued: &audit::Continuation, start: &str) -> String {
+    format!(
+        "{} had {} entries, others cosigned {}. It stays as it is; the log goes on as {} in {}.\nStart again with `{start}`.",
+        continued.previous_origin,
+        continued.previous_size,
+        continued.cosigned_size,
+        continued.origin,
+        continued.directory.display()
+    )
 }

@@ -92,6 +92,15 @@ impl From<registry::OpenError> for Failure {
     }
 }
 
+impl From<registry::ContinueError> for Failure {
+    fn from(error: registry::ContinueError) -> Self {
+        match (error.code(), error) {
+            (_, registry::ContinueError::Open(error)) => error.into(),
+            (code, error) => Failure::new(code.unwrap_or("internal"), chain(&error)),
+        }
+    }
+}
+
 impl From<registry::MigrateError> for Failure {
     fn from(error: registry::MigrateError) -> Self {
         use registry::MigrateError;

@@ -12,7 +12,7 @@ use crate::wire::{Admin, LocalApi};
 use http::Method;
 use node::{
     Config, EnrolSummary, ImportMode, ImportRequest, ImportSummary, Node, NodeStatus, OutcomeKind, QueryResult,
-    SharedSummary, Surroundings,
+    SharedSummary, Surroundings, Swept,
 };
 use protocol::{MemberId, SpiffeId};
 use serde_json::{Value, json};
@@ -85,6 +85,13 @@ pub(crate) async fn run(command: NodeCommand, output: &Output) -> Result<(), Fai
             });
             Ok(())
         }
+        NodeCommand::Retention { node, dry_run } => {
+            let admin = Admin::of(&Config::load(&node.config)?.data);
+            let path = format!("/retention?dry_run={dry_run}");
+            let swept: Vec<Swept> = admin.run(&path, &json!({}), &|_| {}).await?;
+            output.result(&swept, || retention_words(&swept, dry_run));
+            Ok(())
+        }
         NodeCommand::Shared { node, list, diff, csv } => {
             let admin = Admin::of(&Config::load(&node.config)?.data);
             let list = list || (csv.is_some() && !diff);
@@ -154,7 +161,7 @@ async fn open(config: Config) -> Result<Arc<Node>, Failure> {
     Ok(blocking(move || Node::open(config, Surroundings::system(), passphrase)).await??)
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
     tokio::task::spawn_blocking(work).await.map_err(|e| Failure::new("internal", e))
 }
 
@@ -252,6 +259,23 @@ fn describe(status: &NodeStatus) -> String {
         ));
     }
     text
+}
+
+fn retention_words(swept: &[Swept], dry_run: bool) -> String {
+    let went = if dry_run { "would go" } else { "gone" };
+    let line = |of: &Swept| {
+        let Swept { category, rows, residents, files, restricted, sealed } = of;
+        format!(
+            "{category}: {rows} rows of {residents} residents {went}, {files} residents whole; kept: {restricted} restricted, {sealed} with sealed fields"
+        )
+    };
+    let mut lines: Vec<String> = swept.iter().map(line).collect();
+    if lines.is_empty() {
+        lines.push("`retention` names no category: records stay until an import removes them".to_owned());
+    } else if !dry_run && swept.iter().any(|of| of.files > 0) {
+        lines.push("Run `ogniwo node enrol` to take back what is published.".to_owned());
+    }
+    lines.join("\n")
 }
 
 fn shared_words(summary: &SharedSummary) -> String {

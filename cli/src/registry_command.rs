@@ -1,17 +1,18 @@
 //! `ogniwo registry`.
 
-use crate::args::{HoneypotCommand, IndexEngine, ManifestCommand, RegistryCommand};
+use crate::args::{HoneypotCommand, IndexEngine, LossCommand, ManifestCommand, RegistryCommand};
+use crate::audit_command::continued_words;
 use crate::exit::{Failure, chain, read_text};
 use crate::federation::{put, put_manifest, refused};
 use crate::found::{create_officer, open_officer};
 use crate::manifest_next::{Changes, next};
-use crate::node_command::{bind, until_stopped};
+use crate::node_command::{bind, blocking, until_stopped};
 use crate::output::Output;
 use crate::process::Listening;
 use crate::prompt::passphrase;
 use protocol::review::{Honeypots, SignedHoneypots};
 use protocol::{Manifest, SignedManifest};
-use registry::{Config, Engine, Migrated, Registry, Status};
+use registry::{Config, Engine, LogLoss, Migrated, Registry, Status};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -54,6 +55,7 @@ pub(crate) async fn run(command: RegistryCommand, output: &Output) -> Result<(),
             });
             Ok(())
         }
+        RegistryCommand::ContinueAfterRestore(command) => continue_after_restore(command, output).await,
         RegistryCommand::Honeypots(command) => honeypots(command, output).await,
         RegistryCommand::Manifest(command) => manifest(command, output).await,
         RegistryCommand::Officer { path } => {
@@ -170,6 +172,34 @@ impl From<IndexEngine> for Engine {
             IndexEngine::Postgres => Engine::Postgres,
         }
     }
+}
+
+async fn continue_after_restore(command: LossCommand, output: &Output) -> Result<(), Failure> {
+    match command {
+        LossCommand::Draft { registry, out } => {
+            let config = Config::load(&registry.config)?;
+            let loss = blocking(move || registry::draft_loss(&config)).await??;
+            write(&out, &loss)?;
+            output.result(&json!({ "loss": out, "origin": loss.origin, "known": loss.known }), || {
+                format!("{}\nDraft: {}\nNow the officers sign it.", loss.known, out.display())
+            });
+        }
+        LossCommand::Sign { loss: path, key } => {
+            let mut loss: LogLoss = parse(&path, "value")?;
+            loss.sign(&open_officer(&key)?);
+            write(&path, &loss)?;
+            output.result(&json!({ "signatures": loss.signatures.len() }), || {
+                format!("Signed; {} signatures now.", loss.signatures.len())
+            });
+        }
+        LossCommand::Confirmed { loss, registry } => {
+            let (config, loss) = (Config::load(&registry.config)?, parse::<LogLoss>(&loss, "value")?);
+            let go_on = move || registry::continue_after_restore(&config, Clock::system(), &loss, passphrase);
+            let continued = blocking(go_on).await??;
+            output.result(&continued, || continued_words(&continued, "ogniwo registry run"));
+        }
+    }
+    Ok(())
 }
 
 async fn honeypots(command: HoneypotCommand, output: &Output) -> Result<(), Failure> {

@@ -6,7 +6,7 @@ use crate::node_command::{api, token};
 use crate::output::Output;
 use crate::prompt::resident;
 use http::Method;
-use node::{Erased, ResidentData};
+use node::{Erased, ResidentData, Restricted};
 use serde_json::json;
 
 pub(crate) async fn run(command: ResidentCommand, output: &Output) -> Result<(), Failure> {
@@ -16,6 +16,17 @@ pub(crate) async fn run(command: ResidentCommand, output: &Output) -> Result<(),
             let path = "/v1/audit/residents/show";
             let data: ResidentData = api(&to)?.call(Method::POST, path, &token(&to)?, Some(&body)).await?;
             output.result(&data, || words(&data));
+        }
+        ResidentCommand::Restrict { api: to, resident: who, reason, lift, resident_informed } => {
+            let body = json!({
+                "resident": resident(&who)?, "reason": reason, "lift": lift, "resident_informed": resident_informed,
+            });
+            let path = "/v1/audit/residents/restrict";
+            let done: Restricted = api(&to)?.call(Method::POST, path, &token(&to)?, Some(&body)).await?;
+            output.result(&done, || {
+                let now = if done.restricted { "is restricted: nothing is answered" } else { "is not restricted" };
+                format!("The processing of file {} {now}.", done.file)
+            });
         }
         ResidentCommand::Erase { api: to, resident: who, reason, no_exception_applies } => {
             let body = json!({

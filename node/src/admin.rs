@@ -6,7 +6,7 @@ use crate::bulk::Progress;
 use crate::import::{ImportRequest, import};
 use crate::meters::AgreementUse;
 use crate::node::{Node, NodeError, file};
-use crate::{ceremony, enrol, shared};
+use crate::{ceremony, enrol, retention, shared};
 use axum::body::Body;
 use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Response};
@@ -121,6 +121,7 @@ fn router(node: Arc<Node>) -> Router {
         .route("/refresh", post(refresh))
         .route("/import", post(run_import))
         .route("/enrol", post(run_enrol))
+        .route("/retention", post(run_retention))
         .route("/shared", post(run_shared))
         .route("/agreements/assent", post(assent))
         .route("/agreements/revoke", post(revoke))
@@ -178,6 +179,20 @@ async fn run_enrol(State(node): State<Arc<Node>>) -> Response {
         let reports = lines.clone();
         let outcome = enrol::enrol(&node, &move |p| drop(reports.send(Line::Progress(p)))).await;
         let code = outcome.as_ref().err().map_or("", enrol::EnrolError::code);
+        finish(&lines, code, outcome);
+    })
+}
+
+/// Whether records past their time are only counted.
+#[derive(Deserialize)]
+struct RetentionOptions {
+    dry_run: bool,
+}
+
+async fn run_retention(State(node): State<Arc<Node>>, Query(options): Query<RetentionOptions>) -> Response {
+    stream(move |lines| async move {
+        let outcome = retention::sweep_alone(&node, options.dry_run).await;
+        let code = outcome.as_ref().err().map_or("", NodeError::code);
         finish(&lines, code, outcome);
     })
 }

@@ -8,7 +8,7 @@ use crate::locate::RegistryError;
 use crate::manifests::Held;
 use crate::node::Node;
 use crate::pseudonymise::PseudonymError;
-use crate::query::basis_name;
+use crate::query::{basis_name, consent_of};
 use crate::residents::{Client, Resident, ResidentError, Whereabouts, client, find, pseudonym, whereabouts};
 use crate::store::StoreError;
 use crate::tokens::Caller;
@@ -295,6 +295,7 @@ pub(crate) async fn ask(node: &Arc<Node>, caller: &Caller, body: &QueryBody, id:
     event.search_key = Some(body.resident.search_key());
     event.purpose = Some(body.purpose.clone());
     event.basis = Some(basis_name(&basis));
+    event.consent = consent_of(&basis);
     if let Basis::Emergency(claim) = &basis {
         event.emergency = Some(B64(claim.id(&node.config.member).to_vec()));
     }

@@ -5,6 +5,8 @@
 //! assert_eq!(config.member.as_str(), "mops");
 //! ```
 
+use crate::dpo::AnomalyParameters;
+use crate::retention::Category as RetentionCategory;
 use keyring::KeySource;
 use protocol::encoding::unb64;
 use protocol::{MemberId, Realm, Role};
@@ -39,6 +41,10 @@ pub struct Config {
     pub policies: Option<PathBuf>,
     /// How long one peer may take to answer.
     pub peer_deadline: Duration,
+    /// What the daily look for accesses without explanation goes by.
+    pub anomalies: AnomalyParameters,
+    /// How long imported records stay, by archive category; without one until an import removes them.
+    pub retention: BTreeMap<String, RetentionCategory>,
 }
 
 /// Mutual TLS towards other members.
@@ -137,6 +143,10 @@ struct Raw {
     policies: Option<PathBuf>,
     #[serde(default = "five_seconds")]
     peer_deadline_seconds: u64,
+    #[serde(default)]
+    anomalies: AnomalyParameters,
+    #[serde(default)]
+    retention: BTreeMap<String, RetentionCategory>,
 }
 
 #[derive(Deserialize)]
@@ -226,6 +236,8 @@ impl Config {
             library: raw.library.map(at),
             policies: raw.policies.map(at),
             peer_deadline: seconds("peer_deadline_seconds", raw.peer_deadline_seconds)?,
+            anomalies: raw.anomalies.checked()?,
+            retention: raw.retention,
             data,
         })
     }
@@ -311,6 +323,9 @@ mod tests {
         assert!(refused(format!("surprise = 1\n{example}")).contains("surprise"));
         assert!(refused(example.replace("credential = ", "passphrase = true\ncredential = ")).contains("storage_key"));
         assert!(refused(format!("peer_deadline_seconds = 0\n{example}")).contains("peer_deadline_seconds"));
+        let days = example.replace("look_back_days = 90", "look_back_days = 0");
+        assert!(refused(days).contains("anomalies.look_back_days"));
+        assert!(refused(format!("{example}\nsurprise = 1")).contains("surprise"));
         assert!(refused(example.replace("realm = \"lodz.example\"", "")).contains("realm"));
         assert!(refused(example.replace("jwks_file = ", "jwks_url = \"http://x\"\n#")).contains("jwks_url"));
         assert!(refused(example.replace("member = \"mops\"", "member = \"MOPS\"")).contains("a-z"));

@@ -325,7 +325,7 @@ pub(crate) async fn request(
     let file = find(node, &body.resident)?.ok_or(ConsentError::NotServed)?;
     let consent = asked(node, &held, body, file, now)?;
     let id = ConsentId(random()?);
-    note(node, caller, Happened::ConsentRequested, id, &consent, now).await?;
+    note(node, caller, Happened::ConsentRequested, id, &consent, None, now).await?;
     node.store.write(|write| write.put(Table::CONSENTS, id.as_bytes(), &consent))?;
     consent.receipt(node, &held, id, &BTreeSet::new(), now)
 }
@@ -405,7 +405,7 @@ pub(crate) async fn withdraw(
     let standing = consent.with(node, &held, id, |record| record.standing(now))?;
     let says_more = modules.as_ref().map_or(!standing.is_empty(), |modules| !modules.is_disjoint(&standing));
     if says_more || consent.position.is_none() {
-        note(node, caller, Happened::ConsentWithdrawn, id, &consent, now).await?;
+        note(node, caller, Happened::ConsentWithdrawn, id, &consent, modules.as_ref(), now).await?;
         let consent = end(node, &held, id, modules.as_ref(), None, now)?;
         for own in consent.grants.iter().filter(|grant| grant.aud == node.config.member) {
             keep_withdrawal(node, &withdrawal(node, own, modules.as_ref(), now), now).await?;
@@ -523,6 +523,7 @@ async fn note(
     happened: Happened,
     id: ConsentId,
     consent: &Consent,
+    modules: Option<&BTreeSet<String>>,
     now: Timestamp,
 ) -> Result<(), ConsentError> {
     let mut event = Event::new(happened, now);
@@ -530,7 +531,10 @@ async fn note(
     event.consent = Some(id);
     event.user = Some(desk::user(node, caller));
     event.asker = Some(consent.recipient.clone());
-    event.detail = Some(format!("{}@{}", consent.template.id, consent.template.version));
+    let part =
+        modules.map(|modules| format!(", of {}", modules.iter().map(String::as_str).collect::<Vec<_>>().join(", ")));
+    let template = &consent.template;
+    event.detail = Some(format!("{}@{}{}", template.id, template.version, part.unwrap_or_default()));
     let _recorded = node.log.append(&event).await?;
     Ok(())
 }
@@ -578,7 +582,7 @@ async fn answered(
     let given = consent.given();
     if given.is_empty() {
         consent.events.push(ConsentEvent { happened: ConsentHappened::Refused, at: now });
-        note(node, caller, Happened::ConsentRefused, id, &consent, now).await?;
+        note(node, caller, Happened::ConsentRefused, id, &consent, None, now).await?;
         let asked: BTreeSet<String> = consent.answers.keys().cloned().collect();
         let fields = fields_by_holder(node, held, &consent, template, &asked, &located.holders);
         return refused(node, held, id, &consent, &output, epoch, fields, now).await;
@@ -606,7 +610,7 @@ async fn answered(
             status: position,
         })
     };
-    note(node, caller, Happened::ConsentRecorded, id, &consent, now).await?;
+    note(node, caller, Happened::ConsentRecorded, id, &consent, None, now).await?;
     let (position, grants) = node.store.write(|write| {
         let position = write.next_status()?;
         let grants = fields.iter().map(|(holder, f)| grant(position, holder, f)).collect::<Result<Vec<_>, _>>()?;

@@ -4,66 +4,18 @@
 //! `REALM/MEMBER/2`, then `log.3`, … The newest is in use; the others stay as they are, for auditors.
 
 use crate::config::Config;
-use crate::node::{NodeError, load_engine, load_tokens, log_config, ring_path};
+use crate::node::{NodeError, load_engine, load_tokens, ring_path};
 use crate::tokens::{TokenError, Tokens};
-use audit::{Checkpoint, SucceedError, identity};
+use audit::{Continuation, Fault, Place, SucceedError};
 use keyring::{KeyRing, StorageKey};
 use protocol::encoding::b64;
-use serde::Serialize;
 use std::io;
-use std::path::PathBuf;
 use transport::Clock;
 use zeroize::Zeroizing;
 
-/// Where a node's log lies, and what it is called.
-pub(crate) struct LogPlace {
-    pub(crate) dir: PathBuf,
-    pub(crate) origin: String,
-    number: u32,
-}
-
-impl LogPlace {
-    fn of(config: &Config, number: u32) -> Self {
-        let first = format!("{}/{}", config.realm, config.member);
-        match number {
-            1 => LogPlace { dir: config.data.join("log"), origin: first, number },
-            _ => {
-                LogPlace { dir: config.data.join(format!("log.{number}")), origin: format!("{first}/{number}"), number }
-            }
-        }
-    }
-
-    /// The log in use.
-    pub(crate) fn newest(config: &Config) -> Result<Self, NodeError> {
-        let mut place = LogPlace::of(config, 1);
-        loop {
-            let next = LogPlace::of(config, place.number + 1);
-            // One that was not finished has no key file, and is made again.
-            if !next.dir.join("vkey").try_exists()? {
-                return Ok(place);
-            }
-            place = next;
-        }
-    }
-
-    fn next(&self, config: &Config) -> Self {
-        LogPlace::of(config, self.number + 1)
-    }
-}
-
-/// A log that goes on for another.
-#[derive(Clone, Debug, Serialize)]
-pub struct Continued {
-    /// The old log's origin.
-    pub previous_origin: String,
-    /// Entries it has.
-    pub previous_size: u64,
-    /// Entries others cosigned of it.
-    pub cosigned_size: u64,
-    /// The new log's origin.
-    pub origin: String,
-    /// Its directory.
-    pub directory: PathBuf,
+/// The log in use.
+pub(crate) fn place(config: &Config) -> Result<Place, Fault> {
+    Place::newest(&config.data.join("log"), &format!("{}/{}", config.realm, config.member))
 }
 
 /// Why a log does not go on.
@@ -117,7 +69,7 @@ pub async fn continue_after_restore(
     clock: Clock,
     token: &str,
     passphrase: impl FnOnce() -> io::Result<Zeroizing<String>>,
-) -> Result<Continued, ContinueError> {
+) -> Result<Continuation, ContinueError> {
     let storage = StorageKey::obtain(&config.storage_key, passphrase).map_err(NodeError::from)?;
     let keys = KeyRing::open(&ring_path(&config), &storage).map_err(NodeError::from)?;
     let local = config.local.as_ref().ok_or(ContinueError::NoTokens)?;
@@ -128,23 +80,9 @@ pub async fn continue_after_restore(
     }
     let confirmed_by = b64(&storage.mac("staff").mac(&[caller.staff.as_bytes()]));
     let work = move || {
-        let old = LogPlace::newest(&config)?;
-        let next = old.next(&config);
-        let vkey = identity(&old.dir).map_err(NodeError::from)?;
-        let read = |name: &str| Checkpoint::open(&std::fs::read_to_string(old.dir.join(name)).ok()?, &vkey).ok();
-        let known = ["checkpoint", "cosigned"].into_iter().filter_map(read).max_by_key(Checkpoint::size);
-        let known = known.ok_or(SucceedError::NothingMissing)?;
-        let payload_key = storage.derive("log");
-        let opened = log_config(&next.dir, &next.origin, &keys, &payload_key, &clock);
-        let (log, _receipt) = audit::succeed(&old.dir, &known, opened, &confirmed_by)?;
-        let first = log.read(0).map_err(NodeError::from)?.and_then(|entry| entry.payload).unwrap_or_default();
-        Ok(Continued {
-            previous_origin: old.origin,
-            previous_size: first.get("previous_size").and_then(serde_json::Value::as_u64).unwrap_or_default(),
-            cosigned_size: known.size(),
-            origin: next.origin,
-            directory: next.dir,
-        })
+        let place = place(&config).map_err(NodeError::from)?;
+        let now = Box::new(move || clock.now().0);
+        Ok(place.go_on((keys.log.seed(), &storage.derive("log")), now, &confirmed_by)?)
     };
     tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
 }

@@ -3,7 +3,7 @@
 
 use protocol::encoding::{Bytes, b64};
 use protocol::query::LogPosition;
-use protocol::{ConsentId, Epoch, FieldId, FileId, MemberId, Purpose, QueryType, Reason, Role, Timestamp};
+use protocol::{ConsentId, Epoch, FieldId, FileId, KeyId, MemberId, Purpose, QueryType, Reason, Role, Timestamp};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,6 +26,9 @@ pub(crate) struct Event {
     pub(crate) basis: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) case: Option<Bytes>,
+    /// SHA-256 of the certificate a request came under.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) certificate: Option<Bytes>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) consent: Option<ConsentId>,
     /// Numbers of a bulk operation.
@@ -50,6 +53,9 @@ pub(crate) struct Event {
     pub(crate) file: Option<FileId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) holder: Option<MemberId>,
+    /// The key a request was signed with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) key: Option<KeyId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) library: Option<Bytes>,
     /// A ticket of more than its ordinary age was accepted because the registry is away.
@@ -119,6 +125,7 @@ impl Event {
             asker: None,
             basis: None,
             case: None,
+            certificate: None,
             consent: None,
             counts: BTreeMap::new(),
             decision: None,
@@ -130,6 +137,7 @@ impl Event {
             fields_returned: BTreeSet::new(),
             file: None,
             holder: None,
+            key: None,
             library: None,
             old_ticket: false,
             outcomes: Vec::new(),
@@ -191,6 +199,7 @@ mod tests {
             asker: Some("mops".parse().unwrap()),
             basis: Some("none".into()),
             case: Some(Bytes(vec![3; 32])),
+            certificate: Some(Bytes(vec![12; 32])),
             consent: Some(ConsentId([4; 16])),
             decision: Some("permit"),
             detail: Some("quoted \"ą\"\n".into()),
@@ -200,6 +209,7 @@ mod tests {
             fields_returned: ["pup.status".parse().unwrap()].into(),
             file: Some(FileId([5; 16])),
             holder: Some("pup".parse().unwrap()),
+            key: Some(KeyId("k".into())),
             library: Some(Bytes(vec![6; 32])),
             old_ticket: true,
             outcomes: vec![line],

@@ -310,7 +310,8 @@ impl<'a> Run<'a> {
             write.remove_file(&self.node.store, FileId(id), &self.epochs)?;
             return Ok(true);
         }
-        forget_rows(self.node, write, FileId(id), &mut record, self.source)?;
+        record.imported.remove(self.source);
+        forget_rows(self.node, write, FileId(id), &mut record, |row| row.source == self.source)?;
         let mut sealed: SealedFields = write.get(Table::SEALED_FIELDS, key)?.unwrap_or_default();
         sealed.remove(self.source);
         write.put(Table::SEALED_FIELDS, key, &sealed)?;
@@ -327,7 +328,7 @@ enum Filed {
 }
 
 /// Sealed fields of a resident, by source.
-type SealedFields = BTreeMap<String, Vec<BTreeMap<FieldId, Value>>>;
+pub(crate) type SealedFields = BTreeMap<String, Vec<BTreeMap<FieldId, Value>>>;
 
 fn file_row(
     node: &Node,
@@ -345,13 +346,15 @@ fn file_row(
         document: None,
         former: Vec::new(),
         sources: BTreeMap::new(),
+        imported: BTreeMap::new(),
         rows: Vec::new(),
     });
     identify(store, write, &mut record, (row, file), epochs)?;
     let mut sealed: SealedFields = write.get(Table::SEALED_FIELDS, file.as_bytes())?.unwrap_or_default();
     let first = record.sources.insert(source.to_owned(), run) != Some(run);
+    record.imported.insert(source.to_owned(), node.clock.now());
     if first && mode != ImportMode::Delta {
-        forget_rows(node, write, file, &mut record, source)?;
+        forget_rows(node, write, file, &mut record, |row| row.source == source)?;
         sealed.remove(source);
     }
     if let Some(number) = &row.local_number {
@@ -427,15 +430,15 @@ fn identify(
     Ok(())
 }
 
-/// Drops a source's rows and the client numbers only they carried.
-fn forget_rows(
+/// Drops rows and the client numbers only they carried.
+pub(crate) fn forget_rows(
     node: &Node,
     write: &Write<'_>,
     file: FileId,
     record: &mut FileRecord,
-    source: &str,
+    goes: impl FnMut(&StoredRow) -> bool,
 ) -> Result<(), StoreError> {
-    let (gone, kept): (Vec<_>, Vec<_>) = std::mem::take(&mut record.rows).into_iter().partition(|r| r.source == source);
+    let (gone, kept): (Vec<_>, Vec<_>) = std::mem::take(&mut record.rows).into_iter().partition(goes);
     record.rows = kept;
     for number in gone.iter().filter_map(|row| row.local_number.as_ref()) {
         if !record.rows.iter().any(|row| row.local_number.as_ref() == Some(number)) {

@@ -177,7 +177,7 @@ impl<T: serde::de::DeserializeOwned + Default> FromRequest<Arc<Node>> for Maybe<
 }
 
 /// What any of these may refuse with.
-struct Refusals;
+pub(crate) struct Refusals;
 
 impl IntoResponses for Refusals {
     fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {

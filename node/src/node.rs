@@ -4,12 +4,13 @@ use crate::agreements::Revoked;
 use crate::bulk::Progress;
 use crate::ceremony::Ceremonies;
 use crate::config::{Config, ConfigError, LocalConfig};
-use crate::continuation::LogPlace;
+use crate::continuation;
 use crate::events::Replay;
 use crate::guard::{Guard, GuardError};
 use crate::holder::Used;
 use crate::manifests::Held;
 use crate::results::InProgress;
+use crate::retention;
 use crate::shares::Shares;
 use crate::status::Followed;
 use crate::store::{Store, StoreError};
@@ -248,6 +249,7 @@ impl Node {
         let client = Client::new(identity.clone(), trust.clone(), clock.clone()).tap(tap);
         let sealer = storage.sealer("shares").map_err(|_| StoreError::Sealed("shares"))?;
         let engine = load_engine(&config)?;
+        retention::check(&config.retention, |field| retention::is_date(&engine, field))?;
         let tokens = config.local.as_ref().map(|local| load_tokens(local, &engine)).transpose()?;
         let shares = Shares::load(&config.data, &sealer)?;
         let node = Node {
@@ -377,12 +379,12 @@ pub(crate) fn ring_path(config: &Config) -> PathBuf {
 }
 
 fn open_log(config: &Config, keys: &KeyRing, storage: &StorageKey, clock: &Clock) -> Result<Log, NodeError> {
-    let LogPlace { dir, origin, .. } = LogPlace::newest(config)?;
-    Ok(Log::open(log_config(&dir, &origin, keys, &storage.derive("log"), clock))?)
+    let place = continuation::place(config)?;
+    Ok(Log::open(log_config(&place.dir(), &place.origin(), keys, &storage.derive("log"), clock))?)
 }
 
 /// What a log of this node is opened with.
-pub(crate) fn log_config<'a>(
+fn log_config<'a>(
     dir: &'a Path,
     origin: &'a str,
     keys: &'a KeyRing,

@@ -133,12 +133,14 @@ async fn sides(
     State(node): State<Arc<Node>>,
     Peer(peer): Peer,
     Json(asked): Json<reconcile::Asked>,
-) -> Answer<Json<reconcile::Sides>> {
+) -> Answer<Json<reconcile::Handed>> {
     let held = node.manifest().map_err(closed)?;
     if held.manifest.member(member(&peer)).is_none() {
         return Err(Problem::new(403, "peer_unknown", "Not an active member").into());
     }
-    let read = tokio::task::spawn_blocking(move || reconcile::page(&node, member(&peer), &asked)).await;
+    let unsigned = |_| Problem::new(503, "log_unavailable", "The log cannot be signed");
+    let checkpoint = node.log.checkpoint().await.map_err(unsigned)?;
+    let read = tokio::task::spawn_blocking(move || reconcile::page(&node, member(&peer), &asked, &checkpoint)).await;
     read.ok().and_then(Result::ok).map(Json).ok_or_else(|| {
         tracing::error!("the log cannot be read for a peer");
         Problem::new(503, "log_unavailable", "The log cannot be read").into()

@@ -35,7 +35,7 @@ use protocol::jws::{self, JwsError};
 use protocol::query::{AnswerMessage, Basis, QueryRequest};
 use protocol::registry::Ticket;
 use protocol::time::MAX_SKEW_SECONDS;
-use protocol::{FileId, Index, Problem, Reason, Timestamp};
+use protocol::{ConsentId, FileId, Index, KeyId, Problem, Reason, Timestamp};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use transport::PeerIdentity;
@@ -70,7 +70,7 @@ impl QueryError {
 pub(crate) async fn answer(node: Arc<Node>, peer: PeerIdentity, token: String) -> Result<AnswerMessage, QueryError> {
     let held = node.manifest().map_err(QueryError::Closed)?;
     let now = node.now().map_err(QueryError::Closed)?;
-    let request = read(&held, &token, now);
+    let (request, key) = read_signed(&held, &token, now);
     let peer = PeerFact {
         member: peer.spiffe.member(),
         certificate_sha256: peer.cert_sha256,
@@ -80,7 +80,7 @@ pub(crate) async fn answer(node: Arc<Node>, peer: PeerIdentity, token: String) -
     let received = Received { node: &node, held: &held, peer, request: &request, at: now, registry_away, now };
     let digest = jws::digest(&token);
     let attempt = received.attempt(&token, &digest).await;
-    let receipt = node.log.append(&received.describe(&attempt, &digest)).await?;
+    let receipt = node.log.append(&received.describe(&attempt, key, &digest)).await?;
     let parties = Parties { holder: &node.config.member, asker: peer.member, request: digest, now };
     let said = match attempt.outcome {
         Ok((_, released)) => Answer::Released(released),
@@ -96,7 +96,17 @@ pub(crate) async fn answer(node: Arc<Node>, peer: PeerIdentity, token: String) -
 
 /// A request, if one of the members signed it.
 pub(crate) fn read(held: &Held, token: &str, now: Timestamp) -> Result<QueryRequest, JwsError> {
-    jws::verify(token, |kid| held.signer(kid, now))
+    read_signed(held, token, now).0
+}
+
+/// [`read`], with the key it says it was signed with.
+fn read_signed(held: &Held, token: &str, now: Timestamp) -> (Result<QueryRequest, JwsError>, Option<KeyId>) {
+    let mut key = None;
+    let request = jws::verify(token, |kid| {
+        key = Some(kid.clone());
+        held.signer(kid, now)
+    });
+    (request, key)
 }
 
 /// A request with what is needed to judge it.
@@ -313,7 +323,7 @@ impl Received<'_> {
     }
 
     /// The log entry: one for permit, denial and failure alike.
-    fn describe(&self, attempt: &Attempt, digest: &[u8; 32]) -> Event {
+    fn describe(&self, attempt: &Attempt, key: Option<KeyId>, digest: &[u8; 32]) -> Event {
         let happened = match &attempt.outcome {
             Ok(_) => Happened::QueryAnswered,
             Err(Refusal::Pending { .. }) => Happened::ApprovalWaiting,
@@ -324,8 +334,12 @@ impl Received<'_> {
         event.holder = Some(self.node.config.member.clone());
         event.file = attempt.file;
         event.request = Some(Bytes(digest.to_vec()));
+        event.certificate = Some(Bytes(self.peer.certificate_sha256.to_vec()));
         event.library = Some(Bytes(self.node.engine.library().digest().to_vec()));
         if let Ok(request) = self.request {
+            // Of a key that did not verify nothing is known.
+            event.key = key;
+            event.consent = consent_of(&request.basis);
             event.user = Some(request.user.id.clone());
             event.role = Some(request.user.role.clone());
             event.query = Some(request.query.clone());
@@ -365,6 +379,11 @@ impl Received<'_> {
         }
         event
     }
+}
+
+/// The consent a basis cites.
+pub(crate) fn consent_of(basis: &Basis) -> Option<ConsentId> {
+    if let Basis::Consent(consent) = basis { Some(consent.id) } else { None }
 }
 
 /// A basis as a log names it.

@@ -3,11 +3,17 @@
 //!
 //! What crosses is what the peer knows anyway: the request's digest, who asked whom, what came of it, when, names of
 //! fields, and where it stands in our log. No resident, no user, no words.
+//!
+//! Each entry comes with the proof that it stands in the giver's tree, under a checkpoint that its log signed, and the
+//! checkpoint with the proof that the tree grew from what the taker cosigned of it: what is handed over cannot be made up
+//! for the occasion. Where a signed answer cited the giver's entry, it must be that one.
 
 use crate::node::Node;
-use audit::{Filter, Page};
+use audit::tree::{leaf_hash, verify_inclusion};
+use audit::{Checkpoint, Filter, Hash, Page};
 use bytes::Bytes;
-use protocol::encoding::b64;
+use protocol::encoding::Bytes as Bytes32;
+use protocol::query::LogPosition;
 use protocol::{MemberId, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -38,13 +44,23 @@ pub(crate) struct Side {
     time: i64,
     /// Where it stands in this side's log.
     index: u64,
-    entry: String,
+    entry: Bytes32,
+    /// That it does (RFC 6962 §2.1.1), lowest first, under the page's checkpoint.
+    #[serde(default)]
+    proof: Vec<Bytes32>,
+    /// The other side's entry that this one cites: the answer's.
+    #[serde(skip)]
+    cites: Option<(u64, Bytes32)>,
 }
 
 /// What a peer is given at once.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Sides {
+pub(crate) struct Handed {
+    /// The signed note under which the sides are proved.
+    checkpoint: String,
+    /// That its tree grew from the one the peer cosigned (RFC 6962 §2.1.2).
+    consistency: Vec<Bytes32>,
     sides: Vec<Side>,
     next: Option<u64>,
 }
@@ -57,6 +73,9 @@ pub(crate) struct Asked {
     pub(crate) until: i64,
     #[serde(default)]
     pub(crate) start: u64,
+    /// What the peer cosigned of our logs, by origin: sizes.
+    #[serde(default)]
+    pub(crate) known: BTreeMap<String, u64>,
 }
 
 /// What the two logs disagree on.
@@ -71,6 +90,8 @@ pub enum Disagreement {
     Contradicting,
     /// Recorded too far apart.
     Late,
+    /// The peer gave an entry and could not show that it stands in its log.
+    NotInTree,
 }
 
 /// A question the two logs disagree on.
@@ -84,7 +105,7 @@ pub(crate) struct Difference {
 }
 
 /// What an entry says of questions between us and `peer`.
-fn sides(payload: &Value, peer: &str, index: u64, entry: &str) -> Vec<Side> {
+fn sides(payload: &Value, peer: &str, index: u64, entry: &[u8]) -> Vec<Side> {
     let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
     let names = |value: &Value, key: &str| -> BTreeSet<String> {
         let all = value.get(key).and_then(Value::as_array).into_iter().flatten();
@@ -93,8 +114,9 @@ fn sides(payload: &Value, peer: &str, index: u64, entry: &str) -> Vec<Side> {
     let time = payload.get("time").and_then(Value::as_i64).unwrap_or_default();
     let side = |holder: &str, request: String, answered: bool, fields| {
         let (asker, holder) = (text(payload, "asker").parse().ok()?, holder.parse().ok()?);
-        let entry = entry.to_owned();
-        (!request.is_empty()).then_some(Side { asker, holder, request, answered, fields, time, index, entry })
+        let (entry, proof, cites) = (Bytes32::from(entry), Vec::new(), None);
+        let side = Side { asker, holder, request, answered, fields, time, index, entry, proof, cites };
+        (!side.request.is_empty()).then_some(side)
     };
     match text(payload, "event").as_str() {
         happened @ ("query.answered" | "query.denied" | "query.no_match") if text(payload, "asker") == peer => {
@@ -111,7 +133,10 @@ fn sides(payload: &Value, peer: &str, index: u64, entry: &str) -> Vec<Side> {
                 })
                 .filter_map(|outcome| {
                     let answered = text(outcome, "outcome") == "answered";
-                    side(peer, text(outcome, "request"), answered, names(outcome, "fields"))
+                    let cited: Option<LogPosition> = serde_json::from_value(outcome.get("peer_log")?.clone()).ok();
+                    let cites = cited.map(|cited| (cited.index, cited.entry));
+                    let side = side(peer, text(outcome, "request"), answered, names(outcome, "fields"))?;
+                    Some(Side { cites, ..side })
                 })
                 .collect()
         }
@@ -119,16 +144,50 @@ fn sides(payload: &Value, peer: &str, index: u64, entry: &str) -> Vec<Side> {
     }
 }
 
-/// A page of our log as `peer` may have it. Blocks.
-pub(crate) fn page(node: &Node, peer: &MemberId, asked: &Asked) -> Result<Sides, audit::Fault> {
+/// A page of our log as `peer` may have it, proved under `checkpoint`, a fresh one. Blocks.
+pub(crate) fn page(
+    node: &Node,
+    peer: &MemberId,
+    asked: &Asked,
+    checkpoint: &Checkpoint,
+) -> Result<Handed, audit::Fault> {
+    let size = checkpoint.size();
+    let bytes = |proof: Option<Vec<Hash>>| proof.into_iter().flatten().map(|hash| Bytes32::from(hash.as_slice()));
+    let (mut sides, next) = read(node, peer, asked)?;
+    // What was appended since is not signed yet: it is for another time.
+    sides.retain(|side| side.index < size);
+    for side in &mut sides {
+        side.proof = bytes(node.log.prove_inclusion(side.index, size)?).collect();
+    }
+    let known = asked.known.get(node.log.origin());
+    let consistency = known.map_or(Ok(None), |known| node.log.prove_consistency(*known, size))?;
+    let consistency = bytes(consistency).collect();
+    Ok(Handed { checkpoint: checkpoint.note().to_owned(), consistency, sides, next })
+}
+
+/// Our sides of the questions between us and `peer`, a page of them. Blocks.
+fn read(node: &Node, peer: &MemberId, asked: &Asked) -> Result<(Vec<Side>, Option<u64>), audit::Fault> {
     let (from, until) = (Some(asked.from), Some(asked.until));
     let filter = Filter { peer: Some(peer.to_string()), from, until, ..Filter::default() };
     let Page { entries, next } = node.log.search(&filter, asked.start, PAGE)?;
     let of = |entry: &audit::Entry| {
         let payload = entry.payload.as_ref()?;
-        Some(sides(payload, peer.as_str(), entry.index, &b64(&entry.hash)))
+        Some(sides(payload, peer.as_str(), entry.index, &entry.hash))
     };
-    Ok(Sides { sides: entries.iter().filter_map(of).flatten().collect(), next })
+    Ok((entries.iter().filter_map(of).flatten().collect(), next))
+}
+
+/// Proof hashes as `audit` has them; `None` for what is none.
+fn hashes(proof: &[Bytes32]) -> Option<Vec<Hash>> {
+    proof.iter().map(|hash| hash.0.as_slice().try_into().ok()).collect()
+}
+
+/// Whether a side stands in the tree of `checkpoint`.
+fn proved(side: &Side, checkpoint: &Checkpoint) -> bool {
+    hashes(&side.proof).is_some_and(|proof| {
+        let leaf = leaf_hash(&side.entry.0);
+        verify_inclusion(side.index, checkpoint.size(), leaf, &proof, &checkpoint.root())
+    })
 }
 
 /// Where two logs disagree. Questions in `unheard`, whose answer never came to us, may stand there alone.
@@ -143,6 +202,10 @@ fn compare(here: &[Side], there: &[Side], unheard: &BTreeSet<String>) -> Vec<Dif
             None => Disagreement::OnlyHere,
             Some(other) if (&other.asker, &other.holder) != (&side.asker, &side.holder) => Disagreement::Contradicting,
             Some(other) if other.answered != side.answered || other.fields != side.fields => {
+                Disagreement::Contradicting
+            }
+            // The answer cited another entry than the one given now.
+            Some(other) if side.cites.as_ref().is_some_and(|cited| *cited != (other.index, other.entry.clone())) => {
                 Disagreement::Contradicting
             }
             Some(other) if (other.time - side.time).abs() > LATE_SECONDS => Disagreement::Late,
@@ -192,8 +255,14 @@ pub(crate) async fn reconcile(
     let to = held.manifest.spiffe(peer);
     // An entry at the period's edge has its other side within the skew: the edges are looked at on both sides, and only
     // what lies inside is judged.
-    let wide = move |start| Asked { from: from.0 - LATE_SECONDS, until: until.0 + LATE_SECONDS, start };
-    let (mut theirs, mut start, mut pages) = (Vec::new(), Some(0), 0);
+    node.circle.follow(&held.manifest);
+    let (circle, of) = (node.circle.clone(), peer.clone());
+    let cosigned =
+        tokio::task::spawn_blocking(move || circle.cosigned_of(&of)).await.map_err(std::io::Error::other)??;
+    let known: BTreeMap<String, u64> = cosigned.iter().map(|(origin, seen)| (origin.clone(), seen.size())).collect();
+    let wide =
+        move |start| Asked { from: from.0 - LATE_SECONDS, until: until.0 + LATE_SECONDS, start, known: known.clone() };
+    let (mut theirs, mut unproved, mut start, mut pages) = (Vec::new(), Vec::new(), Some(0), 0);
     while let Some(at) = start {
         pages += 1;
         let body = serde_json::to_vec(&wide(at)).map_err(|_| ReconcileError::Malformed)?;
@@ -202,30 +271,45 @@ pub(crate) async fn reconcile(
             .body(Bytes::from(body))
             .map_err(|_| CallError::BadUrl)?;
         let answer = node.client.call(&to, url, request, DEADLINE).await?;
-        let page: Sides = serde_json::from_slice(answer.body()).map_err(|_| ReconcileError::Malformed)?;
+        let page: Handed = serde_json::from_slice(answer.body()).map_err(|_| ReconcileError::Malformed)?;
         start = page.next.filter(|next| *next > at);
         if page.next.is_some() && start.is_none() || pages > MAX_PAGES {
             return Err(ReconcileError::Malformed);
         }
-        theirs.extend(page.sides);
+        let grown = hashes(&page.consistency).unwrap_or_default();
+        let checkpoint = node.circle.believe(peer, &page.checkpoint, &grown, &cosigned);
+        let stands = |side: &Side| checkpoint.as_ref().is_some_and(|checkpoint| proved(side, checkpoint));
+        let (good, bad): (Vec<Side>, Vec<Side>) = page.sides.into_iter().partition(stands);
+        theirs.extend(good);
+        unproved.extend(bad);
     }
     let (reader, with) = (node.clone(), peer.clone());
     let read = tokio::task::spawn_blocking(move || {
         let (mut ours, mut start) = (Vec::new(), Some(0));
         while let Some(at) = start {
-            let page = page(&reader, &with, &wide(at))?;
-            ours.extend(page.sides);
-            start = page.next;
+            let (sides, next) = read(&reader, &with, &wide(at))?;
+            ours.extend(sides);
+            start = next;
         }
         let unheard = unheard(&reader, &with, &wide(0))?;
         Ok::<_, audit::Fault>((ours, unheard))
     });
     let (ours, unheard) = read.await.map_err(std::io::Error::other)??;
     let inside = |time: i64| (from.0..until.0).contains(&time);
-    let differences: Vec<Difference> =
-        compare(&ours, &theirs, &unheard).into_iter().filter(|difference| inside(difference.time)).collect();
+    let not_in_tree = unproved.into_iter().map(|Side { request, index, time, .. }| Difference {
+        kind: Disagreement::NotInTree,
+        request,
+        index,
+        time,
+    });
+    let differences: Vec<Difference> = compare(&ours, &theirs, &unheard)
+        .into_iter()
+        .chain(not_in_tree)
+        .filter(|difference| inside(difference.time))
+        .collect();
     let here = ours.iter().filter(|side| inside(side.time)).count();
-    let odd = differences.iter().filter(|d| d.kind != Disagreement::OnlyThere).count();
+    let of_ours = |kind| !matches!(kind, Disagreement::OnlyThere | Disagreement::NotInTree);
+    let odd = differences.iter().filter(|d| of_ours(d.kind)).count();
     Ok(Compared { matched: here.saturating_sub(odd) as u64, differences })
 }
 
@@ -255,7 +339,8 @@ mod tests {
     fn side(request: &str, answered: bool, time: i64) -> Side {
         let fields = if answered { ["pup.status".to_owned()].into() } else { BTreeSet::new() };
         let (asker, holder) = ("mops".parse().unwrap(), "pup".parse().unwrap());
-        Side { asker, holder, request: request.into(), answered, fields, time, index: 1, entry: "E".into() }
+        let (entry, proof, cites) = (Bytes32(vec![1; 32]), Vec::new(), None);
+        Side { asker, holder, request: request.into(), answered, fields, time, index: 1, entry, proof, cites }
     }
 
     #[test]
@@ -287,6 +372,48 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_cites_the_entry_that_must_be_given() {
+        let there = side("q", true, 0);
+        let citing =
+            |index: u64, byte: u8| Side { cites: Some((index, Bytes32(vec![byte; 32]))), ..side("q", true, 0) };
+        let kinds = |here: Side| -> Vec<Disagreement> {
+            compare(&[here], std::slice::from_ref(&there), &BTreeSet::new()).iter().map(|d| d.kind).collect()
+        };
+        assert_eq!(kinds(citing(1, 1)), []);
+        assert_eq!(kinds(citing(2, 1)), [Disagreement::Contradicting]);
+        assert_eq!(kinds(citing(1, 2)), [Disagreement::Contradicting]);
+    }
+
+    #[test]
+    fn what_is_not_in_the_tree_is_not_proved() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = audit::Config {
+            dir: dir.path(),
+            origin: "r.pl/pup",
+            signing_key: &[1; 32],
+            payload_key: &[2; 32],
+            now: Box::new(|| 1),
+        };
+        let log = audit::Log::open(config).unwrap();
+        let receipts: Vec<_> = (0..5).map(|n| log.append_blocking(&json!({ "n": n })).unwrap()).collect();
+        let checkpoint = log.checkpoint_blocking().unwrap();
+        for receipt in &receipts {
+            let proof = log.prove_inclusion(receipt.index(), checkpoint.size()).unwrap().unwrap();
+            let proof: Vec<Bytes32> = proof.iter().map(|hash| Bytes32::from(hash.as_slice())).collect();
+            let entry = Bytes32::from(receipt.entry_hash().as_slice());
+            let true_side = Side { index: receipt.index(), entry, proof, ..side("q", true, 0) };
+            assert!(proved(&true_side, &checkpoint));
+            let changed = [
+                Side { entry: Bytes32(vec![9; 32]), ..true_side.clone() },
+                Side { index: (true_side.index + 1) % 5, ..true_side.clone() },
+                Side { proof: true_side.proof.iter().skip(1).cloned().collect(), ..true_side.clone() },
+                Side { proof: vec![Bytes32(vec![0; 31])], ..true_side.clone() },
+            ];
+            assert!(changed.iter().all(|side| !proved(side, &checkpoint)));
+        }
+    }
+
+    #[test]
     fn a_peer_gets_its_own_questions_without_residents_users_or_words() {
         let held = json!({
             "event": "query.answered", "asker": "mops", "holder": "pup", "request": "R", "fields_returned": ["pup.status"],
@@ -301,7 +428,7 @@ mod tests {
             ],
         });
         let requests = |payload: &Value, peer| -> Vec<String> {
-            let found = sides(payload, peer, 1, "E");
+            let found = sides(payload, peer, 1, &[1; 32]);
             let text = serde_json::to_string(&found).unwrap();
             assert!(!["FILE", "USER", "CASE", "WORDS"].iter().any(|word| text.contains(word)), "{text}");
             found.into_iter().map(|side| side.request).collect()

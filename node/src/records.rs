@@ -23,6 +23,9 @@ pub(crate) struct FileRecord {
     pub(crate) former: Vec<(Kind, Zeroizing<String>)>,
     /// Which run last brought rows of a source.
     pub(crate) sources: BTreeMap<String, u64>,
+    /// When that was.
+    #[serde(default)]
+    pub(crate) imported: BTreeMap<String, Timestamp>,
     /// Rows of all sources, in the order of import.
     pub(crate) rows: Vec<StoredRow>,
 }

@@ -24,8 +24,8 @@ const SWEEP: Duration = Duration::from_mins(1);
 /// Between two rounds of asking for cosignatures: with a checkpoint a second and a call of 3 s at most, everything is
 /// cosigned within 60 s even when one round fails.
 const COSIGN: Duration = Duration::from_secs(15);
-/// How often it is looked whether a day is over that was not compared with the peers' logs.
-const RECONCILE: Duration = Duration::from_mins(10);
+/// How often it is looked whether a day began: then logs are compared, accesses looked through, old records removed.
+const DAILY: Duration = Duration::from_mins(10);
 /// For what others cosigned of our log, at the start.
 const RECALL: Duration = Duration::from_secs(2);
 
@@ -111,7 +111,9 @@ impl Node {
         });
         self.every(tasks, shutdown, |node| async move {
             node.reconcile_daily().await;
-            RECONCILE
+            node.look_for_anomalies_daily().await;
+            node.sweep_records_daily().await;
+            DAILY
         });
         self.every(tasks, shutdown, |node| async move {
             node.poll_statuses().await;

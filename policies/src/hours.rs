@@ -1,34 +1,19 @@
-//! The local time of Warsaw: whether an agreement's hours are open, and the day on a receipt.
+//! Whether an agreement's hours are open.
 
-use jiff::tz::TimeZone;
+use crate::calendar;
 use protocol::Timestamp;
 use protocol::agreement::{Hours, Weekday};
 use std::collections::BTreeSet;
-use std::sync::LazyLock;
-
-/// Poland's rule (Directive 2000/84/EC) as POSIX writes it, the last line of the time-zone database's `Europe/Warsaw`:
-/// no database is read, and none can be missing or old. It is right for every moment since 1996.
-const WARSAW: &str = "CET-1CEST,M3.5.0,M10.5.0/3";
-
-static ZONE: LazyLock<Option<TimeZone>> = LazyLock::new(|| TimeZone::posix(WARSAW).ok());
 
 /// Whether `now` lies in one of `hours`; always, if there are none.
 pub(crate) fn open(hours: &BTreeSet<Hours>, now: Timestamp) -> bool {
     if hours.is_empty() {
         return true;
     }
-    let (Some(zone), Ok(instant)) = (ZONE.as_ref(), jiff::Timestamp::from_second(now.0)) else { return false };
-    let local = zone.to_datetime(instant);
+    let Some(local) = calendar::local(now) else { return false };
     let (Ok(hour), Ok(minute)) = (u16::try_from(local.hour()), u16::try_from(local.minute())) else { return false };
     let (day, minute) = (weekday(local.weekday()), hour * 60 + minute);
     hours.iter().any(|span| span.day == day && (span.from_minute..span.to_minute).contains(&minute))
-}
-
-/// The day `at` lies in, `YYYY-MM-DD`; nothing for a moment no calendar has.
-pub(crate) fn day(at: Timestamp) -> String {
-    let instant = jiff::Timestamp::from_second(at.0).ok();
-    let local = ZONE.as_ref().zip(instant).map(|(zone, instant)| zone.to_datetime(instant));
-    local.map_or_else(String::new, |local| local.date().to_string())
 }
 
 fn weekday(day: jiff::civil::Weekday) -> Weekday {

@@ -6,6 +6,7 @@
 
 mod basis;
 mod bundle;
+pub mod calendar;
 mod catalogue;
 mod check;
 mod consent;

@@ -2,8 +2,8 @@
 //!
 //! It names the resident by no identifier; whoever prints it hands it over.
 
+use crate::calendar;
 use crate::catalogue::Catalogue;
-use crate::hours;
 use crate::record::{Answer, ConsentRecord, ConsentState};
 use crate::template::{Module, TemplateText};
 use protocol::Timestamp;
@@ -90,8 +90,8 @@ impl<'a> Receipt<'a> {
             (words.recipient, record.recipient.name.to_owned()),
             (words.holders, holders.collect::<Vec<_>>().join(", ")),
             (words.purposes, purposes.collect::<Vec<_>>().join(", ")),
-            (words.from, hours::day(record.valid_from)),
-            (words.to, hours::day(record.valid_to)),
+            (words.from, calendar::day(record.valid_from)),
+            (words.to, calendar::day(record.valid_to)),
             (words.acting, words.acting(record.acting).to_owned()),
             (words.state, words.state(record.state(now)).to_owned()),
         ];

@@ -22,6 +22,7 @@ mod cluster;
 mod config;
 #[cfg(any(test, feature = "conformance"))]
 mod conformance;
+mod continuation;
 mod cosigning;
 mod embedded;
 mod engine;
@@ -49,6 +50,7 @@ pub use cluster::{Cluster, ClusterError};
 pub use config::{Config, ConfigError, Engine, PeerConfig, PostgresConfig, Shares};
 #[cfg(any(test, feature = "conformance"))]
 pub use conformance::conformance;
+pub use continuation::{ContinueError, LogLoss, continue_after_restore, draft_loss};
 pub use embedded::Embedded;
 pub use errors::Refusal;
 pub use init::{init, member_keys};

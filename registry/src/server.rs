@@ -11,7 +11,7 @@ use crate::init::Secrets;
 use crate::manifest::Manifests;
 use crate::recovery::Recovery;
 use crate::store::{IndexStore, StoreError};
-use crate::{cosigning, entries, honeypots, locate, manifest, review, status, sweep};
+use crate::{continuation, cosigning, entries, honeypots, locate, manifest, review, status, sweep};
 use audit::Log;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::response::IntoResponse;
@@ -298,9 +298,10 @@ fn highest_crl_number(path: &Path) -> Result<u64, OpenError> {
 }
 
 fn open_journal(config: &Config, secrets: &Secrets, keys: &KeyRing, clock: Clock) -> Result<Journal, audit::Fault> {
+    let place = continuation::place(config)?;
     let log = Log::open(audit::Config {
-        dir: &config.log,
-        origin: &config.origin(),
+        dir: &place.dir(),
+        origin: &place.origin(),
         signing_key: keys.log.seed(),
         payload_key: &secrets.storage.derive("log-payload"),
         now: Box::new(move || clock.now().0),

@@ -21,7 +21,7 @@ mod serve;
 
 pub use gather::{Coverage, NEEDED};
 
-use audit::{EventKind, Fault, Log, Vkey, Witness};
+use audit::{Checkpoint, EventKind, Fault, Hash, Log, Vkey, Witness};
 use protocol::manifest::KeyUse;
 use protocol::{Manifest, MemberId, PublicKey, Realm, Timestamp};
 use serde::Serialize;
@@ -120,6 +120,39 @@ impl Circle {
         let keys = |id: &MemberId| manifest.keys_of(id, KeyUse::Log, now).collect();
         let members = manifest.members.iter().map(|member| (member.id.clone(), keys(&member.id))).collect();
         self.standing().members = members;
+    }
+
+    /// What was cosigned here of a member's own logs, by origin: the first, and those that went on for it. Blocks.
+    ///
+    /// # Errors
+    /// A [`Fault`] of the witness's state.
+    pub fn cosigned_of(&self, member: &MemberId) -> Result<BTreeMap<String, Checkpoint>, Fault> {
+        let first = format!("{}/{member}", self.realm);
+        let mut all = BTreeMap::new();
+        for origin in std::iter::once(first.clone()).chain((2..=MAX_LOGS).map(|number| format!("{first}/{number}"))) {
+            let Some(known) = self.witness.known(&origin)? else { break };
+            all.insert(origin, known);
+        }
+        Ok(all)
+    }
+
+    /// Reads `note`, a checkpoint of a log of `member`'s: signed by its key in the manifest and, where that log was cosigned
+    /// here, shown by `proof` to have grown from what `cosigned` has of it. `None` for anything else.
+    #[must_use]
+    pub fn believe(
+        &self,
+        member: &MemberId,
+        note: &str,
+        proof: &[Hash],
+        cosigned: &BTreeMap<String, Checkpoint>,
+    ) -> Option<Checkpoint> {
+        let origin = note.split('\n').next().filter(|origin| self.owner(origin).as_ref() == Some(member))?;
+        let standing = self.standing();
+        let mut keys = standing.members.get(member)?.iter();
+        let new = keys.find_map(|key| Checkpoint::open(note, &log_key(origin, key).ok()?).ok())?;
+        let grown =
+            |old: &Checkpoint| audit::tree::verify_consistency(old.size(), &old.root(), new.size(), &new.root(), proof);
+        cosigned.get(origin).is_none_or(grown).then_some(new)
     }
 
     fn standing(&self) -> MutexGuard<'_, Standing> {

@@ -112,3 +112,34 @@ fn a_rollback_and_a_fork_are_recorded_once_with_what_was_cosigned() {
     assert_eq!(said, ["fewer entries than were cosigned", "two trees of one size"]);
     assert!(alarms(&pup).iter().all(|alarm| alarm["event"] == "witness.alarm" && alarm["known"] == known.as_str()));
 }
+
+#[test]
+fn a_checkpoint_is_believed_that_grew_from_what_was_cosigned() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mops, pup) = (circle(dir.path(), "mops", MOPS), circle(dir.path(), "pup", PUP));
+    let append = |log: &Log, from: u64, until: u64| {
+        (from..until).for_each(|n| drop(log.append_blocking(&serde_json::json!({ "n": n })).unwrap()));
+    };
+    append(&pup.log, 0, 3);
+    let member: MemberId = "pup".parse().unwrap();
+    assert!(mops.cosigned_of(&member).unwrap().is_empty());
+    mops.cosign(&body(&pup.log, &mops, 0)).unwrap();
+    let cosigned = mops.cosigned_of(&member).unwrap();
+    assert_eq!(cosigned["lodz.example/pup"].size(), 3);
+    append(&pup.log, 3, 5);
+    let (new, proof) = (pup.log.checkpoint_blocking().unwrap(), pup.log.prove_consistency(3, 5).unwrap().unwrap());
+    let believed = |member: &MemberId, note: &str, proof: &[Hash]| mops.believe(member, note, proof, &cosigned);
+    assert_eq!(believed(&member, new.note(), &proof).map(|new| new.size()), Some(5));
+    assert!(believed(&member, new.note(), &[]).is_none(), "nothing shows that it grew");
+    assert!(believed(&"mops".parse().unwrap(), new.note(), &proof).is_none(), "another's");
+    assert!(believed(&"css".parse().unwrap(), new.note(), &proof).is_none(), "nobody's");
+    // Made for the occasion: another tree, under the log's own signature.
+    let made = log(&dir.path().join("made"), "lodz.example/pup", PUP);
+    append(&made, 10, 15);
+    let (other, proof) = (made.checkpoint_blocking().unwrap(), made.prove_consistency(3, 5).unwrap().unwrap());
+    assert!(believed(&member, other.note(), &proof).is_none());
+    // Signed by another key.
+    let foreign = log(&dir.path().join("foreign"), "lodz.example/pup", MOPS);
+    append(&foreign, 0, 5);
+    assert!(believed(&member, foreign.checkpoint_blocking().unwrap().note(), &[]).is_none());
+}

@@ -2,7 +2,7 @@
 
 use super::{Context, Report, Section, Words, list_of, outcomes, str_of, time_of};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What a resident is told of one access.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -14,24 +14,35 @@ pub(crate) struct Line {
     pub(crate) basis: String,
 }
 
+#[derive(Default)]
 pub(crate) struct Disclosures {
     package: bool,
     lines: BTreeMap<Line, u64>,
+    recipients: BTreeMap<String, Recipient>,
+}
+
+/// What one institution got of this one's data.
+#[derive(Default)]
+struct Recipient {
+    fields: BTreeSet<String>,
+    /// The first day and the last.
+    days: Option<(String, String)>,
+    times: u64,
 }
 
 impl Disclosures {
     pub(crate) fn list() -> Self {
-        Disclosures { package: false, lines: BTreeMap::new() }
+        Disclosures::default()
     }
 
     pub(crate) fn package() -> Self {
-        Disclosures { package: true, lines: BTreeMap::new() }
+        Disclosures { package: true, ..Disclosures::default() }
     }
 }
 
 /// What an entry says to the resident it is about.
 pub(crate) fn lines(entry: &Value, words: &Words) -> Vec<Line> {
-    let day = words.day(time_of(entry));
+    let day = super::day(time_of(entry));
     let line = |institution: String, what: String| Line {
         day: day.clone(),
         institution,
@@ -75,6 +86,14 @@ impl Report for Disclosures {
         for line in lines(entry, words) {
             *self.lines.entry(line).or_default() += 1;
         }
+        if str_of(entry, "event") == "query.answered" {
+            let day = super::day(time_of(entry));
+            let recipient = self.recipients.entry(str_of(entry, "asker").to_owned()).or_default();
+            recipient.fields.extend(list_of(entry, "fields_returned").into_iter().map(str::to_owned));
+            recipient.times += 1;
+            let (first, last) = recipient.days.take().unwrap_or_else(|| (day.clone(), day.clone()));
+            recipient.days = Some((first.min(day.clone()), last.max(day)));
+        }
     }
 
     fn sections(self: Box<Self>, context: &Context<'_>) -> (String, Vec<Section>) {
@@ -108,14 +127,76 @@ impl Report for Disclosures {
              Protection Office (UODO), ul. Stawki 2, 00-193 Warszawa.",
         );
         let scope = words.say(
-            "Wykaz obejmuje dziennik tej instytucji: każdy dostęp innych do jej danych i każde jej pytanie do innych. Same \
-             dane znajdują się w aktach instytucji i są wydawane osobno. Dane osób trzecich i pola chronione nie są \
-             częścią wykazu.",
+            "Wykaz obejmuje dziennik tej instytucji: każdy dostęp innych do jej danych i każde jej pytanie do innych. Dane \
+             osób trzecich nie są częścią wykazu.",
             "This covers the log of this institution: every access of others to its data, and its every question to others. \
-             The data themselves are in the institution's files and are handed over separately. Third persons' data and \
-             sealed fields are no part of it.",
+             Third persons' data are no part of it.",
         );
+        let mut sections = vec![Section::Text(scope.to_owned())];
+        sections.extend(on_file(context));
+        sections.extend([self.recipients(words), table, Section::Text(rights.to_owned())]);
         let title = words.say("Informacja dla osoby (art. 15 RODO)", "Access package (GDPR art. 15)").to_owned();
-        (title, vec![Section::Text(scope.to_owned()), table, Section::Text(rights.to_owned())])
+        (title, sections)
     }
+}
+
+impl Disclosures {
+    fn recipients(&self, words: &Words) -> Section {
+        let row = |(member, recipient): (&String, &Recipient)| {
+            let (first, last) = recipient.days.clone().unwrap_or_default();
+            let fields = words.fields(recipient.fields.iter().map(String::as_str));
+            vec![words.member(member), fields, first, last, recipient.times.to_string()]
+        };
+        Section::Table {
+            title: words.say("Odbiorcy danych", "Recipients of the data").to_owned(),
+            columns: words.columns(&[
+                ("instytucja", "institution"),
+                ("dane", "data"),
+                ("pierwszy raz", "first"),
+                ("ostatni raz", "last"),
+                ("ile razy", "times"),
+            ]),
+            rows: self.recipients.iter().map(row).collect(),
+        }
+    }
+}
+
+/// The copy of the data (art. 15(3)), where the node gave it.
+fn on_file(context: &Context<'_>) -> Vec<Section> {
+    let words = context.words;
+    let Some(data) = context.held else {
+        let apart = words.say(
+            "Same dane znajdują się w aktach instytucji i są wydawane osobno.",
+            "The data themselves are in the institution's files and are handed over separately.",
+        );
+        return vec![Section::Text(apart.to_owned())];
+    };
+    let shown = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let rows = data.rows.iter().flat_map(|row| {
+        let (number, until) =
+            (row.local_number.clone().unwrap_or_default(), row.kept_until.clone().unwrap_or_default());
+        let field = move |(field, value): (&protocol::FieldId, &Value)| {
+            vec![row.source.clone(), number.clone(), words.field(field.as_str()), shown(value), until.clone()]
+        };
+        row.fields.iter().map(field)
+    });
+    let table = Section::Table {
+        title: words.say("Dane w aktach tej instytucji", "Data on file at this institution").to_owned(),
+        columns: words.columns(&[
+            ("źródło", "source"),
+            ("numer", "number"),
+            ("dane", "data"),
+            ("wartość", "value"),
+            ("przechowywane do", "kept until"),
+        ]),
+        rows: rows.collect(),
+    };
+    let sealed = data.sealed.then(|| {
+        let handed = words.say(
+            "W aktach są także pola chronione; wydaje się je tylko osobiście.",
+            "There are sealed fields too; they are handed over in person only.",
+        );
+        Section::Text(handed.to_owned())
+    });
+    std::iter::once(table).chain(sealed).collect()
 }

@@ -13,7 +13,7 @@ pub(crate) struct Integrity {
 }
 
 impl Report for Integrity {
-    fn take(&mut self, index: u64, entry: &Value, words: &Words) {
+    fn take(&mut self, index: u64, entry: &Value, _: &Words) {
         let time = time_of(entry);
         self.backwards += u64::from(self.last.is_some_and(|last| time < last));
         self.last = Some(time);
@@ -25,7 +25,7 @@ impl Report for Integrity {
                 let what = ["detail", "previous_origin", "origin", "holder"].map(|field| str_of(entry, field));
                 let said = what.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(", ");
                 let counts = entry.get("counts").map(Value::to_string).unwrap_or_default();
-                self.rows.push(vec![index.to_string(), words.moment(time), event.to_owned(), said, counts]);
+                self.rows.push(vec![index.to_string(), super::moment(time), event.to_owned(), said, counts]);
             }
             _ => {}
         }
@@ -47,7 +47,7 @@ impl Report for Integrity {
             (say("Wpisy z czasem wstecz", "Entries that go back in time"), self.backwards.to_string()),
         ];
         for (key, time) in &exported.witnesses {
-            let at = words.moment(i64::try_from(*time).unwrap_or_default());
+            let at = super::moment(i64::try_from(*time).unwrap_or_default());
             facts.push((say("Świadek", "Witness"), format!("{} ({at})", key.name())));
         }
         let columns = words.columns(&[

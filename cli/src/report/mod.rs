@@ -17,10 +17,11 @@ pub(crate) mod exchange;
 
 pub(crate) use render::{csv, html, text};
 pub use words::Lang;
-pub(crate) use words::{WARSAW, Words};
+pub(crate) use words::{Words, day, moment, month};
 
 use audit::Exported;
 use clap::ValueEnum;
+use node::ResidentData;
 use protocol::Manifest;
 use serde::Serialize;
 use serde_json::Value;
@@ -82,6 +83,8 @@ pub(crate) struct Context<'a> {
     pub(crate) exported: &'a Exported,
     /// The federation, where it is given.
     pub(crate) manifest: Option<&'a Manifest>,
+    /// What is on file of the resident a report is about, where it was asked for.
+    pub(crate) held: Option<&'a ResidentData>,
 }
 
 /// A report, ready to be written in any form.

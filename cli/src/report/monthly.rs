@@ -1,6 +1,8 @@
 //! R8: use by month, without persons.
 
 use super::{Context, Report, Section, Words, count, str_of, time_of};
+use policies::calendar;
+use protocol::Timestamp;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,19 +26,19 @@ struct Month {
 }
 
 impl Report for Monthly {
-    fn take(&mut self, _: u64, entry: &Value, words: &Words) {
+    fn take(&mut self, _: u64, entry: &Value, _: &Words) {
         let time = time_of(entry);
         let event = str_of(entry, "event");
         if !matches!(event, "query.asking" | "query.answered" | "query.denied" | "query.no_match") {
             return;
         }
-        let month = self.months.entry(words.month(time)).or_default();
+        let month = self.months.entry(super::month(time)).or_default();
         match event {
             "query.asking" => {
                 month.asked += 1;
                 month.users.insert(str_of(entry, "user").to_owned());
                 month.without_pesel += u64::from(str_of(entry, "search_key") != "pesel");
-                month.out_of_hours += u64::from(words.local(time).is_some_and(out_of_hours));
+                month.out_of_hours += u64::from(calendar::out_of_hours(Timestamp(time)));
             }
             "query.answered" => month.answered += 1,
             _ => month.denied += 1,
@@ -90,54 +92,6 @@ impl Report for Monthly {
     }
 }
 
-/// Before 7, from 18 on, at a weekend or on a public holiday.
-fn out_of_hours(local: jiff::civil::DateTime) -> bool {
-    use jiff::civil::Weekday::{Saturday, Sunday};
-    matches!(local.weekday(), Saturday | Sunday) || !(7..18).contains(&local.hour()) || holiday(local.date())
-}
-
-/// Public holidays (Act of 18 January 1951 on days free of work, with Christmas Eve since 2025).
-pub(crate) fn holiday(day: jiff::civil::Date) -> bool {
-    const FIXED: [(i8, i8); 9] = [(1, 1), (1, 6), (5, 1), (5, 3), (8, 15), (11, 1), (11, 11), (12, 25), (12, 26)];
-    let fixed =
-        FIXED.contains(&(day.month(), day.day())) || (day.year() >= 2025 && (day.month(), day.day()) == (12, 24));
-    // Easter Sunday and Monday, Pentecost, Corpus Christi.
-    let moving = easter(day.year()).is_some_and(|easter| {
-        [0, 1, 49, 60].iter().any(|after| easter.checked_add(jiff::Span::new().days(*after)).is_ok_and(|d| d == day))
-    });
-    fixed || moving
-}
-
-/// Easter Sunday in the Gregorian calendar (the anonymous algorithm, Meeus, Astronomical Algorithms, ch. 8).
-#[expect(clippy::many_single_char_names, reason = "as the source writes it")]
-fn easter(year: i16) -> Option<jiff::civil::Date> {
-    let y = i32::from(year);
-    let (a, b, c) = (y % 19, y / 100, y % 100);
-    let (d, e, f) = (b / 4, b % 4, (b + 8) / 25);
-    let g = (b - f + 1) / 3;
-    let h = (19 * a + b - d - g + 15) % 30;
-    let (i, k) = (c / 4, c % 4);
-    let l = (32 + 2 * e + 2 * i - h - k) % 7;
-    let m = (a + 11 * h + 22 * l) / 451;
-    let n = h + l - 7 * m + 114;
-    jiff::civil::Date::new(year, i8::try_from(n / 31).ok()?, i8::try_from(n % 31 + 1).ok()?).ok()
-}
-
 fn percent(part: u64, whole: u64) -> String {
     (part * 100 + whole / 2).checked_div(whole).map_or_else(|| "–".to_owned(), |percent| format!("{percent}%"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use jiff::civil::date;
-
-    #[test]
-    fn holidays_are_polands() {
-        for day in [date(2026, 4, 5), date(2026, 4, 6), date(2026, 6, 4), date(2026, 5, 24), date(2026, 11, 11)] {
-            assert!(holiday(day), "{day}");
-        }
-        assert!(holiday(date(2025, 4, 20)) && holiday(date(2025, 12, 24)) && !holiday(date(2024, 12, 24)));
-        assert!(!holiday(date(2026, 4, 7)) && !holiday(date(2026, 11, 12)));
-    }
 }

@@ -10,6 +10,8 @@ pub(crate) struct Scope {
     files: BTreeMap<String, Seen>,
     fields: BTreeMap<String, u64>,
     channels: BTreeMap<(String, String), u64>,
+    /// By member, message key and certificate.
+    keys: BTreeMap<[String; 3], u64>,
     period: Option<(i64, i64)>,
 }
 
@@ -30,6 +32,9 @@ impl Report for Scope {
                 .collect(),
             _ => return,
         };
+        if event == "query.answered" && entry.get("key").is_some() {
+            count(&mut self.keys, ["asker", "key", "certificate"].map(|field| str_of(entry, field).to_owned()));
+        }
         for (holder, fields) in got {
             let seen = self.files.entry(file.to_owned()).or_default();
             seen.times += 1;
@@ -54,8 +59,8 @@ impl Report for Scope {
                 say("w tym dane szczególnych kategorii (art. 9, 10)", "of them with special categories (art. 9, 10)"),
                 self.files.values().filter(special).count().to_string(),
             ),
-            (say("Pierwszy dostęp", "First access"), words.moment(first)),
-            (say("Ostatni dostęp", "Last access"), words.moment(last)),
+            (say("Pierwszy dostęp", "First access"), super::moment(first)),
+            (say("Ostatni dostęp", "Last access"), super::moment(last)),
             (
                 say("Termin zgłoszenia do UODO", "Deadline of the notification"),
                 say(
@@ -71,6 +76,22 @@ impl Report for Scope {
                 .channels
                 .iter()
                 .map(|((asker, holder), times)| vec![words.member(asker), words.member(holder), times.to_string()])
+                .collect(),
+        };
+        let keys = Section::Table {
+            title: say("Klucze i certyfikaty", "Keys and certificates"),
+            columns: words.columns(&[
+                ("kto pytał", "asker"),
+                ("klucz", "key"),
+                ("certyfikat (SHA-256)", "certificate (SHA-256)"),
+                ("ile razy", "times"),
+            ]),
+            rows: self
+                .keys
+                .iter()
+                .map(|([asker, key, certificate], times)| {
+                    vec![words.member(asker), key.clone(), certificate.clone(), times.to_string()]
+                })
                 .collect(),
         };
         let categories = Section::Table {
@@ -98,7 +119,7 @@ impl Report for Scope {
         };
         (
             say("Zakres naruszenia (art. 33 RODO)", "Scope of a breach (GDPR art. 33)"),
-            vec![Section::Facts(facts), channels, categories, persons],
+            vec![Section::Facts(facts), channels, keys, categories, persons],
         )
     }
 }
@@ -137,11 +158,11 @@ impl Report for Emergencies {
         let rows = self.opened.into_iter().map(|(time, id, mut row)| {
             let overdue = context.exported.exported_at - time > REVIEW_SECONDS;
             let state = match self.reviewed.get(&id) {
-                Some((at, outcome)) => format!("{} {outcome}", words.moment(*at)),
+                Some((at, outcome)) => format!("{} {outcome}", super::moment(*at)),
                 None if overdue => words.say("po terminie", "overdue").to_owned(),
                 None => words.say("czeka", "waiting").to_owned(),
             };
-            row.insert(0, words.moment(time));
+            row.insert(0, super::moment(time));
             row.push(state);
             row
         });
@@ -178,7 +199,7 @@ impl Report for Specific {
         queries.remove("");
         self.rows.push(vec![
             index.to_string(),
-            words.moment(time_of(entry)),
+            super::moment(time_of(entry)),
             event.to_owned(),
             words.member(str_of(entry, "asker")),
             str_of(entry, "user").to_owned(),

@@ -33,12 +33,16 @@ fn answered(time: i64, file: &str) -> Value {
 }
 
 fn of(kind: Kind, entries: &[Value]) -> Document {
+    with_data(kind, entries, None)
+}
+
+fn with_data(kind: Kind, entries: &[Value], held: Option<&ResidentData>) -> Document {
     let (words, exported) = (words(Lang::Pl), exported());
     let mut report = begin(kind);
     for (index, entry) in (0..).zip(entries) {
         report.take(index, entry, &words);
     }
-    finish(kind, report, &Context { words: &words, exported: &exported, manifest: None })
+    finish(kind, report, &Context { words: &words, exported: &exported, manifest: None, held })
 }
 
 fn rows(document: &Document, title: &str) -> Vec<Vec<String>> {
@@ -67,6 +71,33 @@ fn a_residents_list_is_in_plain_words_with_repeats_folded() {
     assert_eq!(list[2][2], "czy jest znana lub znany w tej jednostce (źródło: zlm)");
     let package = of(Kind::R1, &entries);
     assert!(text(&package).contains("Prezesa Urzędu Ochrony Danych Osobowych"));
+    assert!(text(&package).contains("wydawane osobno"), "an export has no data");
+}
+
+#[test]
+fn the_access_package_has_the_data_on_file_and_who_got_some() {
+    let data: ResidentData = serde_json::from_value(json!({
+        "file": "F", "sealed": true,
+        "rows": [{ "source": "syriusz", "local_number": "17", "kept_until": "2031-11-21", "fields": { "pup.status": "bezrobotny", "pup.benefit_right": true } }],
+    }))
+    .unwrap();
+    let mut later = answered(SATURDAY + 48 * HOUR, "F");
+    later["fields_returned"] = json!(["pup.benefit_right"]);
+    let got = json!({
+        "event": "query.outcome", "time": SATURDAY, "asker": "pup", "basis": "none", "purpose": "x",
+        "outcomes": [{ "holder": "zlm", "outcome": "answered", "fields": ["hou.eviction"] }],
+    });
+    let package = with_data(Kind::R1, &[answered(SATURDAY, "F"), later, got], Some(&data));
+    let words = words(Lang::Pl);
+    let (status, right) = (words.field("pup.status"), words.field("pup.benefit_right"));
+    assert_eq!(
+        rows(&package, "Dane w aktach tej instytucji"),
+        [["syriusz", "17", &right, "true", "2031-11-21"], ["syriusz", "17", &status, "bezrobotny", "2031-11-21"],]
+    );
+    let both = format!("{right}, {status}");
+    assert_eq!(rows(&package, "Odbiorcy danych"), [["mops", &both, "2026-11-21", "2026-11-23", "2"]]);
+    let text = text(&package);
+    assert!(text.contains("pola chronione") && !text.contains("wydawane osobno"), "{text}");
 }
 
 #[test]
@@ -79,7 +110,28 @@ fn the_scope_of_a_breach_counts_persons_and_special_categories() {
     let Section::Facts(facts) = &scope.sections[1] else { panic!("{scope:?}") };
     assert_eq!((facts[0].1.as_str(), facts[1].1.as_str()), ("2", "1"));
     assert_eq!(rows(&scope, "Kanały"), [["mops", "pup", "3"]]);
+    assert!(rows(&scope, "Klucze i certyfikaty").is_empty(), "entries of before say nothing of keys");
     assert_eq!(rows(&scope, "Osoby, według numeru akt w dzienniku").len(), 2);
+}
+
+#[test]
+fn the_scope_says_under_which_keys_data_left() {
+    let under = |key: &str, certificate: &str| {
+        let mut entry = answered(SATURDAY, "F");
+        (entry["key"], entry["certificate"]) = (json!(key), json!(certificate));
+        entry
+    };
+    let entries = [under("K1", "C1"), under("K1", "C1"), under("K1", "C2"), under("K2", "C2")];
+    let scope = of(Kind::R4, &entries);
+    assert_eq!(
+        rows(&scope, "Klucze i certyfikaty"),
+        [["mops", "K1", "C1", "2"], ["mops", "K1", "C2", "1"], ["mops", "K2", "C2", "1"]]
+    );
+    let matching = |key: &str| {
+        let filter = audit::Filter { key: Some(key.to_owned()), ..audit::Filter::default() };
+        entries.iter().filter(|entry| filter.matches(entry.to_string().as_bytes())).count()
+    };
+    assert_eq!((matching("K1"), matching("C2"), matching("K3")), (3, 2, 0));
 }
 
 #[test]
@@ -120,17 +172,32 @@ fn unreviewed_emergencies_are_overdue_after_three_days() {
 
 #[test]
 fn consents_and_integrity_say_what_is_missing() {
+    let words = words(Lang::Pl);
+    let newest = words.library.catalogue().templates["instead-of-certificate"].last().unwrap().version.clone();
+    let current = format!("instead-of-certificate@{newest}");
     let consents = of(
         Kind::R10,
         &[
-            json!({ "event": "consent.recorded", "time": SATURDAY, "consent": "C", "file": "F" }),
-            json!({ "event": "consent.withdrawn", "time": SATURDAY + HOUR, "consent": "C" }),
-            json!({ "event": "query.answered", "time": SATURDAY, "basis": "consent:D:1" }),
+            json!({ "event": "consent.recorded", "time": SATURDAY, "consent": "C", "file": "F",
+                "detail": "instead-of-certificate@0" }),
+            json!({ "event": "consent.withdrawn", "time": SATURDAY + HOUR, "consent": "C",
+                "detail": "instead-of-certificate@0" }),
+            json!({ "event": "consent.granted", "time": SATURDAY, "consent": "D", "detail": format!("recorded by css ({current})") }),
+            json!({ "event": "query.answered", "time": SATURDAY, "basis": format!("consent:D ({current})") }),
+            json!({ "event": "consent.refused", "time": SATURDAY, "consent": "E", "detail": current }),
         ],
     );
     assert_eq!(
+        rows(&consents, "Wzory"),
+        [["instead-of-certificate@0", "nie", "1", "0", "1", "0"], [current.as_str(), "tak", "1", "1", "0", "1"],]
+    );
+    assert_eq!(
         rows(&consents, "Zgody"),
-        [["C", "F", "2026-11-21 12:00:00", "2026-11-21 13:00:00", "0"], ["D", "", "", "", "1"]]
+        [
+            ["C", "F", "instead-of-certificate@0", "2026-11-21 12:00:00", "2026-11-21 13:00:00", "0"],
+            ["D", "", current.as_str(), "2026-11-21 12:00:00", "", "1"],
+            ["E", "", current.as_str(), "", "", "0"],
+        ]
     );
     let integrity = of(
         Kind::R14,

@@ -2,13 +2,9 @@
 
 use audit::Exported;
 use clap::ValueEnum;
-use jiff::tz::TimeZone;
-use policies::{Catalogue, Library};
-use protocol::Manifest;
+use policies::{Catalogue, Library, calendar};
+use protocol::{Manifest, Timestamp};
 use std::collections::BTreeMap;
-
-/// Poland's time as POSIX writes it: no time-zone database is needed.
-pub(crate) const WARSAW: &str = "CET-1CEST,M3.5.0,M10.5.0/3";
 
 /// In which language a report is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -39,7 +35,6 @@ pub(crate) struct Words {
     pub(crate) lang: Lang,
     pub(crate) library: Library,
     members: BTreeMap<String, String>,
-    zone: TimeZone,
 }
 
 impl Words {
@@ -47,7 +42,7 @@ impl Words {
     pub(crate) fn new(lang: Lang, library: Library, manifest: Option<&Manifest>) -> Self {
         let members = manifest.into_iter().flat_map(|manifest| &manifest.members);
         let members = members.map(|member| (member.id.to_string(), member.name.clone())).collect();
-        Words { lang, library, members, zone: TimeZone::posix(WARSAW).unwrap_or(TimeZone::UTC) }
+        Words { lang, library, members }
     }
 
     pub(crate) fn say<'a>(&self, pl: &'a str, en: &'a str) -> &'a str {
@@ -112,34 +107,33 @@ impl Words {
         }
     }
 
-    /// The moment in Warsaw.
-    pub(crate) fn local(&self, time: i64) -> Option<jiff::civil::DateTime> {
-        Some(self.zone.to_datetime(jiff::Timestamp::from_second(time).ok()?))
-    }
-
-    pub(crate) fn day(&self, time: i64) -> String {
-        self.local(time).map_or_else(String::new, |local| local.date().to_string())
-    }
-
-    pub(crate) fn month(&self, time: i64) -> String {
-        self.day(time).get(..7).unwrap_or_default().to_owned()
-    }
-
-    pub(crate) fn moment(&self, time: i64) -> String {
-        self.local(time).map_or_else(String::new, |local| local.strftime("%Y-%m-%d %H:%M:%S").to_string())
-    }
-
     /// What a report rests on.
     pub(crate) fn provenance(&self, exported: &Exported) -> Vec<(String, String)> {
         let witnesses: Vec<&str> = exported.witnesses.iter().map(|(key, _)| key.name()).collect();
         let say = |pl: &str, en: &str| self.say(pl, en).to_owned();
         vec![
             (say("Dziennik", "Log"), exported.vkey.name().to_owned()),
-            (say("Stan na", "As of"), self.moment(exported.exported_at)),
+            (say("Stan na", "As of"), moment(exported.exported_at)),
             (say("Wpisy w dzienniku", "Entries of the log"), exported.size.to_string()),
             (say("Wpisy w tym eksporcie", "Entries exported"), exported.entries.to_string()),
             (say("Poświadczone przez innych", "Vouched for by others"), exported.cosigned.to_string()),
             (say("Świadkowie", "Witnesses"), witnesses.join(", ")),
         ]
     }
+}
+
+/// The day in Warsaw, `2026-11-21`.
+pub(crate) fn day(time: i64) -> String {
+    calendar::local(Timestamp(time)).map_or_else(String::new, |local| local.date().to_string())
+}
+
+/// The month in Warsaw, `2026-11`.
+pub(crate) fn month(time: i64) -> String {
+    day(time).get(..7).unwrap_or_default().to_owned()
+}
+
+/// The moment in Warsaw.
+pub(crate) fn moment(time: i64) -> String {
+    let local = calendar::local(Timestamp(time));
+    local.map_or_else(String::new, |local| local.strftime("%Y-%m-%d %H:%M:%S").to_string())
 }

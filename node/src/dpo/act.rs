@@ -34,6 +34,9 @@ pub(crate) struct Act {
     pub(crate) reason_text: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) report: Option<String>,
+    /// A category of retention.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) retention: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     role: Option<&'static str>,
     time: Timestamp,
@@ -55,6 +58,7 @@ impl Act {
             reason: None,
             reason_text: None,
             report: None,
+            retention: None,
             role: None,
             time,
             user: None,
@@ -92,6 +96,7 @@ mod tests {
         act.reason = Some("r");
         act.reason_text = Some("words".into());
         act.report = Some("R2".into());
+        act.retention = Some("B5".into());
         act.role = Some("dpo");
         act.user = Some(Bytes(vec![3]));
         let written = serde_json::to_string(&act).unwrap();

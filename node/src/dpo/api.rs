@@ -1,11 +1,12 @@
 //! `/v1/audit/…` of the local API.
 
+use super::anomalies::{self, Anomalies, AnomaliesBody};
 use super::export::{self, ExportBody, LogPosted};
 use super::findings::{self, Finding, FindingReviewBody, ReconcileBody, Reconciled};
-use super::resident::{self, AccessBody, EraseBody, Erased, ResidentData};
+use super::resident::{self, AccessBody, EraseBody, Erased, ResidentData, RestrictBody, Restricted};
 use super::search::{self, LogPage, SearchBody};
 use super::{DpoError, Officer};
-use crate::local_api::{Answer, Body, ProblemSchema};
+use crate::local_api::{Answer, Body, Refusals};
 use crate::node::Node;
 use crate::tokens::{Caller, TokenError};
 use axum::Json;
@@ -29,9 +30,11 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<Node>> {
         .routes(routes!(log_checkpoint))
         .routes(routes!(export_log))
         .routes(routes!(reconcile_logs))
+        .routes(routes!(look_for_anomalies))
         .routes(routes!(findings_found))
         .routes(routes!(review_finding))
         .routes(routes!(show_resident))
+        .routes(routes!(restrict_resident))
         .routes(routes!(erase_resident))
 }
 
@@ -42,17 +45,7 @@ fn problem(error: &DpoError) -> transport::ProblemResponse {
 
 #[utoipa::path(
     post, path = "/v1/audit/search", request_body = SearchBody, security(("token" = [])),
-    responses(
-        (status = 200, description = "A page of entries", body = LogPage),
-        (status = 401, description = "No valid token", body = ProblemSchema, content_type = "application/problem+json"),
-        (status = 403, description = "Not a data-protection officer", body = ProblemSchema, content_type = "application/problem+json"),
-        (status = 404, description = "No such resident here", body = ProblemSchema, content_type = "application/problem+json"),
-        (status = 409, description = "Several residents meant", body = ProblemSchema, content_type = "application/problem+json"),
-        (status = 413, description = "Too large", body = ProblemSchema, content_type = "application/problem+json"),
-        (status = 415, description = "Not JSON", body = ProblemSchema, content_type = "application/problem+json"),
-        (status = 422, description = "Not acceptable", body = ProblemSchema, content_type = "application/problem+json"),
-        (status = 503, description = "Closed", body = ProblemSchema, content_type = "application/problem+json"),
-    )
+    responses((status = 200, description = "A page of entries", body = LogPage), Refusals)
 )]
 /// Search the institution's own log; the search is recorded.
 async fn search_log(
@@ -66,11 +59,7 @@ async fn search_log(
 
 #[utoipa::path(
     get, path = "/v1/audit/checkpoint", security(("token" = [])),
-    responses(
-        (status = 200, description = "Size, newest checkpoint and how far others vouch for it", body = LogPosted),
-        (status = 401, description = "No valid token", body = ProblemSchema, content_type = "application/problem+json"),
-        (status = 403, description = "Not a data-protection officer", body = ProblemSchema, content_type = "application/problem+json"),
-    )
+    responses((status = 200, description = "Size, newest checkpoint and how far others vouch for it", body = LogPosted), Refusals)
 )]
 /// The log's newest checkpoint.
 async fn log_checkpoint(State(node): State<Arc<Node>>, caller: Caller) -> Answer<Json<LogPosted>> {
@@ -87,17 +76,7 @@ struct BundleSchema(Vec<u8>);
 #[utoipa::path(
     post, path = "/v1/audit/export", request_body = ExportBody, security(("token" = [])),
     params(("confirmation" = Option<String>, Header, description = "`Bearer` and another officer's token; needed for report R9")),
-    responses(
-        (status = 200, description = "A signed bundle that verifies anywhere", body = BundleSchema, content_type = "application/x-tar"),
-        (status = 401, description = "No valid token", body = ProblemSchema, content_type = "application/problem+json"),
-        (status = 403, description = "Not a data-protection officer, or no second one", body = ProblemSchema, content_type = "application/problem+json"),
-        (status = 404, description = "No such resident here", body = ProblemSchema, content_type = "application/problem+json"),
-        (status = 409, description = "Several residents meant", body = ProblemSchema, content_type = "application/problem+json"),
-        (status = 413, description = "Too large", body = ProblemSchema, content_type = "application/problem+json"),
-        (status = 415, description = "Not JSON", body = ProblemSchema, content_type = "application/problem+json"),
-        (status = 422, description = "Not acceptable", body = ProblemSchema, content_type = "application/problem+json"),
-        (status = 503, description = "Closed", body = ProblemSchema, content_type = "application/problem+json"),
-    )
+    responses((status = 200, description = "A signed bundle that verifies anywhere", body = BundleSchema, content_type = "application/x-tar"), Refusals)
 )]
 /// Export entries of the institution's own log with everything that proves them; the export is recorded.
 async fn export_log(
@@ -123,15 +102,7 @@ async fn second(node: &Node, headers: &HeaderMap) -> Answer<Option<Officer>> {
 
 #[utoipa::path(
     post, path = "/v1/audit/reconcile", request_body = ReconcileBody, security(("token" = [])),
-    responses(
-        (status = 200, description = "What both logs tell alike, and what not", body = Reconciled),
-        (status = 401, description = "No valid token", body = ProblemSchema, content_type = "application/problem+json"),
-        (status = 403, description = "Not a data-protection officer", body = ProblemSchema, content_type = "application/problem+json"),
-        (status = 413, description = "Too large", body = ProblemSchema, content_type = "application/problem+json"),
-        (status = 415, description = "Not JSON", body = ProblemSchema, content_type = "application/problem+json"),
-        (status = 422, description = "Not acceptable", body = ProblemSchema, content_type = "application/problem+json"),
-        (status = 503, description = "Closed, or the peer is away", body = ProblemSchema, content_type = "application/problem+json"),
-    )
+    responses((status = 200, description = "What both logs tell alike, and what not", body = Reconciled), Refusals)
 )]
 /// Compare the log with a peer's, as the node does by itself every day; recorded.
 async fn reconcile_logs(
@@ -144,13 +115,22 @@ async fn reconcile_logs(
 }
 
 #[utoipa::path(
+    post, path = "/v1/audit/anomalies", request_body = AnomaliesBody, security(("token" = [])),
+    responses((status = 200, description = "What explains the accesses, and what is left to look at", body = Anomalies), Refusals)
+)]
+/// Look for accesses that nothing explains, as the node does by itself every day; recorded.
+async fn look_for_anomalies(
+    State(node): State<Arc<Node>>,
+    caller: Caller,
+    Body(body): Body<AnomaliesBody>,
+) -> Answer<Json<Anomalies>> {
+    let officer = Officer::admit(&caller).map_err(|e| problem(&e))?;
+    Ok(Json(anomalies::on_demand(&node, &officer, &body).await.map_err(|e| problem(&e))?))
+}
+
+#[utoipa::path(
     get, path = "/v1/audit/findings", security(("token" = [])),
-    responses(
-        (status = 200, description = "Everything found, oldest first", body = Vec<Finding>),
-        (status = 401, description = "No valid token", body = ProblemSchema, content_type = "application/problem+json"),
-        (status = 403, description = "Not a data-protection officer", body = ProblemSchema, content_type = "application/problem+json"),
-        (status = 503, description = "Closed, or the peer is away", body = ProblemSchema, content_type = "application/problem+json"),
-    )
+    responses((status = 200, description = "Everything found, oldest first", body = Vec<Finding>), Refusals)
 )]
 /// What the officer has to look at; recorded.
 async fn findings_found(State(node): State<Arc<Node>>, caller: Caller) -> Answer<Json<Vec<Finding>>> {
@@ -160,16 +140,7 @@ async fn findings_found(State(node): State<Arc<Node>>, caller: Caller) -> Answer
 
 #[utoipa::path(
     post, path = "/v1/audit/findings/{id}", params(("id" = String, Path)), request_body = FindingReviewBody, security(("token" = [])),
-    responses(
-        (status = 200, description = "As it stands now", body = Finding),
-        (status = 401, description = "No valid token", body = ProblemSchema, content_type = "application/problem+json"),
-        (status = 403, description = "Not a data-protection officer", body = ProblemSchema, content_type = "application/problem+json"),
-        (status = 404, description = "No such finding", body = ProblemSchema, content_type = "application/problem+json"),
-        (status = 413, description = "Too large", body = ProblemSchema, content_type = "application/problem+json"),
-        (status = 415, description = "Not JSON", body = ProblemSchema, content_type = "application/problem+json"),
-        (status = 422, description = "Not acceptable", body = ProblemSchema, content_type = "application/problem+json"),
-        (status = 503, description = "Closed, or the peer is away", body = ProblemSchema, content_type = "application/problem+json"),
-    )
+    responses((status = 200, description = "As it stands now", body = Finding), Refusals)
 )]
 /// Say what a finding came to; recorded.
 async fn review_finding(
@@ -184,17 +155,7 @@ async fn review_finding(
 
 #[utoipa::path(
     post, path = "/v1/audit/residents/show", request_body = AccessBody, security(("token" = [])),
-    responses(
-        (status = 200, description = "What is on file", body = ResidentData),
-        (status = 401, description = "No valid token", body = ProblemSchema, content_type = "application/problem+json"),
-        (status = 403, description = "Not a data-protection officer", body = ProblemSchema, content_type = "application/problem+json"),
-        (status = 404, description = "No such resident here", body = ProblemSchema, content_type = "application/problem+json"),
-        (status = 409, description = "Several residents meant", body = ProblemSchema, content_type = "application/problem+json"),
-        (status = 413, description = "Too large", body = ProblemSchema, content_type = "application/problem+json"),
-        (status = 415, description = "Not JSON", body = ProblemSchema, content_type = "application/problem+json"),
-        (status = 422, description = "Not acceptable", body = ProblemSchema, content_type = "application/problem+json"),
-        (status = 503, description = "Closed", body = ProblemSchema, content_type = "application/problem+json"),
-    )
+    responses((status = 200, description = "What is on file", body = ResidentData), Refusals)
 )]
 /// A resident's data at this institution (GDPR art. 15); recorded.
 async fn show_resident(
@@ -207,18 +168,22 @@ async fn show_resident(
 }
 
 #[utoipa::path(
+    post, path = "/v1/audit/residents/restrict", request_body = RestrictBody, security(("token" = [])),
+    responses((status = 200, description = "How it stands now", body = Restricted), Refusals)
+)]
+/// Restrict the processing of a resident's data at this institution (GDPR art. 18), or lift that; recorded.
+async fn restrict_resident(
+    State(node): State<Arc<Node>>,
+    caller: Caller,
+    Body(body): Body<RestrictBody>,
+) -> Answer<Json<Restricted>> {
+    let officer = Officer::admit(&caller).map_err(|e| problem(&e))?;
+    Ok(Json(resident::restrict(&node, &officer, &body).await.map_err(|e| problem(&e))?))
+}
+
+#[utoipa::path(
     post, path = "/v1/audit/residents/erase", request_body = EraseBody, security(("token" = [])),
-    responses(
-        (status = 200, description = "Erased; the next enrolment takes back what is published", body = Erased),
-        (status = 401, description = "No valid token", body = ProblemSchema, content_type = "application/problem+json"),
-        (status = 403, description = "Not a data-protection officer", body = ProblemSchema, content_type = "application/problem+json"),
-        (status = 404, description = "No such resident here", body = ProblemSchema, content_type = "application/problem+json"),
-        (status = 409, description = "Several residents meant", body = ProblemSchema, content_type = "application/problem+json"),
-        (status = 413, description = "Too large", body = ProblemSchema, content_type = "application/problem+json"),
-        (status = 415, description = "Not JSON", body = ProblemSchema, content_type = "application/problem+json"),
-        (status = 422, description = "Not acceptable", body = ProblemSchema, content_type = "application/problem+json"),
-        (status = 503, description = "Closed", body = ProblemSchema, content_type = "application/problem+json"),
-    )
+    responses((status = 200, description = "Erased; the next enrolment takes back what is published", body = Erased), Refusals)
 )]
 /// Erase a resident's data at this institution (GDPR art. 17); recorded.
 async fn erase_resident(

@@ -1,10 +1,12 @@
 //! What the officer has to look at, with what came of it.
 //!
-//! A finding's id follows from what it is about, so that a comparison done again finds the same ones, and a finding that
+//! A finding's id follows from what it is about, so that a comparison or review done again finds the same ones, and a finding that
 //! was looked at stays so.
 
 use super::act::Act;
+use super::anomalies::Rule;
 use super::{DpoError, Officer, now};
+use crate::ask::Message;
 use crate::events::Happened;
 use crate::node::Node;
 use crate::reconcile::{Difference, Disagreement, reconcile};
@@ -12,6 +14,7 @@ use crate::store::{StoreError, Table};
 use protocol::encoding::{b64, sha256, unb64};
 use protocol::{MemberId, Timestamp};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use utoipa::ToSchema;
 
@@ -33,27 +36,59 @@ pub enum ReviewState {
     Confirmed,
 }
 
+/// What sort of finding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(untagged)]
+pub enum FindingKind {
+    /// Two logs disagree.
+    Disagreement(Disagreement),
+    /// Accesses want an explanation.
+    Rule(Rule),
+}
+
 /// Something the officer has to look at.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Finding {
     /// Its id.
     pub id: String,
-    /// With whose log ours disagrees.
-    #[schema(value_type = String)]
-    pub peer: MemberId,
-    /// In what.
-    pub kind: Disagreement,
-    /// The request's digest.
-    pub request: String,
-    /// The entry: here, or for `only_there` in the peer's log.
-    pub index: u64,
-    /// When it was recorded (seconds since 1970).
+    /// What sort.
+    pub kind: FindingKind,
+    /// Why it wants a look.
+    pub why: Message,
+    /// With whose log ours disagrees, or whose user it is about; nobody else's, if not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub peer: Option<MemberId>,
+    /// The request's digest, where it is about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<String>,
+    /// The user's pseudonymous id, where it is about one user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// The resident's file id, where it is about one resident.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// Places in our log, lowest first; for `only_there` and `not_in_tree` in the peer's.
+    pub entries: Vec<u64>,
+    /// When the first of them was recorded (seconds since 1970).
     pub time: i64,
     /// How far its review is.
     pub state: ReviewState,
     /// What the officer found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
+}
+
+impl Finding {
+    /// One that nobody has looked at. With the same `kind` and `key` it is the same finding.
+    pub(super) fn new(kind: FindingKind, key: &str, why: Message, entries: Vec<u64>, time: i64) -> Self {
+        let name = serde_json::to_string(&kind).unwrap_or_default();
+        let [id @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] =
+            sha256(&[name.as_bytes(), &[0], key.as_bytes()]);
+        let (peer, request, user, file) = (None, None, None, None);
+        let state = ReviewState::Open;
+        Finding { id: b64(&id), kind, why, peer, request, user, file, entries, time, state, note: None }
+    }
 }
 
 /// What is to be compared.
@@ -92,9 +127,43 @@ pub struct FindingReviewBody {
 
 fn finding(peer: &MemberId, difference: Difference) -> Finding {
     let Difference { kind, request, index, time } = difference;
-    let [id @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] =
-        sha256(&[peer.as_str().as_bytes(), &[0, kind as u8], request.as_bytes()]);
-    Finding { id: b64(&id), peer: peer.clone(), kind, request, index, time, state: ReviewState::Open, note: None }
+    let (pl, en) = match kind {
+        Disagreement::OnlyHere => ("tylko nasz dziennik to ma", "only our log has it"),
+        Disagreement::OnlyThere => ("tylko dziennik drugiej strony to ma", "only the peer's log has it"),
+        Disagreement::Contradicting => ("dzienniki mówią co innego", "the two logs tell it otherwise"),
+        Disagreement::Late => ("zapisane w zbyt odległym czasie", "recorded too far apart"),
+        Disagreement::NotInTree => (
+            "druga strona podała wpis, którego nie ma w jej dzienniku",
+            "the peer gave an entry that it cannot show to stand in its log",
+        ),
+    };
+    let why = Message { pl: pl.to_owned(), en: en.to_owned() };
+    let key = format!("{peer} {request}");
+    let known = Finding::new(FindingKind::Disagreement(kind), &key, why, vec![index], time);
+    Finding { peer: Some(peer.clone()), request: Some(request), ..known }
+}
+
+/// Keeps what was found; what was found before comes with its review. One that has more entries now is open again.
+pub(super) fn keep(node: &Node, found: Vec<Finding>) -> Result<Vec<Finding>, StoreError> {
+    node.store.write(|write| {
+        found
+            .into_iter()
+            .map(|new| {
+                let key = unb64::<16>(&new.id).ok_or(StoreError::Shape("findings"))?;
+                let Some(mut known) = write.get::<Finding>(Table::FINDINGS, &key)? else {
+                    write.put(Table::FINDINGS, &key, &new)?;
+                    return Ok(new);
+                };
+                let all: BTreeSet<u64> = known.entries.iter().chain(&new.entries).copied().collect();
+                if all.len() > known.entries.len() {
+                    known.entries = all.into_iter().collect();
+                    (known.why, known.time, known.state) = (new.why, known.time.min(new.time), ReviewState::Open);
+                    write.put(Table::FINDINGS, &key, &known)?;
+                }
+                Ok(known)
+            })
+            .collect()
+    })
 }
 
 /// Compares our log with a peer's for an officer.
@@ -123,19 +192,7 @@ async fn compared(
     act.counts = [("findings", compared.differences.len() as u64), ("matched", compared.matched)].into();
     let _recorded = act.record(node).await?;
     let found: Vec<Finding> = compared.differences.into_iter().map(|difference| finding(peer, difference)).collect();
-    let findings = node.store.write(|write| {
-        found
-            .into_iter()
-            .map(|new| {
-                let key = unb64::<16>(&new.id).ok_or(StoreError::Shape("findings"))?;
-                if let Some(known) = write.get::<Finding>(Table::FINDINGS, &key)? {
-                    return Ok(known);
-                }
-                write.put(Table::FINDINGS, &key, &new)?;
-                Ok(new)
-            })
-            .collect::<Result<Vec<_>, StoreError>>()
-    })?;
+    let findings = keep(node, found)?;
     Ok(Reconciled { matched: compared.matched, findings })
 }
 
@@ -146,7 +203,7 @@ pub(super) async fn all(node: &Node, officer: &Officer) -> Result<Vec<Finding>, 
         let keys = read.keys_with(Table::FINDINGS, &[])?;
         keys.iter().filter_map(|key| read.get(Table::FINDINGS, key).transpose()).collect::<Result<_, _>>()?
     };
-    findings.sort_by_key(|finding| (finding.time, finding.index));
+    findings.sort_by(|one, other| (one.time, &one.entries).cmp(&(other.time, &other.entries)));
     let mut act = Act::of(officer, Happened::DpoSearched, node)?;
     act.filter = vec!["finding"];
     act.counts = [("found", findings.len() as u64)].into();

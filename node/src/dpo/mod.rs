@@ -5,16 +5,19 @@
 //! sees another institution's log.
 
 mod act;
+mod anomalies;
 mod api;
 pub(crate) mod export;
 mod findings;
 mod resident;
 mod search;
 
+pub(crate) use act::Act;
+pub use anomalies::{Anomalies, AnomaliesBody, Explanation, Parameters as AnomalyParameters, Rule};
 pub(crate) use api::routes;
 pub use export::{ExportBody, LogPosted};
-pub use findings::{Finding, FindingReviewBody, ReconcileBody, Reconciled, ReviewState};
-pub use resident::{AccessBody, EraseBody, Erased, ResidentData, ResidentRow};
+pub use findings::{Finding, FindingKind, FindingReviewBody, ReconcileBody, Reconciled, ReviewState};
+pub use resident::{AccessBody, EraseBody, Erased, ResidentData, ResidentRow, RestrictBody, Restricted};
 pub use search::{LogEntry, LogFilter, LogPage, SearchBody};
 
 use crate::node::{Node, NodeError};

@@ -1,16 +1,19 @@
-//! One resident's data at this institution: shown to the officer (GDPR art. 15), erased on the officer's word (art. 17).
+//! One resident's data at this institution: shown to the officer (GDPR art. 15), restricted (art. 18) and erased (art. 17)
+//! on the officer's word.
 
 use super::act::Act;
 use super::{DpoError, Officer};
 use crate::events::Happened;
+use crate::flags::{self, Flag};
 use crate::node::Node;
-use crate::records::FileRecord;
+use crate::records::{FileRecord, StoredRow};
 use crate::residents::{Resident, find};
+use crate::retention;
 use crate::store::Table;
 use protocol::{Epoch, FieldId, FileId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use utoipa::ToSchema;
 
@@ -37,6 +40,31 @@ pub struct EraseBody {
     pub no_exception_applies: bool,
 }
 
+/// A restriction of processing, or its end.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RestrictBody {
+    /// Who; the number is kept nowhere.
+    pub resident: Resident,
+    /// Why, in the officer's words; stays in the log.
+    pub reason: String,
+    /// Whether an earlier restriction ends.
+    #[serde(default)]
+    pub lift: bool,
+    /// That the resident was told before the restriction ends, as art. 18(3) wants; without it none does.
+    #[serde(default)]
+    pub resident_informed: bool,
+}
+
+/// How a resident's processing stands.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+pub struct Restricted {
+    /// The file id, by which entries of the log name the resident.
+    pub file: String,
+    /// Whether it is restricted now.
+    pub restricted: bool,
+}
+
 /// What is on file of a resident.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 pub struct ResidentData {
@@ -58,6 +86,9 @@ pub struct ResidentRow {
     /// Fields with their values.
     #[schema(value_type = BTreeMap<String, Value>)]
     pub fields: BTreeMap<FieldId, Value>,
+    /// The last day it is kept (`2031-11-21`), where the configuration gives its source a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept_until: Option<String>,
 }
 
 /// What was erased.
@@ -69,32 +100,50 @@ pub struct Erased {
     pub rows: u64,
 }
 
-fn wanted(node: &Node, resident: &Resident, reason: &str) -> Result<Option<FileId>, DpoError> {
+/// An officer's act about a resident; `None` if nobody is meant here.
+fn begun(
+    node: &Node,
+    officer: &Officer,
+    event: Happened,
+    resident: &Resident,
+    reason: &str,
+) -> Result<(Act, Option<FileId>), DpoError> {
     if reason.trim().is_empty() {
         return Err(DpoError::Value("reason"));
     }
-    Ok(find(node, resident)?)
+    let file = find(node, resident)?;
+    let mut act = Act::of(officer, event, node)?;
+    act.file = file;
+    act.reason_text = Some(reason.to_owned());
+    Ok((act, file))
+}
+
+/// That somebody is not on file here is found out too: it is recorded like the rest.
+async fn known(node: &Node, act: &mut Act, file: Option<FileId>) -> Result<FileId, DpoError> {
+    if file.is_none() {
+        act.counts = [("found", 0)].into();
+        let _recorded = act.record(node).await?;
+    }
+    file.ok_or(DpoError::Unknown)
 }
 
 /// Shows what is on file, once that is recorded; also that nobody was.
 pub(super) async fn show(node: &Arc<Node>, officer: &Officer, body: &AccessBody) -> Result<ResidentData, DpoError> {
-    let file = wanted(node, &body.resident, &body.reason)?;
-    let mut act = Act::of(officer, Happened::ResidentShown, node)?;
-    act.file = file;
-    act.reason_text = Some(body.reason.clone());
-    act.counts = [("found", u64::from(file.is_some()))].into();
+    let (mut act, file) = begun(node, officer, Happened::ResidentShown, &body.resident, &body.reason)?;
+    let file = known(node, &mut act, file).await?;
+    act.counts = [("found", 1)].into();
     let _recorded = act.record(node).await?;
-    let file = file.ok_or(DpoError::Unknown)?;
     let read = node.store.read()?;
     let record: FileRecord = read.get(Table::FILES, file.as_bytes())?.ok_or(DpoError::Unknown)?;
     let sealed: BTreeMap<String, Vec<Value>> = read.get(Table::SEALED_FIELDS, file.as_bytes())?.unwrap_or_default();
-    let row = |row: crate::records::StoredRow| {
-        let crate::records::StoredRow { source, local_number, fields } = row;
-        ResidentRow { source, local_number, fields }
+    let row = |row: &StoredRow| {
+        let kept_until = retention::kept_until(&node.config.retention, &record, row).map(|day| day.to_string());
+        let StoredRow { source, local_number, fields } = row.clone();
+        ResidentRow { source, local_number, fields, kept_until }
     };
     Ok(ResidentData {
         file: file.to_string(),
-        rows: record.rows.into_iter().map(row).collect(),
+        rows: record.rows.iter().map(row).collect(),
         sealed: sealed.values().flatten().any(|row| row.as_object().is_some_and(|fields| !fields.is_empty())),
     })
 }
@@ -107,17 +156,30 @@ pub(super) async fn erase(node: &Arc<Node>, officer: &Officer, body: &EraseBody)
     }
     // Nothing may be imported meanwhile: an import holds what it read.
     let _alone = node.bulk.lock().await;
-    let file = wanted(node, &body.resident, &body.reason)?.ok_or(DpoError::Unknown)?;
+    let (mut act, file) = begun(node, officer, Happened::ResidentErased, &body.resident, &body.reason)?;
+    let file = known(node, &mut act, file).await?;
     let record: FileRecord = node.store.read()?.get(Table::FILES, file.as_bytes())?.ok_or(DpoError::Unknown)?;
     let held = node.held.load_full();
     let manifest = held.as_ref().map(|held| &held.manifest);
     let epochs: Vec<Epoch> = manifest.into_iter().flat_map(|m| &m.epochs).map(|epoch| epoch.epoch).collect();
     let rows = record.rows.len() as u64;
-    let mut act = Act::of(officer, Happened::ResidentErased, node)?;
-    act.file = Some(file);
-    act.reason_text = Some(body.reason.clone());
     act.counts = [("rows", rows)].into();
     let _recorded = act.record(node).await?;
     node.store.write(|write| write.remove_file(&node.store, file, &epochs))?;
     Ok(Erased { file: file.to_string(), rows })
+}
+
+/// Restricts the processing of a resident's data (art. 18), or ends that: nothing is answered, and nothing removed by its age.
+pub(super) async fn restrict(node: &Arc<Node>, officer: &Officer, body: &RestrictBody) -> Result<Restricted, DpoError> {
+    if body.lift && !body.resident_informed {
+        return Err(DpoError::Value("resident_informed"));
+    }
+    let (mut act, file) = begun(node, officer, Happened::ResidentRestricted, &body.resident, &body.reason)?;
+    let file = known(node, &mut act, file).await?;
+    act.decision = Some(if body.lift { "lifted" } else { "restricted" });
+    let _recorded = act.record(node).await?;
+    let (flag, none) = (BTreeSet::from([Flag::Restricted]), BTreeSet::new());
+    let (set, clear) = if body.lift { (&none, &flag) } else { (&flag, &none) };
+    let notes = node.store.write(|write| flags::change(write, file, set, clear, node.clock.now()))?;
+    Ok(Restricted { file: file.to_string(), restricted: notes.flags().restricted })
 }

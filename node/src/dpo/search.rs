@@ -50,6 +50,9 @@ pub struct LogFilter {
     /// The digest of a request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request: Option<String>,
+    /// The key or certificate a peer's request came under, as it stands in entries.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
     /// The first second of the period (seconds since 1970).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<i64>,
@@ -125,6 +128,7 @@ impl LogFilter {
             case: self.case_ref.as_ref().map(|case| b64(&node.macs.case.mac(&[case.as_bytes()]))),
             decision: self.decision.clone(),
             request: self.request.clone(),
+            key: self.key.clone(),
             from: self.from,
             until: self.until,
         };
@@ -134,6 +138,7 @@ impl LogFilter {
             ("decision", filter.decision.is_some()),
             ("event", filter.event.is_some()),
             ("file", filter.file.is_some()),
+            ("key", filter.key.is_some()),
             ("peer", filter.peer.is_some()),
             ("period", filter.from.is_some() || filter.until.is_some()),
             ("purpose", filter.purpose.is_some()),

@@ -1,7 +1,7 @@
 //! Agreements from draft to end, and a policy library that takes another's place, by the commands the parties and the
 //! officers use.
 
-use crate::exit_codes::ogniwo;
+use crate::ran::ogniwo;
 use crate::identities::days_later;
 use cli::federation::Part;
 use node::{ConsentReceipt, OutcomeKind};

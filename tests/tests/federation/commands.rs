@@ -1,6 +1,6 @@
 //! What a front desk, a caseworker, a supervisor and the data-protection officer do from the command line.
 
-use crate::exit_codes::{Ran, ogniwo_typing};
+use crate::ran::{Ran, ogniwo_typing};
 use protocol::MemberId;
 use serde_json::{Value, json};
 use std::path::PathBuf;

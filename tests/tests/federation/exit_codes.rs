@@ -1,64 +1,17 @@
 //! The program as its users run it: each mistake ends in one clear message with the next step and its own exit code,
 //! and changes nothing.
 
+use crate::ran::{Ran, ogniwo, ogniwo_typing};
 use cli::found::{Founded, found};
 use protocol::{SignedManifest, SigningKey};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use tempfile::TempDir;
 use tests::{Harness, Options, RESIDENTS, member, plan, program, write_extracts};
 use transport::Clock;
-
-/// What became of one run of the program.
-pub(crate) struct Ran {
-    pub(crate) code: Option<i32>,
-    pub(crate) stdout: String,
-    pub(crate) stderr: String,
-}
-
-/// Runs the program with `input` on standard input; trace is off, so that standard error has its messages alone.
-pub(crate) fn ogniwo_typing(input: &str, arguments: &[&str]) -> Ran {
-    let mut child = Command::new(program())
-        .args(arguments)
-        .env("OGNIWO_LOG", "off")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the program");
-    // Who does not read its standard input may be gone already.
-    let _unread = child.stdin.take().expect("a pipe").write_all(input.as_bytes());
-    let output = child.wait_with_output().expect("an end");
-    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
-    Ran { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
-}
-
-pub(crate) fn ogniwo(arguments: &[&str]) -> Ran {
-    ogniwo_typing("", arguments)
-}
-
-impl Ran {
-    #[track_caller]
-    pub(crate) fn succeeded(self) -> String {
-        assert_eq!(self.code, Some(0), "{}", self.stderr);
-        self.stdout
-    }
-
-    /// Failed with `code` and one message, which names `named`.
-    #[track_caller]
-    pub(crate) fn failed(&self, code: i32, named: &str) {
-        assert_eq!(self.code, Some(code), "stdout: {}\nstderr: {}", self.stdout, self.stderr);
-        assert_eq!(self.stdout, "");
-        assert!(self.stderr.starts_with("error: "), "{}", self.stderr);
-        assert_eq!(self.stderr.matches("error: ").count(), 1, "{}", self.stderr);
-        assert_eq!(self.stderr.matches("\n next: ").count(), 1, "{}", self.stderr);
-        assert!(self.stderr.contains(named), "{named} is not in: {}", self.stderr);
-        assert!(!self.stderr.contains("OGNIWO_LOG"), "an unexpected failure: {}", self.stderr);
-    }
-}
 
 /// A federation founded on the disk, nothing of it running.
 struct Site {
@@ -122,6 +75,8 @@ fn a_wrong_configuration_is_named_by_key() {
         ("mops/node.toml", "node", "data = ", "surprise = 1\ndata = ", "surprise"),
         ("mops/node.toml", "node", "member = \"mops\"", "member = \"MOPS\"", "member"),
         ("mops/node.toml", "node", "data = ", "peer_deadline_seconds = 0\ndata = ", "peer_deadline_seconds"),
+        ("mops/node.toml", "node", "[peers]", "[retention.B5]\ndays = 0\nsources = [\"pomost\"]\n[peers]", "retention"),
+        ("mops/node.toml", "node", "[peers]", "[anomalies]\nlook_back_days = 0\n[peers]", "anomalies.look_back_days"),
         ("mops/node.toml", "node", "listen = \"127.0.0.1:0\"", "listen = \"nowhere\"", "listen"),
         ("mops/node.toml", "node", "manifest_fingerprint = \"", "manifest_fingerprint = \"x", "manifest_fingerprint"),
         ("registry/registry.toml", "registry", "data = ", "surprise = 1\ndata = ", "surprise"),
@@ -277,7 +232,7 @@ fn what_needs_a_running_node_says_that_none_runs() {
     let site = Site::new();
     let config = text_of(&site.path("mops/node.toml"));
     let before = site.snapshot();
-    for command in ["status", "refresh", "enrol", "shared"] {
+    for command in ["status", "refresh", "enrol", "shared", "retention"] {
         ogniwo(&["node", command, "--config", &config]).failed(12, "no node runs");
     }
     let session = "AAAAAAAAAAAAAAAAAAAAAA";

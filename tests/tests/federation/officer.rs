@@ -157,6 +157,7 @@ async fn a_question_that_one_side_hides_is_found_by_the_other() {
     let findings = at_mops["findings"].as_array().expect("findings").clone();
     assert_eq!(findings.len(), 1, "{findings:?}");
     assert_eq!((&findings[0]["kind"], &findings[0]["request"]), (&json!("only_there"), &json!(digest)));
+    assert_eq!((&findings[0]["peer"], findings[0]["entries"].as_array().map(Vec::len)), (&json!("pup"), Some(1)));
     let at_pup = post("pup", "/v1/audit/reconcile", json!({ "peer": "mops", "from": now - 60, "until": until })).await;
     assert_eq!((&at_pup["findings"][0]["kind"], &at_pup["matched"]), (&json!("only_here"), &json!(2)));
     // Nobody else is told: css took part in nothing of this.
@@ -213,7 +214,176 @@ async fn a_residents_data_are_shown_and_erased_on_the_officers_word() {
     let log = read_log(&harness, "mops");
     let of = |event: &str| -> Vec<Value> { log.iter().filter(|e| e["event"] == event).cloned().collect() };
     let (shown, erased) = (of("resident.shown"), of("resident.erased"));
-    assert_eq!((shown.len(), erased.len()), (3, 1));
+    assert_eq!((shown.len(), erased.len()), (3, 2));
+    assert_eq!(erased[1]["counts"], json!({ "found": 0 }), "also that nobody was there any more");
     assert_eq!((&erased[0]["file"], &shown[0]["file"]), (&data["file"], &data["file"]));
     assert_eq!(shown[2]["counts"], json!({ "found": 0 }));
+}
+
+/// Asks the labour office as a caseworker of mops, on a case.
+async fn ask_on(harness: &Harness, units: &str, case: &str) {
+    let body = json!({
+        "resident": { "pesel": pesel_of(units) }, "asks": [{ "query": "q02", "holder": "pup" }],
+        "purpose": tests::PURPOSE, "basis": { "kind": "mandate", "id": "ups-105" }, "case_ref": case, "reason": "test",
+    });
+    let result: node::QueryResult = harness.post("mops", "caseworker", "/v1/queries", &body).await.expect("an outcome");
+    assert_eq!(result.outcomes[0].outcome, OutcomeKind::Answered);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn accesses_are_explained_first_and_the_rest_is_found_once() {
+    let mut harness = Harness::filled().await;
+    // NOON is a Saturday: what nothing explains is also out of hours.
+    let own = format!("M/{}", tests::RESIDENTS.iter().position(|r| r.units == "mops+pup").expect("a resident"));
+    ask_on(&harness, "mops+pup", &own).await;
+    ask_on(&harness, "mops+pup+css", "MOPS/2026/1").await;
+    let post = async |unit: &'static str, role: &str, path: &str, body: Value| {
+        request(&harness, unit, "POST", path).of("iod", &[role]).json(&body).send().await
+    };
+    let look = async |unit: &'static str| -> Value {
+        let answer = post(unit, "dpo", "/v1/audit/anomalies", json!({})).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        serde_json::from_str(&answer.text).expect("JSON")
+    };
+    let at_mops = look("mops").await;
+    assert_eq!((&at_mops["examined"], &at_mops["explained"]), (&json!(2), &json!({ "case": 1 })), "{at_mops}");
+    let kinds = |found: &Value| -> Vec<String> {
+        let findings = found["findings"].as_array().expect("findings").iter();
+        findings.map(|finding| finding["kind"].as_str().expect("a kind").to_owned()).collect()
+    };
+    assert_eq!(kinds(&at_mops), ["out_of_hours", "unexplained"]);
+    let found = at_mops["findings"].as_array().expect("findings").clone();
+    // Each leads to the entry it is about, and both to the same.
+    assert_eq!(found[0]["entries"], found[1]["entries"]);
+    let start = found[0]["entries"][0].as_u64().expect("an index");
+    let entry = search(&harness, "mops", &json!({ "start": start, "limit": 1 })).await;
+    let entry = &entries(&entry)[0];
+    assert_eq!(
+        (&entry["event"], &entry["file"], &entry["user"]),
+        (&json!("query.outcome"), &found[1]["file"], &found[1]["user"])
+    );
+    // The holder sees the hour, and no more of the case than a MAC it cannot read.
+    let at_pup = look("pup").await;
+    assert_eq!((kinds(&at_pup), &at_pup["findings"][0]["peer"]), (vec!["out_of_hours".to_owned()], &json!("mops")));
+
+    // A review stays when the same is found again; what comes to it later opens it.
+    let path = format!("/v1/audit/findings/{}", found[1]["id"].as_str().expect("an id"));
+    let review = post("mops", "dpo", &path, json!({ "state": "explained", "note": "nowa sprawa" })).await;
+    assert_eq!(review.status, 200, "{}", review.text);
+    assert_eq!(look("mops").await["findings"][1]["state"], "explained");
+    ask_on(&harness, "mops+pup+css", "MOPS/2026/1").await;
+    let more = look("mops").await;
+    assert_eq!(
+        (&more["findings"][1]["state"], more["findings"][1]["entries"].as_array().map(Vec::len)),
+        (&json!("open"), Some(2))
+    );
+    let listed = request(&harness, "mops", "GET", "/v1/audit/findings").of("iod", &["dpo"]).send().await;
+    assert_eq!(serde_json::from_str::<Value>(&listed.text).expect("JSON").as_array().map(Vec::len), Some(2));
+
+    // The next day the reference is known: a case people work on.
+    harness.clock.advance(12 * 60 * 60);
+    let now = harness.clock.now().0;
+    ask_on(&harness, "mops+pup+css", "MOPS/2026/1").await;
+    let next = post("mops", "dpo", "/v1/audit/anomalies", json!({ "from": now - 60, "until": now + 60 })).await;
+    let next: Value = serde_json::from_str(&next.text).expect("JSON");
+    assert_eq!((&next["explained"], &next["findings"]), (&json!({ "case": 1 }), &json!([])));
+
+    for (role, body, status) in [
+        ("caseworker", json!({}), 403),
+        ("dpo", json!({ "from": 2, "until": 2 }), 422),
+        ("dpo", json!({ "from": 0, "until": 400 * 24 * 60 * 60 }), 422),
+    ] {
+        let refused = post("mops", role, "/v1/audit/anomalies", body).await;
+        assert_eq!(refused.status, status, "{}", refused.text);
+    }
+    harness.federation.nodes.get_mut(&tests::member("mops")).expect("a node").stop().await.expect("stopped");
+    let looks =
+        read_log(&harness, "mops").into_iter().filter(|e| e["event"] == "log.reviewed" && e["user"].is_string());
+    assert_eq!(looks.count(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restriction_is_the_officers_word_and_its_end_too() {
+    let mut harness = Harness::filled().await;
+    let resident = json!({ "pesel": pesel_of("mops+pup") });
+    let post = async |role: &str, more: Value| {
+        let mut body = json!({ "resident": resident, "reason": "wniosek" });
+        body.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        let asked = request(&harness, "pup", "POST", "/v1/audit/residents/restrict").of("iod", &[role]);
+        asked.json(&body).send().await
+    };
+    assert_eq!(post("steward", json!({})).await.status, 403);
+    let restricted = post("dpo", json!({})).await;
+    assert_eq!(restricted.status, 200, "{}", restricted.text);
+    let answer: Value = serde_json::from_str(&restricted.text).expect("JSON");
+    assert_eq!(answer["restricted"], true);
+    let basis = || json!({ "kind": "mandate", "id": "ups-105" });
+    let refused = harness.ask("mops", "pup", "q02", resident.clone(), basis()).await;
+    assert_eq!((refused.outcome, refused.reason.as_deref()), (OutcomeKind::Denied, Some("not_available")));
+    // The resident is told first.
+    let untold = post("dpo", json!({ "lift": true })).await;
+    assert_eq!(untold.status, 422, "{}", untold.text);
+    assert!(untold.text.contains("resident_informed"));
+    assert_eq!(post("dpo", json!({ "lift": true, "resident_informed": true })).await.status, 200);
+    let answered = harness.ask("mops", "pup", "q02", resident.clone(), basis()).await;
+    assert_eq!(answered.outcome, OutcomeKind::Answered);
+    assert_eq!(post("dpo", json!({ "resident": { "pesel": pesel_of("mops") } })).await.status, 404);
+
+    harness.federation.nodes.get_mut(&tests::member("pup")).expect("a node").stop().await.expect("stopped");
+    let log = read_log(&harness, "pup");
+    let acts: Vec<&Value> = log.iter().filter(|entry| entry["event"] == "resident.restricted").collect();
+    let decisions: Vec<&Value> = acts.iter().map(|act| &act["decision"]).collect();
+    assert_eq!(decisions, [&json!("restricted"), &json!("lifted"), &Value::Null]);
+    assert_eq!((&acts[0]["file"], &acts[2]["counts"]), (&answer["file"], &json!({ "found": 0 })));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_past_their_time_go_but_for_the_restricted_and_sealed() {
+    let mut harness = Harness::filled().await;
+    let mops = tests::member("mops");
+    let config = harness.home().join("mops/node.toml");
+    let text = std::fs::read_to_string(&config).expect("a configuration");
+    let category = "\n[retention.B5]\ndays = 144\nsources = [\"pomost\"]\nsince = \"mops.benefit.decision_to\"\n";
+    let node = harness.federation.nodes.get_mut(&mops).expect("a node");
+    node.stop().await.expect("stopped");
+    std::fs::write(&config, text + category).expect("written");
+    node.restart().await.expect("restarted");
+
+    let restrict = json!({ "resident": { "pesel": pesel_of("mops+css") }, "reason": "wniosek" });
+    let restricted = request(&harness, "mops", "POST", "/v1/audit/residents/restrict").of("iod", &["dpo"]);
+    assert_eq!(restricted.json(&restrict).send().await.status, 200);
+    let admin = harness.federation.admin(&mops);
+    let sweep = async |dry_run: bool| -> Vec<node::Swept> {
+        admin.run(&format!("/retention?dry_run={dry_run}"), &json!({}), &|_| {}).await.expect("swept")
+    };
+    let clients = async || admin.get::<node::NodeStatus>("/status").await.expect("a status").clients;
+    // The 30th of June and 144 days are the 21st of November: that whole day they stay.
+    assert_eq!(sweep(false).await[0].rows, 0);
+    harness.clock.advance(12 * 60 * 60);
+    let before = clients().await;
+    let due = sweep(true).await;
+    assert_eq!(clients().await, before, "a dry run removes nothing");
+    let of_mops = tests::RESIDENTS.iter().filter(|resident| resident.at("mops"));
+    let sealed = of_mops.clone().filter(|resident| resident.sealed).count() as u64;
+    let gone = of_mops.count() as u64 - sealed - 1;
+    let expected =
+        node::Swept { category: "B5".to_owned(), rows: gone, residents: gone, files: gone, restricted: 1, sealed };
+    assert_eq!(due, [expected]);
+    assert_eq!(sweep(false).await, due);
+    assert_eq!(clients().await, before - gone);
+    assert_eq!(sweep(true).await[0].rows, 0, "once");
+    // What was published is taken back, and nobody finds the resident here any more.
+    assert_eq!(harness.enrol("mops").await.expect("enrolled").removed, gone);
+    let basis = json!({ "kind": "mandate", "id": "ups-105" });
+    let outcome = harness.ask("mops", "pup", "q02", json!({ "pesel": pesel_of("mops+pup+zlm") }), basis).await;
+    assert_eq!(outcome.reason.as_deref(), Some("not_served"));
+    // An import that still has them brings them back.
+    harness.import("mops", &harness.extracts().join("mops.csv"), node::ImportMode::Update).await.expect("imported");
+    assert_eq!(clients().await, before);
+
+    harness.federation.nodes.get_mut(&mops).expect("a node").stop().await.expect("stopped");
+    let log = read_log(&harness, "mops");
+    let swept: Vec<&Value> = log.iter().filter(|entry| entry["event"] == "retention.applied").collect();
+    assert_eq!(swept.len(), 1, "a dry run and a sweep of nothing are none");
+    assert_eq!((&swept[0]["retention"], &swept[0]["counts"]["rows"]), (&json!("B5"), &json!(gone)));
 }

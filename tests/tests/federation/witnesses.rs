@@ -380,3 +380,125 @@ async fn an_auditor_proves_that_an_access_was_deleted() {
     std::fs::remove_dir_all(&real).expect("removed");
     std::fs::rename(&aside, &real).expect("moved back");
 }
+
+/// Stops the registry, or starts it again.
+async fn registry(harness: &mut Harness, runs: bool) -> Result<(), cli::exit::Failure> {
+    let part = &mut harness.federation.registry;
+    if runs { part.restart().await } else { part.stop().await }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restored_registrys_log_goes_on_only_on_the_officers_word() {
+    let mut harness = Harness::filled().await;
+    registry(&mut harness, false).await.expect("stopped");
+    let (log, backup) = (log_dir(&harness, "registry"), harness.extracts().join("backup"));
+    copy(&log, &backup);
+    registry(&mut harness, true).await.expect("started");
+    assert_eq!(ask(&harness, "mops+pup").await, OutcomeKind::Answered);
+    let Part::Inside(inside) = &harness.federation.registry else { panic!("not in this process") };
+    inside.registry.clone().expect("it runs").ask_for_cosignatures().await;
+    registry(&mut harness, false).await.expect("stopped");
+    let config = registry::Config::load(&harness.federation.founded.registry_config()).expect("a configuration");
+    let nothing = registry::draft_loss(&config);
+    assert!(matches!(nothing, Err(registry::ContinueError::Log(audit::SucceedError::NothingMissing))), "{nothing:?}");
+    std::fs::remove_dir_all(&log).expect("removed");
+    copy(&backup, &log);
+
+    // Members know better: closed when it meets them, and then it does not open.
+    registry(&mut harness, true).await.expect("started");
+    let Part::Inside(inside) = &harness.federation.registry else { panic!("not in this process") };
+    let running = inside.registry.clone().expect("it runs");
+    let closed = async {
+        while running.ready().await.is_ok() {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(20), closed).await.expect("it closes");
+    drop(running);
+    registry(&mut harness, false).await.expect("stopped");
+    assert_eq!(registry(&mut harness, true).await.expect_err("it does not open").code, "log_rolled_back");
+
+    let mut loss = registry::draft_loss(&config).expect("something is lost");
+    assert_eq!(loss.origin, "test.ogniwo.example/registry");
+    let go_on = |loss: &registry::LogLoss| {
+        let never = || Err(std::io::Error::other("not asked"));
+        let clock = harness.clock.clone();
+        tokio::task::block_in_place(|| registry::continue_after_restore(&config, clock, loss, never))
+    };
+    let officer = |unit: &str| {
+        cli::found::open_officer(&harness.home().join(format!("officers/{unit}.key"))).expect("an officer's key")
+    };
+    loss.sign(&officer("mops"));
+    let few = go_on(&loss).expect_err("one officer");
+    assert_eq!(few.code(), Some("confirmation_missing"), "{few}");
+    // Signed by enough, and about something else.
+    let mut other = registry::LogLoss { origin: "test.ogniwo.example/mops".to_owned(), ..loss.clone() };
+    for unit in ["mops", "pup"] {
+        other.sign(&officer(unit));
+    }
+    assert!(matches!(go_on(&other), Err(registry::ContinueError::Other)));
+    loss.sign(&officer("pup"));
+    let continued = go_on(&loss).expect("a new log");
+    assert_eq!(continued.origin, "test.ogniwo.example/registry/2");
+    assert!(continued.previous_size < continued.cosigned_size);
+
+    registry(&mut harness, true).await.expect("started");
+    assert_eq!(ask(&harness, "mops+pup").await, OutcomeKind::Answered);
+    let Part::Inside(inside) = &harness.federation.registry else { panic!("not in this process") };
+    let running = inside.registry.clone().expect("it runs");
+    running.ask_for_cosignatures().await;
+    let note = running.log().published_checkpoint();
+    drop(running);
+    assert_eq!(note.note().lines().next(), Some("test.ogniwo.example/registry/2"));
+    assert_eq!(Keys::of(&harness).cosigners(&note), ["mops", "pup", "css", "zlm"]);
+    registry(&mut harness, false).await.expect("stopped");
+
+    // The old one stays as it is, for auditors; what is in use verifies.
+    assert!(matches!(verify_dir(&log, None, None, |_| {}), Err(Fault::Shorter { .. })));
+    std::fs::rename(&log, harness.extracts().join("old")).expect("moved");
+    std::fs::rename(log.with_file_name("log.2"), &log).expect("moved");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn entries_made_up_for_a_comparison_are_found() {
+    let mut harness = Harness::filled().await;
+    assert_eq!(ask(&harness, "mops+pup").await, OutcomeKind::Answered);
+    cosign(&harness, "pup").await;
+    let known = status(&harness, "pup").await.cosigned.entries;
+    let now = harness.clock.now().0;
+    let period = json!({ "peer": "pup", "from": now - 60, "until": now + 60 });
+    let honest: Value = harness.post("mops", "dpo", "/v1/audit/reconcile", &period).await.expect("compared");
+    assert_eq!((&honest["matched"], &honest["findings"]), (&json!(1), &json!([])));
+    let filter = json!({ "filter": { "event": "query.outcome" } });
+    let asked: Value = harness.post("mops", "dpo", "/v1/audit/search", &filter).await.expect("found");
+    let request = asked["entries"][0]["payload"]["outcomes"][0]["request"].clone();
+
+    // The administrator of pup has its keys, and says that it never answered, out of a log that nobody cosigned.
+    stop(&mut harness, "pup").await;
+    let made = open(&harness, "pup", &harness.extracts().join("made"));
+    let mut receipts = Vec::new();
+    for n in 0..=known {
+        receipts.push(made.append(&json!({ "n": n })).await.expect("appended"));
+    }
+    let checkpoint = made.checkpoint().await.expect("signed");
+    let text = |proof: Option<Vec<audit::Hash>>| -> Vec<String> {
+        proof.expect("a proof").iter().map(|hash| protocol::encoding::b64(hash)).collect()
+    };
+    let proof = text(made.prove_inclusion(0, checkpoint.size()).expect("read"));
+    let consistency = text(made.prove_consistency(known, checkpoint.size()).expect("read"));
+    let page = json!({
+        "checkpoint": checkpoint.note(), "consistency": consistency, "next": null,
+        "sides": [{
+            "asker": "mops", "holder": "pup", "request": request, "answered": false, "fields": [], "time": now, "index": 0,
+            "entry": protocol::encoding::b64(receipts[0].entry_hash()), "proof": proof,
+        }],
+    });
+    let page = page.to_string();
+    let answer = move || async move { ([(axum::http::header::CONTENT_TYPE, "application/json")], page) };
+    let lying = impostor(&harness, "pup", Router::new().route("/v1/log/sides", post(answer))).await;
+    let found: Value = harness.post("mops", "dpo", "/v1/audit/reconcile", &period).await.expect("compared");
+    let kinds: Vec<&Value> = found["findings"].as_array().expect("findings").iter().map(|f| &f["kind"]).collect();
+    assert_eq!(kinds, ["only_here", "not_in_tree"], "{found}");
+    assert_eq!(found["findings"][1]["request"], request);
+    lying.cancel();
+}

@@ -1,0 +1,219 @@
+//! The look through the log: for an officer, and by itself for every day that is over.
+
+use super::access::{Case, LASTING, Log, Surroundings};
+use super::{Anomaly, Explanation, Reviewed, review};
+use crate::dpo::act::Act;
+use crate::dpo::findings::{self, Finding, FindingKind, ReviewState};
+use crate::dpo::{DpoError, Officer, now};
+use crate::events::Happened;
+use crate::manifests::Held;
+use crate::node::Node;
+use crate::records::FileRecord;
+use crate::store::{StoreError, Table};
+use audit::Filter;
+use jiff::ToSpan as _;
+use jiff::civil::Date;
+use policies::{Engine, Tier, calendar};
+use protocol::encoding::b64;
+use protocol::{FileId, Timestamp};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use utoipa::ToSchema;
+
+/// Entries read at once.
+const PAGE: usize = 1_000;
+const DAY_SECONDS: i64 = 24 * 60 * 60;
+/// Days that may be judged at once.
+const MAX_DAYS: i64 = 366;
+/// Key in `state` of the first moment not judged yet.
+const JUDGED: &[u8] = b"anomalies";
+/// What the last day of a case is called among the fields of any kind of institution.
+const CASE_END: &str = ".case.to";
+
+/// Which days.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AnomaliesBody {
+    /// In the first day (seconds since 1970); a day before the end, if not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<i64>,
+    /// The second after the last that counts; now, if not said. Days are judged whole, as far as they are over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<i64>,
+}
+
+/// What the look came to.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+pub struct Anomalies {
+    /// Accesses looked at.
+    pub examined: u64,
+    /// How many of them had each explanation; one with several counts for the first.
+    #[schema(value_type = BTreeMap<String, u64>)]
+    pub explained: BTreeMap<Explanation, u64>,
+    /// What is left to look at, with what came of it before.
+    pub findings: Vec<Finding>,
+}
+
+/// Looks for an officer.
+pub(in crate::dpo) async fn on_demand(
+    node: &Arc<Node>,
+    officer: &Officer,
+    body: &AnomaliesBody,
+) -> Result<Anomalies, DpoError> {
+    let until = body.until.unwrap_or_else(|| node.clock.now().0 + 1);
+    let from = body.from.unwrap_or(until.saturating_sub(DAY_SECONDS));
+    if until <= from {
+        return Err(DpoError::Value("until"));
+    }
+    if until.saturating_sub(from) > MAX_DAYS * DAY_SECONDS {
+        return Err(DpoError::Value("from"));
+    }
+    let days = day(Timestamp(from)).zip(day(Timestamp(until - 1)));
+    let act = Act::of(officer, Happened::AnomaliesReviewed, node)?;
+    look(node, days.ok_or(DpoError::Value("from"))?, act).await
+}
+
+impl Node {
+    /// Once a day, looks through the days that are over.
+    pub(crate) async fn look_for_anomalies_daily(self: &Arc<Self>) {
+        if let Err(error) = self.look_daily().await {
+            tracing::error!(%error, "the daily look for accesses without explanation failed");
+        }
+    }
+
+    async fn look_daily(self: &Arc<Self>) -> Result<(), DpoError> {
+        if self.held.load().is_none() {
+            return Ok(());
+        }
+        let now = now(self)?;
+        let Some(today) = day(now).and_then(calendar::begins) else { return Ok(()) };
+        let judged: Option<Timestamp> = self.store.read()?.get(Table::STATE, JUDGED)?;
+        let done = || self.store.write(|write| write.put(Table::STATE, JUDGED, &today));
+        let Some(judged) = judged else { return Ok(done()?) };
+        let from = judged.max(today + -MAX_DAYS * DAY_SECONDS);
+        let Some(days) = day(from).zip(day(today + -1)).filter(|_| from < today) else { return Ok(()) };
+        let found = look(self, days, Act::new(Happened::AnomaliesReviewed, now)).await?;
+        done()?;
+        let open = found.findings.iter().filter(|finding| finding.state == ReviewState::Open).count();
+        if open > 0 {
+            tracing::warn!(open, "accesses without explanation: the data-protection officer should look");
+        }
+        Ok(())
+    }
+}
+
+/// The day of Warsaw `at` lies in.
+fn day(at: Timestamp) -> Option<Date> {
+    calendar::local(at).map(jiff::civil::DateTime::date)
+}
+
+/// Looks, records that, and keeps what is new.
+async fn look(node: &Arc<Node>, days: (Date, Date), mut act: Act) -> Result<Anomalies, DpoError> {
+    let held = node.held.load_full().ok_or(DpoError::Closed(protocol::Reason::ManifestExpired))?;
+    let reader = node.clone();
+    let read = tokio::task::spawn_blocking(move || read(&reader, &held, days));
+    let Reviewed { examined, explained, anomalies } = read.await.map_err(std::io::Error::other)??;
+    act.counts =
+        [("examined", examined), ("explained", explained.values().sum()), ("findings", anomalies.len() as u64)].into();
+    let _recorded = act.record(node).await?;
+    let me = node.config.member.as_str();
+    let found = anomalies.into_iter().map(|anomaly| finding(anomaly, me)).collect();
+    Ok(Anomalies { examined, explained, findings: findings::keep(node, found)? })
+}
+
+fn finding(anomaly: Anomaly, me: &str) -> Finding {
+    let Anomaly { rule, key, why, entries, time, member, user, file } = anomaly;
+    let peer = (member != me).then(|| member.parse().ok()).flatten();
+    Finding { peer, user, file, ..Finding::new(FindingKind::Rule(rule), &key, why, entries, time) }
+}
+
+/// Reads what is needed to judge `days`, and judges them. Blocks.
+fn read(node: &Node, held: &Held, days: (Date, Date)) -> Result<Reviewed, DpoError> {
+    let parameters = &node.config.anomalies;
+    let catalogue = node.engine.library().catalogue();
+    let compares = |query: &str| {
+        query.parse().ok().and_then(|query| catalogue.queries.get(&query)).is_some_and(|q| q.tier == Tier::Verify)
+    };
+    let now = node.clock.now();
+    let covered: RefCell<HashMap<[String; 4], bool>> = RefCell::default();
+    let agreed = |asker: &str, holder: &str, query: &str, purpose: &str| {
+        let key = [asker, holder, query, purpose].map(str::to_owned);
+        *covered.borrow_mut().entry(key).or_insert_with(|| {
+            let all = || {
+                let (asker, holder) = (asker.parse().ok()?, holder.parse().ok()?);
+                let (query, purpose) = (query.parse().ok()?, purpose.parse().ok()?);
+                Engine::agreement_for(&held.manifest, &[], &asker, &holder, &query, &purpose, now).ok()
+            };
+            all().is_some()
+        })
+    };
+    let cases = Cases { node, known: RefCell::default() };
+    let case = |file: &str, case: &str| cases.find(file, case);
+    let surroundings = Surroundings { compares: &compares, agreed: &agreed, case: &case };
+
+    let begins = |day: Date| calendar::begins(day).map(|at| at.0);
+    let look_back = i64::from(parameters.look_back_days);
+    let start = days.0.checked_sub(look_back.days()).ok().and_then(begins);
+    let end = days.1.tomorrow().ok().and_then(begins);
+    let mut log = Log::default();
+    let mut take = |filter: Filter| -> Result<(), DpoError> {
+        let mut next = Some(0);
+        while let Some(at) = next {
+            let page = node.log.search(&filter, at, PAGE)?;
+            for entry in &page.entries {
+                log.take(entry.index, entry.payload.as_ref().unwrap_or(&Value::Null), &surroundings);
+            }
+            next = page.next;
+        }
+        Ok(())
+    };
+    for event in LASTING {
+        take(Filter { event: Some(event.to_owned()), until: start, ..Filter::default() })?;
+    }
+    take(Filter { from: start, until: end, ..Filter::default() })?;
+    Ok(review(&log, parameters, &surroundings, days))
+}
+
+/// The case numbers of files, as they stand in entries.
+struct Cases<'a> {
+    node: &'a Node,
+    known: RefCell<HashMap<String, HashMap<String, Case>>>,
+}
+
+impl Cases<'_> {
+    fn find(&self, file: &str, case: &str) -> Option<Case> {
+        let mut known = self.known.borrow_mut();
+        let read = || {
+            self.read(file).unwrap_or_else(|error| {
+                // Without them less is explained, and more is looked at.
+                tracing::error!(%error, "the case numbers of a file cannot be read");
+                HashMap::new()
+            })
+        };
+        known.entry(file.to_owned()).or_insert_with(read).get(case).copied()
+    }
+
+    fn read(&self, file: &str) -> Result<HashMap<String, Case>, StoreError> {
+        let Ok(file) = serde_json::from_value::<FileId>(file.into()) else { return Ok(HashMap::new()) };
+        let record: Option<FileRecord> = self.node.store.read()?.get(Table::FILES, file.as_bytes())?;
+        let mut out = HashMap::new();
+        for row in record.into_iter().flat_map(|record| record.rows) {
+            let Some(number) = row.local_number else { continue };
+            let end = row.fields.iter().find(|(field, _)| field.as_str().ends_with(CASE_END));
+            let end = end.and_then(|(_, value)| value.as_str()?.parse().ok());
+            let case = b64(&self.node.macs.case.mac(&[number.as_bytes()]));
+            let this = end.map_or(Case::Open, Case::Ended);
+            // A number with several rows is open as long as one of them is.
+            let both = |before: &Case| match (*before, this) {
+                (Case::Ended(one), Case::Ended(other)) => Case::Ended(one.max(other)),
+                _ => Case::Open,
+            };
+            let merged = out.get(&case).map_or(this, both);
+            out.insert(case, merged);
+        }
+        Ok(out)
+    }
+}
