@@ -266,6 +266,13 @@ events! {
     /// Shared clients were counted.
     SharedFinished = 204 "shared.finished", BULK BULK_OPERATIONS COUNTS;
 
+    /// A resident of whom there are no records yet was registered.
+    NewcomerEntered = 205 "newcomer.entered", QUERY QUERY_OPERATIONS QUERY_SIEM;
+    /// A newcomer of whom no records came was removed.
+    NewcomerLapsed = 206 "newcomer.lapsed", QUERY QUERY_OPERATIONS QUERY_SIEM;
+    /// Everybody was taken back from the registry.
+    UnenrolFinished = 207 "unenrol.finished", BULK BULK_OPERATIONS COUNTS;
+
     /// A key birth ended.
     KeyBorn = 301 "key.born", BULK BULK_OPERATIONS BULK_OPERATIONS;
     /// A key holder evaluated for a member.
@@ -345,6 +352,8 @@ events! {
     FindingReviewed = 804 "finding.reviewed", REVIEW NOTHING REVIEW_SIEM;
     /// Both sides' logs were compared.
     Reconciled = 805 "log.reconciled", REVIEW COUNTS REVIEW_SIEM;
+    /// The registry told what it noticed.
+    ReviewNoticed = 806 "review.noticed", REVIEW BULK_OPERATIONS BULK_OPERATIONS;
     /// A resident's data were shown to the DPO.
     ResidentShown = 811 "resident.shown", REVIEW NOTHING REVIEW_SIEM;
     /// Processing of a resident's data was restricted.

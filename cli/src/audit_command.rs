@@ -419,7 +419,12 @@ fn finding_line(finding: &Finding) -> String {
     let (kind, state) = (text(json!(finding.kind)), text(json!(finding.state)));
     let time = jiff::Timestamp::from_second(finding.time).map(|time| time.to_string()).unwrap_or_default();
     let note = finding.note.as_ref().map(|note| format!("\n    {note}")).unwrap_or_default();
-    format!("{}  {time}  {kind} with {}, entry {}, {state}{note}", finding.id, finding.peer, finding.index)
+    let with = finding.peer.as_ref().map(|peer| format!(" with {peer}")).unwrap_or_default();
+    let entry = finding.index.map(|index| format!(", entry {index}")).unwrap_or_default();
+    let numbers: Vec<&str> = finding.local_numbers.iter().map(String::as_str).collect();
+    let about = if numbers.is_empty() { String::new() } else { format!(", about {}", numbers.join(", ")) };
+    let detail = finding.detail.as_ref().map(|detail| format!(", {detail}")).unwrap_or_default();
+    format!("{}  {time}  {kind}{with}{entry}{about}{detail}, {state}{note}", finding.id)
 }
 
 async fn continue_after_restore(arguments: ContinueArgs, output: &Output) -> Result<(), Failure> {

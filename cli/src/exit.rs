@@ -204,6 +204,9 @@ impl Exit {
             | "role_not_allowed"
             | "consent_unknown"
             | "resident_unknown"
+            | "resident_on_file"
+            | "provisional_quota"
+            | "provisional_renewed"
             | "finding_unknown"
             | "confirmation_missing" => Exit::Refused,
             code if code.starts_with("token_") => Exit::Refused,

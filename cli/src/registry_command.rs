@@ -213,8 +213,17 @@ async fn manifest(command: ManifestCommand, output: &Output) -> Result<(), Failu
                 .result(&json!({ "manifest": out }), || format!("Draft: {}\nNow the officers sign it.", out.display()));
             Ok(())
         }
-        ManifestCommand::Next { manifest, epoch, destroy, days, out } => {
-            let changes = Changes { epochs: &epoch, destroy: &destroy, days };
+        ManifestCommand::Next { manifest, epoch, destroy, member, agreement, name, succession, leave, days, out } => {
+            let changes = Changes {
+                epochs: &epoch,
+                destroy: &destroy,
+                members: &member,
+                agreements: &agreement,
+                names: &name,
+                successions: &succession,
+                leave: &leave,
+                days,
+            };
             write(&out, &next(&read(&manifest)?, &changes, Clock::system().now())?)?;
             output.result(&json!({ "manifest": out }), || format!("{}\nNow the officers sign it.", out.display()));
             Ok(())
@@ -278,6 +287,10 @@ fn show(signed: &SignedManifest, output: &Output) -> Result<(), Failure> {
             ));
         }
         text.push_str(&format!("  {} agreements\n", manifest.agreements.len()));
+        for step in &manifest.successions {
+            let to: Vec<&str> = step.to.iter().map(|to| to.as_str()).collect();
+            text.push_str(&format!("  {} was followed by {}\n", step.from, to.join(", ")));
+        }
         text
     });
     Ok(())

@@ -1,9 +1,11 @@
-//! Going on under a new origin after the log came back from a backup with entries missing (design §9).
+//! Going on under a new origin after the log came back from a backup with entries missing (design §9). The meters, which came
+//! from the same backup, start spent, and our own status list is made whole from what others hold of it (`status.rs`).
 //!
 //! A node's log lies in `data/log` and is `REALM/MEMBER`. One that goes on for another lies in `data/log.2` and is
 //! `REALM/MEMBER/2`, then `log.3`, … The newest is in use; the others stay as they are, for auditors.
 
 use crate::config::Config;
+use crate::guard::Guard;
 use crate::node::{NodeError, load_engine, load_tokens, log_config, ring_path};
 use crate::tokens::{TokenError, Tokens};
 use audit::{Checkpoint, SucceedError, identity};
@@ -136,6 +138,8 @@ pub async fn continue_after_restore(
         let known = known.ok_or(SucceedError::NothingMissing)?;
         let payload_key = storage.derive("log");
         let opened = log_config(&next.dir, &next.origin, &keys, &payload_key, &clock);
+        // What was used since the backup is forgotten.
+        Guard::give_up(&config.data.join("guard"), storage.mac("guard"), clock.now()).map_err(NodeError::from)?;
         let (log, _receipt) = audit::succeed(&old.dir, &known, opened, &confirmed_by)?;
         let first = log.read(0).map_err(NodeError::from)?.and_then(|entry| entry.payload).unwrap_or_default();
         Ok(Continued {

@@ -4,6 +4,7 @@
 //! What crosses is what the peer knows anyway: the request's digest, who asked whom, what came of it, when, names of
 //! fields, and where it stands in our log. No resident, no user, no words.
 
+use crate::dpo::FindingKind;
 use crate::node::Node;
 use audit::{Filter, Page};
 use bytes::Bytes;
@@ -59,24 +60,10 @@ pub(crate) struct Asked {
     pub(crate) start: u64,
 }
 
-/// What the two logs disagree on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Disagreement {
-    /// Only our log has it.
-    OnlyHere,
-    /// Only the peer's log has it.
-    OnlyThere,
-    /// Answered by one, not answered by the other, or with other fields.
-    Contradicting,
-    /// Recorded too far apart.
-    Late,
-}
-
 /// A question the two logs disagree on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Difference {
-    pub(crate) kind: Disagreement,
+    pub(crate) kind: FindingKind,
     pub(crate) request: String,
     /// The entry here, or else there.
     pub(crate) index: u64,
@@ -140,12 +127,10 @@ fn compare(here: &[Side], there: &[Side], unheard: &BTreeSet<String>) -> Vec<Dif
     let mut out = Vec::new();
     for (request, side) in &ours {
         let kind = match theirs.get(request) {
-            None => Disagreement::OnlyHere,
-            Some(other) if (&other.asker, &other.holder) != (&side.asker, &side.holder) => Disagreement::Contradicting,
-            Some(other) if other.answered != side.answered || other.fields != side.fields => {
-                Disagreement::Contradicting
-            }
-            Some(other) if (other.time - side.time).abs() > LATE_SECONDS => Disagreement::Late,
+            None => FindingKind::OnlyHere,
+            Some(other) if (&other.asker, &other.holder) != (&side.asker, &side.holder) => FindingKind::Contradicting,
+            Some(other) if other.answered != side.answered || other.fields != side.fields => FindingKind::Contradicting,
+            Some(other) if (other.time - side.time).abs() > LATE_SECONDS => FindingKind::Late,
             Some(_) => continue,
         };
         out.push(Difference { kind, request: request.clone(), index: side.index, time: side.time });
@@ -153,7 +138,7 @@ fn compare(here: &[Side], there: &[Side], unheard: &BTreeSet<String>) -> Vec<Dif
     for (request, side) in
         theirs.iter().filter(|(request, _)| !ours.contains_key(*request) && !unheard.contains(*request))
     {
-        let kind = Disagreement::OnlyThere;
+        let kind = FindingKind::OnlyThere;
         out.push(Difference { kind, request: request.clone(), index: side.index, time: side.time });
     }
     out
@@ -225,7 +210,7 @@ pub(crate) async fn reconcile(
     let differences: Vec<Difference> =
         compare(&ours, &theirs, &unheard).into_iter().filter(|difference| inside(difference.time)).collect();
     let here = ours.iter().filter(|side| inside(side.time)).count();
-    let odd = differences.iter().filter(|d| d.kind != Disagreement::OnlyThere).count();
+    let odd = differences.iter().filter(|d| d.kind != FindingKind::OnlyThere).count();
     Ok(Compared { matched: here.saturating_sub(odd) as u64, differences })
 }
 
@@ -277,11 +262,11 @@ mod tests {
         assert_eq!(
             found,
             [
-                ("here", Disagreement::OnlyHere),
-                ("narrowed", Disagreement::Contradicting),
-                ("other", Disagreement::Contradicting),
-                ("slow", Disagreement::Late),
-                ("there", Disagreement::OnlyThere),
+                ("here", FindingKind::OnlyHere),
+                ("narrowed", FindingKind::Contradicting),
+                ("other", FindingKind::Contradicting),
+                ("slow", FindingKind::Late),
+                ("there", FindingKind::OnlyThere),
             ]
         );
     }

@@ -25,6 +25,7 @@
 //! | `waiting` | request digest 32 | own questions a person at the holder decides |
 //! | `emergencies` | side 1 ‖ id 16 | emergency accesses, taken here or answered here, and their reviews |
 //! | `findings` | finding id 16 | what the data-protection officer has to look at, with the review |
+//! | `newcomers` | file id 16 | until when a resident of whom there are no records yet is known to the registry |
 //! | `state` | name | manifest held, highest CRL number, last import run, shared run under way, own status list |
 //!
 //! A write transaction is atomic and durable (`fdatasync`) before [`Store::write`] returns. A crash leaves the state
@@ -65,7 +66,9 @@ impl Table {
     pub(crate) const EMERGENCIES: Table = Table("emergencies", 19);
     pub(crate) const FINDINGS: Table = Table("findings", 20);
 
-    const ALL: [Table; 21] = [
+    pub(crate) const NEWCOMERS: Table = Table("newcomers", 21);
+
+    const ALL: [Table; 22] = [
         Table::FILES,
         Table::SEALED_FIELDS,
         Table::LINKS,
@@ -87,6 +90,7 @@ impl Table {
         Table::WAITING,
         Table::EMERGENCIES,
         Table::FINDINGS,
+        Table::NEWCOMERS,
     ];
 
     fn definition(self) -> TableDefinition<'static, &'static [u8], &'static [u8]> {

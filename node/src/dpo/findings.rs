@@ -1,4 +1,5 @@
-//! What the officer has to look at, with what came of it.
+//! What the officer has to look at, with what came of it: where our log and a peer's disagree, and what the registry noticed
+//! (`review.rs`).
 //!
 //! A finding's id follows from what it is about, so that a comparison done again finds the same ones, and a finding that
 //! was looked at stays so.
@@ -7,11 +8,13 @@ use super::act::Act;
 use super::{DpoError, Officer, now};
 use crate::events::Happened;
 use crate::node::Node;
-use crate::reconcile::{Difference, Disagreement, reconcile};
-use crate::store::{StoreError, Table};
+use crate::reconcile::{Difference, reconcile};
+use crate::shared::local_numbers;
+use crate::store::{StoreError, Table, Write};
 use protocol::encoding::{b64, sha256, unb64};
-use protocol::{MemberId, Timestamp};
+use protocol::{FileId, MemberId, Timestamp};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use utoipa::ToSchema;
 
@@ -33,20 +36,61 @@ pub enum ReviewState {
     Confirmed,
 }
 
+/// What is to be looked at: a disagreement of two logs, or what the registry noticed (`protocol::review`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FindingKind {
+    /// Only our log has it.
+    OnlyHere,
+    /// Only the peer's log has it.
+    OnlyThere,
+    /// Answered by one, not answered by the other, or with other fields.
+    Contradicting,
+    /// Recorded too far apart.
+    Late,
+    /// The peer has become known to serve a client of ours.
+    Met,
+    /// The same, after it had removed such an entry within 90 days: it may have put it only to look.
+    MetAgain,
+    /// Somebody's entry about a client of ours is not what a member signs.
+    Unverified,
+    /// A newcomer of ours never became a client.
+    NeverConverted,
+    /// The peer located or posted an identifier nobody has: it guessed.
+    Honeypot,
+    /// The peer used up its day's residents located without serving them.
+    MissBudgetSpent,
+    /// The peer's new entries meet hardly anybody's: they may be invented.
+    SeldomMet,
+}
+
 /// Something the officer has to look at.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Finding {
     /// Its id.
     pub id: String,
-    /// With whose log ours disagrees.
-    #[schema(value_type = String)]
-    pub peer: MemberId,
-    /// In what.
-    pub kind: Disagreement,
-    /// The request's digest.
-    pub request: String,
-    /// The entry: here, or for `only_there` in the peer's log.
-    pub index: u64,
+    /// Which other member it is about, if it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub peer: Option<MemberId>,
+    /// What it is.
+    pub kind: FindingKind,
+    /// Two logs disagree: the request's digest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<String>,
+    /// Two logs disagree: the entry here, or for `only_there` in the peer's log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index: Option<u64>,
+    /// The resident it is about, as the log has it, if it is about a client of this institution.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub file: Option<FileId>,
+    /// This institution's numbers of that resident, as of now.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub local_numbers: BTreeSet<String>,
+    /// Numbers that belong to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
     /// When it was recorded (seconds since 1970).
     pub time: i64,
     /// How far its review is.
@@ -94,7 +138,45 @@ fn finding(peer: &MemberId, difference: Difference) -> Finding {
     let Difference { kind, request, index, time } = difference;
     let [id @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] =
         sha256(&[peer.as_str().as_bytes(), &[0, kind as u8], request.as_bytes()]);
-    Finding { id: b64(&id), peer: peer.clone(), kind, request, index, time, state: ReviewState::Open, note: None }
+    let (request, index) = (Some(request), Some(index));
+    Finding { request, index, ..Finding::new(b64(&id), Some(peer.clone()), kind, time) }
+}
+
+impl Finding {
+    /// One nobody has looked at.
+    pub(crate) fn new(id: String, peer: Option<MemberId>, kind: FindingKind, time: i64) -> Self {
+        Finding {
+            id,
+            peer,
+            kind,
+            request: None,
+            index: None,
+            file: None,
+            local_numbers: BTreeSet::new(),
+            detail: None,
+            time,
+            state: ReviewState::Open,
+            note: None,
+        }
+    }
+
+    /// Keeps it, or gives the same one as it was kept before.
+    pub(crate) fn keep(self, write: &Write<'_>) -> Result<Self, StoreError> {
+        let key = unb64::<16>(&self.id).ok_or(StoreError::Shape("findings"))?;
+        if let Some(known) = write.get::<Finding>(Table::FINDINGS, &key)? {
+            return Ok(known);
+        }
+        write.put(Table::FINDINGS, &key, &self)?;
+        Ok(self)
+    }
+
+    /// With this institution's own numbers of the resident.
+    fn named(mut self, node: &Node) -> Result<Self, StoreError> {
+        if let Some(file) = self.file {
+            self.local_numbers = local_numbers(node, file)?;
+        }
+        Ok(self)
+    }
 }
 
 /// Compares our log with a peer's for an officer.
@@ -123,19 +205,9 @@ async fn compared(
     act.counts = [("findings", compared.differences.len() as u64), ("matched", compared.matched)].into();
     let _recorded = act.record(node).await?;
     let found: Vec<Finding> = compared.differences.into_iter().map(|difference| finding(peer, difference)).collect();
-    let findings = node.store.write(|write| {
-        found
-            .into_iter()
-            .map(|new| {
-                let key = unb64::<16>(&new.id).ok_or(StoreError::Shape("findings"))?;
-                if let Some(known) = write.get::<Finding>(Table::FINDINGS, &key)? {
-                    return Ok(known);
-                }
-                write.put(Table::FINDINGS, &key, &new)?;
-                Ok(new)
-            })
-            .collect::<Result<Vec<_>, StoreError>>()
-    })?;
+    let findings = node
+        .store
+        .write(|write| found.into_iter().map(|new| new.keep(write)).collect::<Result<Vec<_>, StoreError>>())?;
     Ok(Reconciled { matched: compared.matched, findings })
 }
 
@@ -144,7 +216,8 @@ pub(super) async fn all(node: &Node, officer: &Officer) -> Result<Vec<Finding>, 
     let mut findings: Vec<Finding> = {
         let read = node.store.read()?;
         let keys = read.keys_with(Table::FINDINGS, &[])?;
-        keys.iter().filter_map(|key| read.get(Table::FINDINGS, key).transpose()).collect::<Result<_, _>>()?
+        let kept = keys.iter().filter_map(|key| read.get::<Finding>(Table::FINDINGS, key).transpose());
+        kept.map(|finding| finding?.named(node)).collect::<Result<_, _>>()?
     };
     findings.sort_by_key(|finding| (finding.time, finding.index));
     let mut act = Act::of(officer, Happened::DpoSearched, node)?;
@@ -177,7 +250,7 @@ pub(super) async fn review(
     let _recorded = act.record(node).await?;
     (finding.state, finding.note) = (body.state, Some(body.note.clone()));
     node.store.write(|write| write.put(Table::FINDINGS, &key, &finding))?;
-    Ok(finding)
+    Ok(finding.named(node)?)
 }
 
 impl Node {

@@ -13,7 +13,7 @@ mod search;
 
 pub(crate) use api::routes;
 pub use export::{ExportBody, LogPosted};
-pub use findings::{Finding, FindingReviewBody, ReconcileBody, Reconciled, ReviewState};
+pub use findings::{Finding, FindingKind, FindingReviewBody, ReconcileBody, Reconciled, ReviewState};
 pub use resident::{AccessBody, EraseBody, Erased, ResidentData, ResidentRow};
 pub use search::{LogEntry, LogFilter, LogPage, SearchBody};
 

@@ -4,6 +4,7 @@
 #![expect(clippy::print_stdout, reason = "seeds and counts are shown with a failure")]
 
 mod architecture;
+mod blindness;
 mod consent_life;
 mod consents;
 mod decisions;
@@ -19,8 +20,12 @@ mod kills;
 mod local_api;
 mod officer;
 mod privacy;
+mod registry_life;
 mod replays;
+mod restores;
+mod soak;
 mod story;
+mod successions;
 mod tickets;
 mod tokens;
 mod witnesses;
