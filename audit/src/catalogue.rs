@@ -271,6 +271,13 @@ events! {
     /// Shared clients were counted.
     SharedFinished = 204 "shared.finished", BULK BULK_OPERATIONS COUNTS;
 
+    /// A resident of whom there are no records yet was registered.
+    NewcomerEntered = 205 "newcomer.entered", QUERY QUERY_OPERATIONS QUERY_SIEM;
+    /// A newcomer of whom no records came was removed.
+    NewcomerLapsed = 206 "newcomer.lapsed", QUERY QUERY_OPERATIONS QUERY_SIEM;
+    /// Everybody was taken back from the registry.
+    UnenrolFinished = 207 "unenrol.finished", BULK BULK_OPERATIONS COUNTS;
+
     /// A key birth ended.
     KeyBorn = 301 "key.born", BULK BULK_OPERATIONS BULK_OPERATIONS;
     /// A key holder evaluated for a member.
@@ -352,6 +359,8 @@ events! {
     Reconciled = 805 "log.reconciled", REVIEW COUNTS REVIEW_SIEM;
     /// Accesses were looked through for those that nothing explains.
     AnomaliesReviewed = 806 "log.reviewed", REVIEW COUNTS REVIEW_SIEM;
+    /// The registry told what it noticed.
+    ReviewNoticed = 807 "review.noticed", REVIEW BULK_OPERATIONS BULK_OPERATIONS;
     /// A resident's data were shown to the DPO.
     ResidentShown = 811 "resident.shown", REVIEW NOTHING REVIEW_SIEM;
     /// Processing of a resident's data was restricted.

@@ -29,6 +29,7 @@ Exit codes: 0 done, 2 usage, 3 configuration, 4 key, 5 extract, 6 address in use
 
 /// The parts of the program.
 #[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "one value a run")]
 pub enum Command {
     /// An institution's node: run it, import, enrol, ask.
     #[command(subcommand)]
@@ -79,7 +80,6 @@ pub struct NodeConfig {
 
 /// Node commands.
 #[derive(Debug, Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "one value a run")]
 pub enum NodeCommand {
     /// Make a new node's directories, keys and certificate request; overwrites nothing.
     Init {
@@ -126,7 +126,7 @@ pub enum NodeCommand {
         #[command(flatten)]
         node: NodeConfig,
     },
-    /// Fetch manifest and revocation list now.
+    /// Fetch manifest, revocation list and what the registry noticed now.
     Refresh {
         /// Which node.
         #[command(flatten)]
@@ -176,6 +176,48 @@ pub enum NodeCommand {
         /// Count only; remove nothing.
         #[arg(long)]
         dry_run: bool,
+    },
+    /// Register a resident who is a client soon, before there are records: for two weeks others can be asked about them.
+    #[command(
+        after_help = "Example:\n  ogniwo node newcomer --token-file token --reason application --text 'wniosek z 21.11.' < pesel"
+    )]
+    Newcomer {
+        /// How to reach the node.
+        #[command(flatten)]
+        api: ApiArgs,
+        /// Who. The PESEL is typed at a prompt or read from standard input.
+        #[command(flatten)]
+        resident: ResidentArgs,
+        /// What makes the resident a client soon.
+        #[arg(long, value_parser = ["application", "referral", "emergency"])]
+        reason: String,
+        /// The same in your words; stays in this institution's log.
+        #[arg(long)]
+        text: String,
+        /// Reference of the case, if there is one already.
+        #[arg(long)]
+        case: Option<String>,
+    },
+    /// Take a resident back from the registry, whose records stay here; or everybody, before leaving the federation.
+    #[command(
+        after_help = "Examples:\n  ogniwo node unenrol --token-file token --local-number M/17 --reason 'sprawa zamknięta'\n  ogniwo node unenrol --token-file token --undo --local-number M/17 --reason 'nowy wniosek'\n  ogniwo node unenrol --all"
+    )]
+    Unenrol {
+        /// How to reach the node.
+        #[command(flatten)]
+        api: ApiArgs,
+        /// Whom. The PESEL is typed at a prompt or read from standard input.
+        #[command(flatten)]
+        resident: ResidentArgs,
+        /// Why; stays in this institution's log.
+        #[arg(long, required_unless_present = "all")]
+        reason: Option<String>,
+        /// Let the next `enrol` publish the resident again.
+        #[arg(long)]
+        undo: bool,
+        /// Everybody; whoever runs the node may do this, without a token.
+        #[arg(long, conflicts_with_all = ["undo", "reason", "local_number", "document"])]
+        all: bool,
     },
     /// Count the clients shared with other units, through the registry alone.
     Shared {
@@ -562,7 +604,11 @@ pub enum ManifestCommand {
         #[arg(long, value_name = "FILE", default_value = "manifest.json")]
         out: PathBuf,
     },
-    /// Make the unsigned successor of a manifest: with the results of key ceremonies, and days of destruction.
+    /// Make the unsigned successor of a manifest: with the results of key ceremonies, days of destruction, members that
+    /// join, leave or follow others, and agreements.
+    #[command(
+        after_help = "Examples:\n  ogniwo registry manifest next manifest.json --epoch epoch-2.json --destroy 1=2027-01-31\n  ogniwo registry manifest next manifest.json --name zlm='Zarząd Lokali Miejskich'\n  ogniwo registry manifest next manifest.json --member zbl.json --agreement zbl-mops.json --succession zlm=zbl   # renamed, or merged into zbl\n  ogniwo registry manifest next manifest.json --member cus.json --agreement cus-pup.json --succession css=css,cus # split\n  ogniwo registry manifest next manifest.json --leave zlm                    # once its follower has enrolled"
+    )]
     Next {
         /// The manifest to follow.
         manifest: PathBuf,
@@ -581,6 +627,18 @@ pub enum ManifestCommand {
         /// The policy library that members go by from then on; each sets `library` in its configuration to a copy.
         #[arg(long, value_name = "DIR")]
         library: Option<PathBuf>,
+        /// A member that joins, or has other keys, addresses or quotas (JSON, as `show --json` has members); may be repeated.
+        #[arg(long, value_name = "FILE")]
+        member: Vec<PathBuf>,
+        /// A member's name for people; may be repeated.
+        #[arg(long, value_name = "MEMBER=NAME", value_parser = crate::manifest_next::name)]
+        name: Vec<(protocol::MemberId, String)>,
+        /// Who has a member's tasks from now on; several for a split, itself among them if it goes on. May be repeated.
+        #[arg(long, value_name = "MEMBER=MEMBER,…", value_parser = crate::manifest_next::succession)]
+        succession: Vec<(protocol::MemberId, std::collections::BTreeSet<protocol::MemberId>)>,
+        /// A member that is none any more, with all its agreements; may be repeated.
+        #[arg(long, value_name = "MEMBER")]
+        leave: Vec<protocol::MemberId>,
         /// For how many days it holds.
         #[arg(long, default_value_t = 30)]
         days: u32,
@@ -1291,7 +1349,7 @@ pub struct FlagArgs {
     #[command(flatten)]
     pub resident: ResidentArgs,
     /// The flags.
-    #[arg(required = true, value_parser = ["restricted", "unlisted", "deceased", "objected", "minor", "do_not_contact"])]
+    #[arg(required = true, value_parser = ["restricted", "unlisted", "deceased", "objected", "minor", "do_not_contact", "unenrolled"])]
     pub flag: Vec<String>,
     /// Why; stays in this institution's log.
     #[arg(long)]

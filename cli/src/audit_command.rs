@@ -445,6 +445,10 @@ fn finding_line(finding: &Finding) -> String {
     let with = finding.peer.as_ref().map(|peer| format!(" with {peer}")).unwrap_or_default();
     let entries = finding.entries.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
     let mut text = format!("{}  {time}  {kind}{with}, {state}\n    {}; entries {entries}", finding.id, finding.why.en);
+    let numbers: Vec<&str> = finding.local_numbers.iter().map(String::as_str).collect();
+    if !numbers.is_empty() {
+        text.push_str(&format!("\n    client: {}", numbers.join(", ")));
+    }
     let about = [("user", &finding.user), ("file", &finding.file), ("note", &finding.note)];
     for (what, said) in about.into_iter().filter_map(|(what, said)| Some((what, said.as_ref()?))) {
         text.push_str(&format!("\n    {what}: {said}"));

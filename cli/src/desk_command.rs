@@ -1,14 +1,14 @@
-//! `ogniwo approve | flag | emergency`: through the local API, with the caller's own token.
+//! `ogniwo approve | flag | emergency`, `ogniwo node newcomer`: through the local API, with the caller's own token.
 
-use crate::args::{ApproveCommand, EmergencyCommand, FlagArgs, FlagCommand};
+use crate::args::{ApiArgs, ApproveCommand, EmergencyCommand, FlagArgs, FlagCommand};
 use crate::exit::Failure;
 use crate::node_command::{api, token};
 use crate::output::Output;
 use crate::prompt::resident;
 use http::Method;
-use node::{ApprovalList, ApprovalView, EmergencyList, EmergencyView, FlagList};
+use node::{ApprovalList, ApprovalView, EmergencyList, EmergencyView, FlagList, NewcomerView};
 use protocol::FieldId;
-use serde_json::json;
+use serde_json::{Value, json};
 
 pub(crate) async fn approve(command: ApproveCommand, output: &Output) -> Result<(), Failure> {
     let view: ApprovalView = match command {
@@ -50,6 +50,15 @@ pub(crate) async fn flag(command: FlagCommand, output: &Output) -> Result<(), Fa
     output.result(&list, || {
         let flags: Vec<&str> = list.flags.keys().map(|flag| flag.as_str()).collect();
         if flags.is_empty() { "no flags".to_owned() } else { flags.join(", ") }
+    });
+    Ok(())
+}
+
+pub(crate) async fn newcomer(to: &ApiArgs, body: &Value, output: &Output) -> Result<(), Failure> {
+    let view: NewcomerView = api(to)?.call(Method::POST, "/v1/newcomers", &token(to)?, Some(body)).await?;
+    output.result(&view, || {
+        let until = jiff::Timestamp::from_second(view.expires).map(|until| until.to_string()).unwrap_or_default();
+        format!("Known to the registry until {until}. Import the records and run `ogniwo node enrol` before.")
     });
     Ok(())
 }

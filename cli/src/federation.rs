@@ -2,7 +2,7 @@
 //! one. Everything it is asked to do goes through the nodes' own sockets either way.
 
 use crate::exit::Failure;
-use crate::found::{Founded, Plan, found, keep_addresses, registry_id};
+use crate::found::{Founded, Plan, Unit, found, keep_addresses, registry_id};
 use crate::inside::Inside;
 use crate::process::{Listening, Process};
 use crate::wire::{Admin, LocalApi};
@@ -12,7 +12,7 @@ use node::{
     SharedSummary, Surroundings,
 };
 use protocol::manifest::KeyEpoch;
-use protocol::{Epoch, MemberId, SignedManifest};
+use protocol::{Epoch, Manifest, MemberId, SignedManifest};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -112,6 +112,7 @@ pub struct Federation {
     pub nodes: BTreeMap<MemberId, Part>,
     /// The clock it was founded by.
     pub clock: Clock,
+    launcher: Launcher,
 }
 
 impl Federation {
@@ -141,14 +142,12 @@ impl Federation {
         for unit in &founded.plan.units {
             let config = founded.node_config(&unit.id);
             keep_addresses(&config, &[], Some(&registry_url))?;
-            let node = launcher.start(unit.id.as_str(), &config).await?;
-            let Listening { peers, local } = node.listening();
-            let addresses: Vec<_> = [Some(peers), local].into_iter().flatten().collect();
-            keep_addresses(&config, &addresses, None)?;
-            endpoints.insert(unit.id.clone(), format!("https://{}", detour(unit.id.as_str(), peers)));
+            let node = start_node(launcher, &unit.id, &config).await?;
+            let peers = detour(unit.id.as_str(), node.listening().peers);
+            endpoints.insert(unit.id.clone(), format!("https://{peers}"));
             nodes.insert(unit.id.clone(), node);
         }
-        let mut federation = Federation { founded, registry, nodes, clock };
+        let mut federation = Federation { founded, registry, nodes, clock, launcher: launcher.clone() };
         // Everybody pins the first manifest before there is a second.
         federation.agree(1).await?;
         let located = federation.founded.with_endpoints(federation.clock.now(), &endpoints)?;
@@ -157,6 +156,28 @@ impl Federation {
         let born = federation.founded.with_epoch(federation.clock.now(), epoch)?;
         federation.publish(&born).await?;
         Ok(federation)
+    }
+
+    /// Lets a further institution join: it is started, and the officers' next manifest has it, its agreements with everybody,
+    /// and what else `change` makes of it.
+    ///
+    /// # Errors
+    /// [`Failure`] of whichever part does not come up.
+    pub async fn admit(&mut self, unit: Unit, change: impl FnOnce(&mut Manifest)) -> Result<(), Failure> {
+        let (now, id) = (self.clock.now(), unit.id.clone());
+        let mut joining = self.founded.add(unit, now)?;
+        let config = self.founded.node_config(&id);
+        keep_addresses(&config, &[], Some(&self.registry_url()))?;
+        let node = start_node(&self.launcher, &id, &config).await?;
+        joining.endpoints = vec![format!("https://{}", node.listening().peers)];
+        self.nodes.insert(id.clone(), node);
+        let agreements = self.founded.agreements_of(&id, now)?;
+        let next = self.founded.next_manifest(now, |manifest| {
+            manifest.members.push(joining);
+            manifest.agreements.extend(agreements);
+            change(manifest);
+        })?;
+        self.publish(&next).await
     }
 
     /// The registry's address.
@@ -309,6 +330,15 @@ impl Federation {
         try_join_all(self.nodes.values_mut().map(Part::stop)).await?;
         self.registry.stop().await
     }
+}
+
+/// Starts a node, which keeps the addresses it takes.
+async fn start_node(launcher: &Launcher, unit: &MemberId, config: &Path) -> Result<Part, Failure> {
+    let node = launcher.start(unit.as_str(), config).await?;
+    let Listening { peers, local } = node.listening();
+    let addresses: Vec<_> = [Some(peers), local].into_iter().flatten().collect();
+    keep_addresses(config, &addresses, None)?;
+    Ok(node)
 }
 
 /// Brings a manifest to the registry, as any member may: the officers' signatures decide.

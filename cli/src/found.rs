@@ -133,6 +133,34 @@ impl Founded {
         Ok(signed)
     }
 
+    /// A further institution with its keys and certificate, that will join by the manifest held now: what the officers put
+    /// into the next one.
+    ///
+    /// # Errors
+    /// [`Failure`] of whichever part cannot be made.
+    pub fn add(&mut self, unit: Unit, now: Timestamp) -> Result<Member, Failure> {
+        let crl = fs::read_to_string(self.dir.join("registry/tls/crl.pem"))?;
+        let mut authority = self.authority()?;
+        let member = found_node(&self.dir, &self.plan, &unit, &mut authority, &crl, now)?;
+        pin(&self.manifest, &self.node_config(&unit.id))?;
+        self.plan.units.push(unit);
+        Ok(member)
+    }
+
+    /// Agreements of `unit` with every other member, as the catalogue lets them ask and answer, signed by both.
+    ///
+    /// # Errors
+    /// If a key ring does not open.
+    pub fn agreements_of(&self, unit: &MemberId, now: Timestamp) -> Result<Vec<SignedAgreement>, Failure> {
+        let library = Library::builtin().map_err(|e| Failure::new("policies", e))?;
+        let mut terms = agreements(&self.plan, &library, now);
+        let held = self.manifest.read()?;
+        let with = |other: &MemberId| held.member(other).is_some();
+        terms
+            .retain(|terms| &terms.asker == unit && with(&terms.holder) || &terms.holder == unit && with(&terms.asker));
+        agreed(&self.dir, terms, now)
+    }
+
     /// The next manifest with everybody's addresses.
     ///
     /// # Errors
@@ -181,7 +209,10 @@ pub fn found(dir: &Path, plan: Plan, now: Timestamp) -> Result<Founded, Failure>
     let manifest = first_manifest(&dir, &plan, members, &officers, now)?;
     let signed = sign(&manifest, &officers)?;
     let founded = Founded { dir, plan, manifest: signed, officers };
-    pin(&founded)?;
+    let nodes = founded.plan.units.iter().map(|unit| founded.node_config(&unit.id));
+    nodes.chain([founded.registry_config()]).try_for_each(|config| pin(&founded.manifest, &config))?;
+    let text = serde_json::to_vec_pretty(&founded.manifest).map_err(|e| Failure::new("internal", e))?;
+    fs::write(founded.dir.join("manifest.json"), text)?;
     Ok(founded)
 }
 
@@ -343,6 +374,7 @@ fn first_manifest(
         members,
         epochs: Vec::new(),
         agreements: agreed(dir, agreements(plan, &library, now), now)?,
+        successions: Vec::new(),
         library: Bytes(library.digest().to_vec()),
     })
 }
@@ -413,16 +445,10 @@ fn sign(manifest: &Manifest, officers: &BTreeMap<MemberId, SigningKey>) -> Resul
     Ok(signed)
 }
 
-/// Tells registry and nodes which first manifest to accept.
-fn pin(founded: &Founded) -> Result<(), Failure> {
-    let line = format!("manifest_fingerprint = \"{}\"\n", founded.manifest.fingerprint());
-    let nodes = founded.plan.units.iter().map(|unit| founded.node_config(&unit.id));
-    for path in nodes.chain([founded.registry_config()]) {
-        let text = fs::read_to_string(&path)?;
-        fs::write(&path, format!("{line}{text}"))?;
-    }
-    let path = founded.dir.join("manifest.json");
-    Ok(fs::write(path, serde_json::to_vec_pretty(&founded.manifest).map_err(|e| Failure::new("internal", e))?)?)
+/// Tells the registry or a node which first manifest to accept.
+fn pin(manifest: &SignedManifest, config: &Path) -> Result<(), Failure> {
+    let text = fs::read_to_string(config)?;
+    Ok(fs::write(config, format!("manifest_fingerprint = \"{}\"\n{text}", manifest.fingerprint()))?)
 }
 
 fn issuer(unit: &MemberId) -> String {

@@ -1,4 +1,5 @@
-//! `ogniwo registry manifest next`: what key holders or officers decided, taken into the manifest that comes next.
+//! `ogniwo registry manifest next`: what key holders, parties to agreements or officers decided, taken into the manifest
+//! that comes next.
 
 use crate::agreement_command::read;
 use crate::exit::Failure;
@@ -6,8 +7,10 @@ use node::Word;
 use policies::Library;
 use protocol::agreement::SignedAgreement;
 use protocol::encoding::Bytes;
-use protocol::manifest::KeyEpoch;
-use protocol::{Epoch, Manifest, SignedManifest, Timestamp};
+use protocol::manifest::{KeyEpoch, Member};
+use protocol::succession::Succession;
+use protocol::{Epoch, Manifest, MemberId, SignedManifest, Timestamp};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 const DAY_SECONDS: i64 = 24 * 60 * 60;
@@ -24,6 +27,14 @@ pub(crate) struct Changes<'a> {
     pub(crate) revocations: &'a [PathBuf],
     /// The policy library that members go by.
     pub(crate) library: Option<&'a Path>,
+    /// Members that join, or have other keys, addresses or quotas now.
+    pub(crate) members: &'a [PathBuf],
+    /// Members' new names for people.
+    pub(crate) names: &'a [(MemberId, String)],
+    /// Who follows whom from now on.
+    pub(crate) successions: &'a [(MemberId, BTreeSet<MemberId>)],
+    /// Members that are none any more.
+    pub(crate) leave: &'a [MemberId],
     /// For how many days the manifest holds.
     pub(crate) days: u32,
 }
@@ -54,6 +65,21 @@ pub(crate) fn next(held: &SignedManifest, changes: &Changes<'_>, now: Timestamp)
         let library = Library::load(directory).map_err(|e| Failure::new("policies", e))?;
         manifest.library = Bytes(library.digest().to_vec());
     }
+    for path in changes.members {
+        let member: Member = read(path)?;
+        manifest.members.retain(|known| known.id != member.id);
+        manifest.members.push(member);
+    }
+    for (id, name) in changes.names {
+        let member = manifest.members.iter_mut().find(|member| &member.id == id);
+        member.ok_or_else(|| no_member(id))?.name.clone_from(name);
+    }
+    for (from, to) in changes.successions {
+        manifest.successions.push(Succession { from: from.clone(), to: to.clone(), at: now });
+    }
+    for id in changes.leave {
+        leave(&mut manifest, id)?;
+    }
     manifest.check()?;
     Ok(SignedManifest::draft(&manifest)?)
 }
@@ -64,6 +90,31 @@ pub(crate) fn take(manifest: &mut Manifest, epoch: KeyEpoch) {
         Some(known) => *known = KeyEpoch { destroy_at: known.destroy_at, ..epoch },
         None => manifest.epochs.push(epoch),
     }
+}
+
+/// Strikes a member out, with its agreements.
+fn leave(manifest: &mut Manifest, id: &MemberId) -> Result<(), Failure> {
+    manifest.member(id).ok_or_else(|| no_member(id))?;
+    manifest.members.retain(|member| &member.id != id);
+    manifest.agreements.retain(|agreement| &agreement.terms.asker != id && &agreement.terms.holder != id);
+    Ok(())
+}
+
+fn no_member(id: &MemberId) -> Failure {
+    Failure::new("value", format!("there is no member {id}"))
+}
+
+/// `MEMBER=NAME`.
+pub(crate) fn name(text: &str) -> Result<(MemberId, String), String> {
+    let (id, name) = text.split_once('=').filter(|(_, name)| !name.trim().is_empty()).ok_or("expected MEMBER=NAME")?;
+    Ok((id.parse().map_err(|e| format!("{e}"))?, name.to_owned()))
+}
+
+/// `FROM=TO,TO…`.
+pub(crate) fn succession(text: &str) -> Result<(MemberId, BTreeSet<MemberId>), String> {
+    let (from, to) = text.split_once('=').ok_or("expected FROM=TO or FROM=TO,TO")?;
+    let id = |text: &str| text.parse::<MemberId>().map_err(|e| format!("{e}"));
+    Ok((id(from)?, to.split(',').map(id).collect::<Result<_, _>>()?))
 }
 
 /// `EPOCH=DATE`, the date as `2027-01-31`; the day's first moment in UTC.
@@ -85,5 +136,16 @@ mod tests {
         for wrong in ["1", "1=tomorrow", "x=2027-01-01", "1=2027-02-30"] {
             assert!(destruction(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_succession_names_one_and_its_followers() {
+        let (from, to) = succession("css=css,cus").unwrap();
+        assert_eq!((from.as_str(), to.len()), ("css", 2));
+        for wrong in ["css", "=cus", "css=", "css=cus,", "CSS=cus"] {
+            assert!(succession(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(name("zlm=Zarząd=Lokali").unwrap().1, "Zarząd=Lokali");
+        assert!(name("zlm= ").is_err() && name("zlm").is_err());
     }
 }

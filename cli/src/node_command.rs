@@ -3,7 +3,7 @@
 //! A running node does the work it is asked for itself, through its admin socket; import also works while it is
 //! stopped.
 
-use crate::args::{ApiArgs, AskArgs, NodeCommand};
+use crate::args::{ApiArgs, AskArgs, FlagArgs, FlagCommand, NodeCommand};
 use crate::exit::{Failure, read_text};
 use crate::output::Output;
 use crate::process::Listening;
@@ -12,7 +12,7 @@ use crate::wire::{Admin, LocalApi};
 use http::Method;
 use node::{
     Config, EnrolSummary, ImportMode, ImportRequest, ImportSummary, Node, NodeStatus, OutcomeKind, QueryResult,
-    SharedSummary, Surroundings, Swept,
+    SharedSummary, Surroundings, Swept, UnenrolSummary,
 };
 use protocol::{MemberId, SpiffeId};
 use serde_json::{Value, json};
@@ -48,7 +48,7 @@ pub(crate) async fn run(command: NodeCommand, output: &Output) -> Result<(), Fai
         NodeCommand::Refresh { node } => {
             let admin = Admin::of(&Config::load(&node.config)?.data);
             let answer: Value = admin.run("/refresh", &json!({}), &|_| {}).await?;
-            output.result(&answer, || "Manifest and revocation list are current.".to_owned());
+            output.result(&answer, || "Manifest, revocation list and findings are current.".to_owned());
             Ok(())
         }
         NodeCommand::Import { node, mapping, extract, rejects, full, remove_many, delta, dry_run } => {
@@ -90,6 +90,24 @@ pub(crate) async fn run(command: NodeCommand, output: &Output) -> Result<(), Fai
             let path = format!("/retention?dry_run={dry_run}");
             let swept: Vec<Swept> = admin.run(&path, &json!({}), &|_| {}).await?;
             output.result(&swept, || retention_words(&swept, dry_run));
+            Ok(())
+        }
+        NodeCommand::Newcomer { api, resident: who, reason, text, case } => {
+            let body = json!({ "resident": resident(&who)?, "reason": reason, "text": text, "case_ref": case });
+            crate::desk_command::newcomer(&api, &body, output).await
+        }
+        NodeCommand::Unenrol { api, resident, reason: Some(reason), undo, all: _ } => {
+            let arguments = FlagArgs { api, resident, flag: vec!["unenrolled".to_owned()], reason };
+            let command = if undo { FlagCommand::Clear(arguments) } else { FlagCommand::Set(arguments) };
+            crate::desk_command::flag(command, output).await
+        }
+        NodeCommand::Unenrol { api, .. } => {
+            let admin = Admin::of(&Config::load(&api.node.config)?.data);
+            let progress = output.progress("unenrolling", false);
+            let summary: UnenrolSummary = admin.run("/unenrol", &json!({}), &progress).await?;
+            output.result(&summary, || {
+                format!("{} clients unenrolled, {} entries removed; records stay.", summary.unenrolled, summary.removed)
+            });
             Ok(())
         }
         NodeCommand::Shared { node, list, diff, csv } => {

@@ -243,13 +243,30 @@ async fn manifest(command: ManifestCommand, output: &Output) -> Result<(), Failu
                 .result(&json!({ "manifest": out }), || format!("Draft: {}\nNow the officers sign it.", out.display()));
             Ok(())
         }
-        ManifestCommand::Next { manifest, epoch, destroy, agreement, revocation, library, days, out } => {
+        ManifestCommand::Next {
+            manifest,
+            epoch,
+            destroy,
+            agreement,
+            revocation,
+            library,
+            member,
+            name,
+            succession,
+            leave,
+            days,
+            out,
+        } => {
             let changes = Changes {
                 epochs: &epoch,
                 destroy: &destroy,
                 agreements: &agreement,
                 revocations: &revocation,
                 library: library.as_deref(),
+                members: &member,
+                names: &name,
+                successions: &succession,
+                leave: &leave,
                 days,
             };
             write(&out, &next(&read(&manifest)?, &changes, Clock::system().now())?)?;
@@ -315,6 +332,10 @@ fn show(signed: &SignedManifest, output: &Output) -> Result<(), Failure> {
             ));
         }
         text.push_str(&format!("  {} agreements\n", manifest.agreements.len()));
+        for step in &manifest.successions {
+            let to: Vec<&str> = step.to.iter().map(|to| to.as_str()).collect();
+            text.push_str(&format!("  {} was followed by {}\n", step.from, to.join(", ")));
+        }
         text
     });
     Ok(())

@@ -1,12 +1,12 @@
-//! What whoever may write to the data directory can make a running node do: import, enrol, count shared clients, take
-//! part in a key birth. A Unix socket of mode 0600; long work reports progress as JSON lines.
+//! What whoever may write to the data directory can make a running node do: import, enrol, unenrol everybody, count shared
+//! clients, take part in a key birth. A Unix socket of mode 0600; long work reports progress as JSON lines.
 
 use crate::agreements::AgreeError;
 use crate::bulk::Progress;
 use crate::import::{ImportRequest, import};
 use crate::meters::AgreementUse;
 use crate::node::{Node, NodeError, file};
-use crate::{ceremony, enrol, retention, shared};
+use crate::{ceremony, enrol, retention, review, shared, unenrol};
 use axum::body::Body;
 use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Response};
@@ -122,6 +122,7 @@ fn router(node: Arc<Node>) -> Router {
         .route("/import", post(run_import))
         .route("/enrol", post(run_enrol))
         .route("/retention", post(run_retention))
+        .route("/unenrol", post(run_unenrol))
         .route("/shared", post(run_shared))
         .route("/agreements/assent", post(assent))
         .route("/agreements/revoke", post(revoke))
@@ -197,6 +198,15 @@ async fn run_retention(State(node): State<Arc<Node>>, Query(options): Query<Rete
     })
 }
 
+async fn run_unenrol(State(node): State<Arc<Node>>) -> Response {
+    stream(|lines| async move {
+        let reports = lines.clone();
+        let outcome = unenrol::everybody(&node, &move |p| drop(reports.send(Line::Progress(p)))).await;
+        let code = outcome.as_ref().err().map_or("", enrol::EnrolError::code);
+        finish(&lines, code, outcome);
+    })
+}
+
 async fn run_shared(State(node): State<Arc<Node>>, Query(options): Query<shared::SharedOptions>) -> Response {
     stream(move |lines| async move {
         let reports = lines.clone();
@@ -225,6 +235,11 @@ async fn revoke(State(node): State<Arc<Node>>, Json(agreement): Json<AgreementRe
 async fn refresh(State(node): State<Arc<Node>>) -> Response {
     stream(|lines| async move {
         let outcome = node.refresh().await;
+        if outcome.is_ok()
+            && let Err(error) = review::read(&node).await
+        {
+            tracing::warn!(%error, "what the registry noticed is not read");
+        }
         let code = outcome.as_ref().err().map_or("", crate::manifests::RefreshError::code);
         finish(&lines, code, outcome.map(|changed| json!({ "changed": changed })));
     })

@@ -587,6 +587,9 @@ async fn answered(
         let fields = fields_by_holder(node, held, &consent, template, &asked, &located.holders);
         return refused(node, held, id, &consent, &output, epoch, fields, now).await;
     }
+    if !node.list_is_whole()? {
+        return Err(ConsentError::Closed(Reason::NodeClosed));
+    }
     let fields = fields_by_holder(node, held, &consent, template, &given, &located.holders);
     let collected_by = desk::user(node, caller);
     let grant = |position: u32, holder: &MemberId, fields: &BTreeSet<FieldId>| -> Result<Grant, ConsentError> {

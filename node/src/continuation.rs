@@ -1,9 +1,11 @@
-//! Going on under a new origin after the log came back from a backup with entries missing (design §9).
+//! Going on under a new origin after the log came back from a backup with entries missing (design §9). The meters, which came
+//! from the same backup, start spent, and our own status list is made whole from what others hold of it (`status.rs`).
 //!
 //! A node's log lies in `data/log` and is `REALM/MEMBER`. One that goes on for another lies in `data/log.2` and is
 //! `REALM/MEMBER/2`, then `log.3`, … The newest is in use; the others stay as they are, for auditors.
 
 use crate::config::Config;
+use crate::guard::Guard;
 use crate::node::{NodeError, load_engine, load_tokens, ring_path};
 use crate::tokens::{TokenError, Tokens};
 use audit::{Continuation, Fault, Place, SucceedError};
@@ -81,6 +83,8 @@ pub async fn continue_after_restore(
     let confirmed_by = b64(&storage.mac("staff").mac(&[caller.staff.as_bytes()]));
     let work = move || {
         let place = place(&config).map_err(NodeError::from)?;
+        // What was used since the backup is forgotten.
+        Guard::give_up(&config.data.join("guard"), storage.mac("guard"), clock.now()).map_err(NodeError::from)?;
         let now = Box::new(move || clock.now().0);
         Ok(place.go_on((keys.log.seed(), &storage.derive("log")), now, &confirmed_by)?)
     };

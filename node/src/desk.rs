@@ -1,6 +1,9 @@
-//! What is done at the institution's own desk besides asking — flags, approvals, emergencies — and why it may not be.
+//! What is done at the institution's own desk besides asking — flags, newcomers, approvals, emergencies — and why it may not be.
 
+use crate::bulk::Passing as _;
+use crate::locate::RegistryError;
 use crate::node::Node;
+use crate::pseudonymise::PseudonymError;
 use crate::residents::{Resident, ResidentError, find};
 use crate::store::StoreError;
 use crate::tokens::Caller;
@@ -25,6 +28,12 @@ pub(crate) enum DeskError {
     Unknown,
     #[error("it was decided before")]
     Decided,
+    #[error("the resident is on file")]
+    OnFile,
+    #[error(transparent)]
+    Pseudonym(#[from] PseudonymError),
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
     #[error(transparent)]
     Log(#[from] AppendError),
     #[error(transparent)]
@@ -47,6 +56,18 @@ impl DeskError {
             }
             DeskError::Unknown => Problem::new(404, "unknown", "Nothing of this id is kept here for you"),
             DeskError::Decided => Problem::new(409, "already_decided", "This was decided before"),
+            DeskError::OnFile => Problem::new(409, "resident_on_file", "The resident is on file here already")
+                .detail("Enrol (`ogniwo node enrol`) to publish new clients.")
+                .field("resident"),
+            DeskError::Pseudonym(error) => {
+                let problem = because(503, Reason::KeyHoldersUnavailable).detail(error.to_string());
+                error.retry_after().map_or_else(|| problem.clone(), |seconds| problem.clone().retry_after(seconds))
+            }
+            // What the registry says of one user's quota is for the user; the rest is the operator's.
+            DeskError::Registry(RegistryError::Refused(problem)) if [409, 429].contains(&problem.status) => {
+                (**problem).clone()
+            }
+            DeskError::Registry(error) => because(503, Reason::RegistryUnavailable).detail(error.to_string()),
             DeskError::Log(_) => Problem::new(503, "log_unavailable", "It cannot be recorded now"),
             DeskError::Store(_) => Problem::new(503, "store_failed", "The node's store failed"),
             DeskError::Jws(_) | DeskError::System(_) => Problem::new(500, "internal", "The node failed; see its trace"),

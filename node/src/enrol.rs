@@ -1,20 +1,21 @@
 //! Enrolment: clients get their derived names, and the registry an entry of each. Incremental and resumable: every
 //! batch is durable here before it is published, and marked published only when the registry has acknowledged it.
 
-use crate::bulk::{Progress, Report};
+use crate::bulk::{Progress, Report, patiently};
 use crate::epochs;
 use crate::events::{Event, Happened};
-use crate::flags;
 use crate::locate::{RegistryError, seal_entry, write_entries};
 use crate::manifests::Held;
 use crate::node::{Node, NodeError};
 use crate::pseudonymise::{PseudonymError, blocking, outputs};
 use crate::records::{FileRecord, Names, Published, names_key};
 use crate::store::{StoreError, Table};
+use crate::{flags, newcomers};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use protocol::encoding::sha256;
 use protocol::evaluation::EvaluationPurpose;
+use protocol::registry::PutEntry;
 use protocol::{Epoch, FileId, Index, MemberId, Reason, SubjectId, Timestamp};
 use pseudonym::{Input, Kind, Output, SealKey};
 use serde::{Deserialize, Serialize};
@@ -87,19 +88,33 @@ impl From<StoreError> for EnrolError {
 /// # Errors
 /// [`EnrolError`].
 pub async fn enrol(node: &Arc<Node>, report: Report<'_>) -> Result<EnrolSummary, EnrolError> {
+    publish_all(node, false, report).await
+}
+
+/// Publishes again, for those who may see it now and in the index the registry has now, what was published before.
+/// Enrols nobody.
+///
+/// # Errors
+/// [`EnrolError`].
+pub(crate) async fn renew(node: &Arc<Node>) -> Result<(), EnrolError> {
+    publish_all(node, true, &|_| {}).await.map(drop)
+}
+
+/// Goes through all files once; `again` only through those that were published.
+async fn publish_all(node: &Arc<Node>, again: bool, report: Report<'_>) -> Result<EnrolSummary, EnrolError> {
     let _one_at_a_time = node.bulk.lock().await;
     let held = node.manifest().map_err(EnrolError::Closed)?;
     let now = node.now().map_err(EnrolError::Closed)?;
     let current = held.epoch(now).ok_or(PseudonymError::NoEpoch)?.0.epoch;
     let mut summary = EnrolSummary { clients: node.store.read()?.count(Table::FILES)?, ..EnrolSummary::default() };
     for epoch in held.manifest.epochs.iter().filter(|epoch| !epoch.is_over(now)).map(|epoch| epoch.epoch) {
-        let run = Run::new(node, &held, epoch, now);
+        let run = Run { again, ..Run::new(node, &held, epoch, now)? };
         summary.removed += run.remove_leaving().await?;
         if epoch >= current {
             let (pseudonymised, published) = run.go_through(summary.clients, report).await?;
             summary.pseudonymised += pseudonymised;
             summary.published += published;
-            epochs::note_enrolled(node, epoch)?;
+            epochs::note_published(node, (!again).then_some(epoch), run.published.audience)?;
         }
     }
     let EnrolSummary { clients, pseudonymised, published, removed } = summary;
@@ -114,6 +129,12 @@ pub async fn enrol(node: &Arc<Node>, report: Report<'_>) -> Result<EnrolSummary,
     Ok(summary)
 }
 
+/// What [`renew`] would publish for.
+pub(crate) fn published_for(node: &Node, held: &Held, now: Timestamp) -> Result<[u8; 32], StoreError> {
+    let audience = held.manifest.audience(&node.config.member, now);
+    Ok(publication(&audience, node.index_generation()?, now).audience)
+}
+
 /// Removes at the registry what is queued for removal, without enrolling anybody.
 ///
 /// # Errors
@@ -124,14 +145,17 @@ pub(crate) async fn remove_leaving(node: &Arc<Node>) -> Result<u64, EnrolError> 
     let now = node.now().map_err(EnrolError::Closed)?;
     let mut removed = 0;
     for epoch in held.manifest.epochs.iter().filter(|epoch| !epoch.is_over(now)) {
-        removed += Run::new(node, &held, epoch.epoch, now).remove_leaving().await?;
+        removed += Run::new(node, &held, epoch.epoch, now)?.remove_leaving().await?;
     }
     Ok(removed)
 }
 
-fn publication(audience: &BTreeSet<MemberId>, now: Timestamp) -> Published {
-    let names: Vec<&[u8]> = audience.iter().flat_map(|m| [m.as_str().as_bytes(), b"\n".as_slice()]).collect();
-    Published { expires: now + ENTRY_SECONDS, audience: sha256(&names) }
+/// What an entry published now for `audience` is, in the registry's index of that generation.
+pub(crate) fn publication(audience: &BTreeSet<MemberId>, index: Option<[u8; 16]>, now: Timestamp) -> Published {
+    let index = index.unwrap_or_default();
+    let mut parts: Vec<&[u8]> = vec![&index];
+    parts.extend(audience.iter().flat_map(|m| [m.as_str().as_bytes(), b"\n".as_slice()]));
+    Published { expires: now + ENTRY_SECONDS, audience: sha256(&parts), provisional: false }
 }
 
 /// What a resident's pseudonym under `epoch` is made of.
@@ -153,17 +177,20 @@ struct Run<'a> {
     published: Published,
     /// Clients done at a time: no more than may be evaluated at once.
     batch: usize,
+    /// Only who was published before.
+    again: bool,
 }
 
 /// A client whose entry is due.
 type Due = (FileId, Names);
 
 impl<'a> Run<'a> {
-    fn new(node: &'a Arc<Node>, held: &'a Arc<Held>, epoch: Epoch, now: Timestamp) -> Self {
+    fn new(node: &'a Arc<Node>, held: &'a Arc<Held>, epoch: Epoch, now: Timestamp) -> Result<Self, StoreError> {
         let audience = held.manifest.audience(&node.config.member, now);
         let burst = held.manifest.member(&node.config.member).map_or(1, |me| me.quotas.evaluations_burst);
         let batch = usize::try_from(burst).unwrap_or(BATCH).clamp(1, BATCH);
-        Run { node, held, epoch, published: publication(&audience, now), audience, batch }
+        let published = publication(&audience, node.index_generation()?, now);
+        Ok(Run { node, held, epoch, published, audience, batch, again: false })
     }
 
     /// Goes through all files, [`IN_FLIGHT`] batches at a time: while holders and registry work on some, this machine
@@ -202,13 +229,15 @@ impl<'a> Run<'a> {
 
     /// Gives names to the clients among `files` that lack them; how many, and everybody whose entry is due.
     async fn pseudonymise(&self, files: Vec<FileId>) -> Result<(u64, Vec<Due>), EnrolError> {
-        let (epoch, published, now) = (self.epoch, self.published, self.node.clock.now());
-        let (mut due, nameless, inputs) =
-            self.on_a_lane(move |node| sort_out(node, epoch, published, &files, now)).await?;
+        let (epoch, published, now, again) = (self.epoch, self.published, self.node.clock.now(), self.again);
+        let (mut due, nameless) =
+            self.on_a_lane(move |node| sort_out(node, (epoch, published, again), &files, now)).await?;
         if nameless.is_empty() {
             return Ok((0, due));
         }
-        let outputs = outputs(self.node, self.held, epoch, inputs, EvaluationPurpose::Enrol).await?;
+        let (nameless, inputs): (Vec<_>, Vec<_>) = nameless.into_iter().unzip();
+        let ask = || outputs(self.node, self.held, epoch, inputs.clone(), EvaluationPurpose::Enrol);
+        let outputs = patiently(ask).await?;
         let count = nameless.len() as u64;
         due.extend(self.on_a_lane(move |node| name(node, epoch, &nameless, &outputs)).await?);
         Ok((count, due))
@@ -231,8 +260,15 @@ impl<'a> Run<'a> {
                 Ok((due, put))
             })
             .await?;
-        write_entries(self.node, self.held, epoch, self.audience.clone(), put, Vec::new()).await?;
+        self.write(put, Vec::new()).await?;
         self.on_a_lane(move |node| note_published(node, epoch, published, due)).await
+    }
+
+    /// Changes own entries, as soon as the registry lets us.
+    async fn write(&self, put: Vec<PutEntry>, delete: Vec<Index>) -> Result<(), RegistryError> {
+        let write =
+            || write_entries(self.node, self.held, self.epoch, self.audience.clone(), put.clone(), delete.clone());
+        patiently(write).await.map(drop)
     }
 
     /// Runs `work` beside the network threads.
@@ -262,7 +298,7 @@ impl<'a> Run<'a> {
             if keys.is_empty() {
                 return Ok(removed);
             }
-            write_entries(self.node, self.held, epoch, self.audience.clone(), Vec::new(), indexes).await?;
+            self.write(Vec::new(), indexes).await?;
             removed += keys.len() as u64;
             self.node
                 .store
@@ -272,35 +308,39 @@ impl<'a> Run<'a> {
     }
 }
 
-/// Whose entry is due, who has no names, and what theirs are made of.
-type Sorted = (Vec<Due>, Vec<FileId>, Vec<Input>);
+/// Whose entry is due, and who has no names with what theirs are made of.
+type Sorted = (Vec<Due>, Vec<(FileId, Input)>);
 
-/// Of `files`: whose entry is due under its names, and who has no names yet, with what they are made of.
+/// Of `files`: whose entry is due under its names, and, unless it is only to be published `again`, who has no names yet.
 fn sort_out(
     node: &Node,
-    epoch: Epoch,
-    published: Published,
+    (epoch, published, again): (Epoch, Published, bool),
     files: &[FileId],
     now: Timestamp,
 ) -> Result<Sorted, EnrolError> {
-    let (mut due, mut nameless, mut inputs) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut due, mut nameless) = (Vec::new(), Vec::new());
     let read = node.store.read()?;
     for &file in files {
         if let Some(names) = read.names(epoch, file)? {
-            let as_it_should_be = |p: &Published| p.audience == published.audience && p.expires - now > RENEW_SECONDS;
-            // An unlisted resident is published to nobody.
-            if !names.published.as_ref().is_some_and(as_it_should_be) && !flags::of(&read, file)?.flags().unlisted {
+            let wanted = match names.published.as_ref().filter(|published| !published.provisional) {
+                Some(p) => p.audience != published.audience || p.expires - now <= RENEW_SECONDS,
+                None => !again && newcomers::has_come(&read, file)?,
+            };
+            if wanted && !flags::of(&read, file)?.withheld() {
                 due.push((file, names));
             }
             continue;
         }
-        let Some(record) = read.get::<FileRecord>(Table::FILES, file.as_bytes())? else { continue };
+        if again || flags::of(&read, file)?.unenrolled() {
+            continue;
+        }
+        let record = read.get::<FileRecord>(Table::FILES, file.as_bytes())?.filter(FileRecord::has_rows);
+        let Some(record) = record else { continue };
         // Who has no identifier is on file here and nowhere else.
         let Some(identifier) = record.enrolled_by() else { continue };
-        inputs.push(input(node, epoch, identifier).ok_or(EnrolError::Record)?);
-        nameless.push(file);
+        nameless.push((file, input(node, epoch, identifier).ok_or(EnrolError::Record)?));
     }
-    Ok((due, nameless, inputs))
+    Ok((due, nameless))
 }
 
 /// Keeps the names of `files`, durably, before anything of them is published.
@@ -308,8 +348,8 @@ fn name(node: &Node, epoch: Epoch, files: &[FileId], outputs: &[Output]) -> Resu
     node.store.write(|write| {
         let mut named = Vec::with_capacity(files.len());
         for (&file, output) in files.iter().zip(outputs) {
-            // Imported away meanwhile: then there is nobody to name.
-            if !write.has(Table::FILES, file.as_bytes())? {
+            // Imported away or unenrolled meanwhile: then there is nobody to name.
+            if !write.has(Table::FILES, file.as_bytes())? || flags::noted(write, file)?.unenrolled() {
                 continue;
             }
             let subject = subject(output, &node.config.member).ok_or(StoreError::Shape("names"))?;
@@ -321,7 +361,7 @@ fn name(node: &Node, epoch: Epoch, files: &[FileId], outputs: &[Output]) -> Resu
         write.put_all(Table::LINKS, links)?;
         let mut due = Vec::with_capacity(named.len());
         for (file, names) in named {
-            if !flags::unlisted(write, file)? {
+            if !flags::noted(write, file)?.withheld() {
                 due.push((file, names));
             }
         }
@@ -334,11 +374,14 @@ fn note_published(node: &Node, epoch: Epoch, published: Published, due: Vec<Due>
     let count = due.len() as u64;
     node.store.write(|write| {
         let mut noted = Vec::with_capacity(due.len());
-        let mut unlisted = Vec::new();
+        let mut withheld = Vec::new();
         for (file, mut names) in due {
             // Unlisted meanwhile: then what was just published leaves again.
-            if flags::unlisted(write, file)? {
-                unlisted.push(file);
+            if flags::noted(write, file)?.withheld() {
+                withheld.push(file);
+            }
+            if names.published.is_some_and(|before| before.provisional) {
+                write.remove(Table::NEWCOMERS, file.as_bytes())?;
             }
             names.published = Some(published);
             let key = names_key(epoch, file);
@@ -348,7 +391,7 @@ fn note_published(node: &Node, epoch: Epoch, published: Published, due: Vec<Due>
             }
         }
         write.put_all(Table::NAMES, noted)?;
-        unlisted.into_iter().try_for_each(|file| flags::unpublish(write, file, &[epoch]))
+        withheld.into_iter().try_for_each(|file| flags::unpublish(write, file, &[epoch]))
     })?;
     Ok(count)
 }

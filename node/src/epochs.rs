@@ -6,14 +6,14 @@
 //! key is found through `links` (epoch, subject → file), which stay when the names go.
 
 use crate::bulk::Progress;
-use crate::enrol::{EnrolError, enrol};
+use crate::enrol::{self, EnrolError, enrol};
 use crate::events::{Event, Happened};
 use crate::locate::{RegistryError, write_entries};
 use crate::manifests::Held;
 use crate::node::{Node, NodeError};
 use crate::pseudonymise::PseudonymError;
 use crate::records::Names;
-use crate::store::{Read, Store, StoreError, Table};
+use crate::store::{Read, Store, StoreError, Table, Write};
 use protocol::consent::Grant;
 use protocol::registry::MAX_BATCH;
 use protocol::{Epoch, FileId, SubjectId, Timestamp};
@@ -23,16 +23,26 @@ use std::time::Duration;
 
 /// Key in `state` of the epochs under which everybody on file was enrolled once.
 const ENROLLED: &[u8] = b"enrolled-epochs";
+/// Key in `state` of the audience and the index for which everybody was published last.
+const PUBLISHED: &[u8] = b"published-for";
 const PAUSE: Duration = Duration::from_secs(10);
 /// Holders or registry are away, or a quota is used up: the least pause before trying again.
 const TROUBLE: Duration = Duration::from_mins(1);
 
-/// Remembers that everybody on file has names under `epoch`.
-pub(crate) fn note_enrolled(node: &Node, epoch: Epoch) -> Result<(), StoreError> {
+/// Remembers for which audience and index everybody is published, and, if there is one, the epoch under which everybody on
+/// file has names now.
+pub(crate) fn note_published(node: &Node, epoch: Option<Epoch>, published: [u8; 32]) -> Result<(), StoreError> {
     node.store.write(|write| {
+        write.put(Table::STATE, PUBLISHED, &published)?;
         let mut enrolled: BTreeSet<Epoch> = write.get(Table::STATE, ENROLLED)?.unwrap_or_default();
-        if enrolled.insert(epoch) { write.put(Table::STATE, ENROLLED, &enrolled) } else { Ok(()) }
+        enrolled.extend(epoch);
+        write.put(Table::STATE, ENROLLED, &enrolled)
     })
+}
+
+/// Remembers that nobody is enrolled any more: nothing is to be done by ourselves.
+pub(crate) fn note_left(write: &Write<'_>) -> Result<(), StoreError> {
+    write.remove(Table::STATE, ENROLLED).map(drop)
 }
 
 /// The epochs under which everybody on file was enrolled once.
@@ -48,7 +58,7 @@ pub(crate) async fn follow(node: &Arc<Node>) -> Duration {
         return TROUBLE;
     }
     match coming(node, &held, now) {
-        Ok(None) => PAUSE,
+        Ok(None) => publish_again(node, &held, now).await,
         Ok(Some(epoch)) => match re_enrol(node, epoch).await {
             Ok(()) => PAUSE,
             Err(EnrolError::Pseudonym(PseudonymError::Quota { retry_after_seconds })) => {
@@ -61,6 +71,29 @@ pub(crate) async fn follow(node: &Arc<Node>) -> Duration {
         },
         Err(error) => {
             tracing::error!(%error, "epochs cannot be followed");
+            TROUBLE
+        }
+    }
+}
+
+/// Publishes again once who may see our entries has changed, or the registry's index came from a backup.
+async fn publish_again(node: &Arc<Node>, held: &Held, now: Timestamp) -> Duration {
+    let due = || -> Result<bool, StoreError> {
+        let read = node.store.read()?;
+        let published: Option<[u8; 32]> = read.get(Table::STATE, PUBLISHED)?;
+        // Whom others followed publishes nothing any more.
+        let ours = !enrolled(&read)?.is_empty() && !held.manifest.is_succeeded(&node.config.member, now);
+        Ok(ours && published != Some(enrol::published_for(node, held, now)?))
+    };
+    let done = match due() {
+        Ok(false) => return PAUSE,
+        Ok(true) => enrol::renew(node).await,
+        Err(error) => Err(error.into()),
+    };
+    match done {
+        Ok(()) => PAUSE,
+        Err(error) => {
+            tracing::warn!(%error, "who may see our entries has changed, and they are not published again yet");
             TROUBLE
         }
     }

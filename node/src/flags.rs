@@ -1,7 +1,7 @@
 //! What an institution notes about answering on one resident: flags, and what the resident refused.
 //!
-//! An unlisted resident's entries leave the registry at once, or with the next enrolment if it is away; here the resident
-//! is refused from the first moment.
+//! The entries of a resident who is unlisted, or unenrolled, leave the registry at once, or with the next enrolment if it is
+//! away; here the resident is refused from the first moment, the unenrolled one as anybody unknown.
 
 use crate::desk::{self, DeskError};
 use crate::enrol;
@@ -39,6 +39,8 @@ pub enum Flag {
     Minor,
     /// Recipients must not contact the resident on their own.
     DoNotContact,
+    /// On file, and no client for others: taken back from the registry, without a name to ask by, until it is lifted.
+    Unenrolled,
 }
 
 impl Flag {
@@ -52,6 +54,7 @@ impl Flag {
             Flag::Objected => "objected",
             Flag::Minor => "minor",
             Flag::DoNotContact => "do_not_contact",
+            Flag::Unenrolled => "unenrolled",
         }
     }
 }
@@ -119,6 +122,16 @@ impl Notes {
         }
     }
 
+    /// Whether the resident gets no names.
+    pub(crate) fn unenrolled(&self) -> bool {
+        self.flags.contains_key(&Flag::Unenrolled)
+    }
+
+    /// Whether the resident is published to nobody.
+    pub(crate) fn withheld(&self) -> bool {
+        self.flags.contains_key(&Flag::Unlisted) || self.unenrolled()
+    }
+
     /// The refusals, as a decision takes them.
     pub(crate) fn refusals(&self) -> Vec<Refusal> {
         let refusal = |Refused { recipient, purpose, fields, at }: Refused| Refusal { recipient, purpose, fields, at };
@@ -139,7 +152,7 @@ pub(crate) fn change(
     clear: &BTreeSet<Flag>,
     now: Timestamp,
 ) -> Result<Notes, StoreError> {
-    let mut notes: Notes = write.get(Table::NOTES, file.as_bytes())?.unwrap_or_default();
+    let mut notes = noted(write, file)?;
     for flag in set {
         notes.flags.entry(*flag).or_insert(now);
     }
@@ -148,10 +161,9 @@ pub(crate) fn change(
     Ok(notes)
 }
 
-/// Whether the resident of `file` is unlisted, as this transaction sees it.
-pub(crate) fn unlisted(write: &Write<'_>, file: FileId) -> Result<bool, StoreError> {
-    let notes: Option<Notes> = write.get(Table::NOTES, file.as_bytes())?;
-    Ok(notes.is_some_and(|notes| notes.flags().unlisted))
+/// What is noted of `file`, as this transaction sees it.
+pub(crate) fn noted(write: &Write<'_>, file: FileId) -> Result<Notes, StoreError> {
+    Ok(write.get(Table::NOTES, file.as_bytes())?.unwrap_or_default())
 }
 
 /// Queues what the registry holds of `file` for removal.
@@ -168,7 +180,7 @@ pub(crate) fn unpublish(write: &Write<'_>, file: FileId, epochs: &[Epoch]) -> Re
 
 /// Keeps a refusal of the resident of `file`.
 pub(crate) fn refuse(write: &Write<'_>, file: FileId, refused: Refused) -> Result<(), StoreError> {
-    let mut notes: Notes = write.get(Table::NOTES, file.as_bytes())?.unwrap_or_default();
+    let mut notes = noted(write, file)?;
     // The same again is as of now.
     notes.refusals.retain(|old| Refused { at: refused.at, ..old.clone() } != refused);
     notes.refusals.push(refused);
@@ -202,12 +214,14 @@ pub(crate) async fn put(node: &Arc<Node>, caller: &Caller, body: &FlagBody) -> R
     let epochs: Vec<Epoch> = held.manifest.epochs.iter().map(|epoch| epoch.epoch).collect();
     let notes = node.store.write(|write| {
         let notes = change(write, file, &body.set, &body.clear, now)?;
-        if notes.flags().unlisted {
+        if notes.unenrolled() {
+            write.forget_names(&node.store, file, &epochs)?;
+        } else if notes.withheld() {
             unpublish(write, file, &epochs)?;
         }
         Ok::<_, StoreError>(notes)
     })?;
-    if body.set.contains(&Flag::Unlisted) {
+    if body.set.contains(&Flag::Unlisted) || body.set.contains(&Flag::Unenrolled) {
         let node = node.clone();
         // Refused here from now on; the registry forgets as soon as it can be told.
         tokio::spawn(async move {

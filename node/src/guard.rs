@@ -5,7 +5,8 @@
 //! be lost, design §4), so what is lost is made good at start: the newest log entries are read back into `seen` and the
 //! meters, and requests issued before the start are refused. A meter forgets nothing that was answered, as long as the
 //! day's entries are among the newest that are read; else at worst half a second of use. A guard that is new beside a log
-//! that is not was lost, or the node restored without it: then every meter of the day starts spent.
+//! that is not was lost, or the node restored without it: then every meter of the day starts spent. So it does when the
+//! officer confirms that the log came back with entries missing: the guard came from the same backup.
 
 use keyring::MacKey;
 use protocol::Timestamp;
@@ -33,7 +34,7 @@ pub(crate) struct Guard {
     /// When the guard was begun anew though there had been one.
     lost_at: Option<Timestamp>,
     // Dropped last: flushes.
-    _database: sled::Db,
+    database: sled::Db,
 }
 
 const DAY_SECONDS: i64 = 24 * 60 * 60;
@@ -53,7 +54,15 @@ impl Guard {
             database.get(LOST_AT)?.map(|at| Timestamp(at.as_ref().try_into().map_or(i64::MAX, i64::from_be_bytes)));
         let tree = |name: &str| database.open_tree(name);
         let (seen, meters, guesses) = (tree("seen")?, tree("meters")?, tree("guesses")?);
-        Ok(Guard { seen, meters, guesses, mac, lost_at, _database: database })
+        Ok(Guard { seen, meters, guesses, mac, lost_at, database })
+    }
+
+    /// Says that the guard at `path` came from a backup, or is of no worth for another reason, as of `now`: it counts as lost.
+    pub(crate) fn give_up(path: &Path, mac: MacKey, now: Timestamp) -> Result<(), GuardError> {
+        let guard = Guard::open(path, mac, false, now)?;
+        guard.database.insert(LOST_AT, &now.0.to_be_bytes())?;
+        guard.database.flush()?;
+        Ok(())
     }
 
     /// When the meters were lost, if they ever were: what was granted before counts as spent.
@@ -336,6 +345,10 @@ mod tests {
         let reopened = open(true, 300);
         assert!(spend(&reopened, 300).is_err(), "a restart does not help");
         assert!(spend(&reopened, DAY_SECONDS).is_ok(), "the next day does");
+        drop(reopened);
+        Guard::give_up(&dir.path().join("guard"), MacKey::new(&[1; 32]), Timestamp(DAY_SECONDS + 5)).unwrap();
+        let given_up = open(true, DAY_SECONDS + 10);
+        assert!(spend(&given_up, DAY_SECONDS + 10).is_err() && spend(&given_up, 2 * DAY_SECONDS).is_ok());
     }
 
     #[test]

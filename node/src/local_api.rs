@@ -61,7 +61,7 @@ struct Health {
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Ogniwo local API", description = "For an institution's own applications: ask other units about a \
-        resident this institution serves, decide what others ask, record and withdraw consents, note what must not be \
+        resident this institution serves, register newcomers, decide what others ask, record and withdraw consents, note what must not be \
         answered. Codes of refusals: the schema `Code`."),
     modifiers(&Bearer, &Codes),
     components(schemas(ProblemSchema))
@@ -194,6 +194,7 @@ impl IntoResponses for Refusals {
             ("413", "Too large"),
             ("415", "Not JSON"),
             ("422", "Not acceptable"),
+            ("429", "As many as may be today"),
             ("503", "Closed"),
         ]
         .into_iter()

@@ -1,14 +1,15 @@
-//! The registry, as a node uses it: publish own entries, find who else knows a resident.
+//! The registry, as a node uses it: publish own entries, find who else knows a resident, hear what it noticed.
 
 use crate::manifests::Held;
 use crate::node::Node;
 use bytes::Bytes;
-use http::Method;
+use http::{Method, Request, Response};
 use keyring::random;
 use protocol::encoding::Bytes as B64;
 use protocol::jws::{self, Envelope, JwsError};
 use protocol::manifest::KeyUse;
 use protocol::registry::{EntriesAnswer, EntriesRequest, LocateAnswer, LocateRequest, Located, PutEntry};
+use protocol::review::{ReviewAnswer, ReviewRequest};
 use protocol::{Epoch, Index, MemberId, Purpose, Timestamp};
 use pseudonym::{ENTRY_BYTES, Entry, SealKey};
 use serde::de::DeserializeOwned;
@@ -24,7 +25,7 @@ pub enum RegistryError {
     /// It is out of reach.
     #[error("the registry cannot be reached: {0}")]
     Unreachable(#[source] CallError),
-    /// It refuses.
+    /// It refuses, or is not ready.
     #[error("the registry refuses: {} ({})", .0.title, .0.code)]
     Refused(Box<protocol::Problem>),
     /// No address is known.
@@ -100,6 +101,18 @@ pub(crate) async fn locate(
     if answer.found.len() == asked { Ok(answer.found) } else { Err(RegistryError::Malformed) }
 }
 
+/// Asks what is new in our review queue.
+pub(crate) async fn read_review(node: &Node, held: &Held, after: Option<B64>) -> Result<ReviewAnswer, RegistryError> {
+    let request = ReviewRequest {
+        iss: node.config.member.clone(),
+        iat: node.clock.now(),
+        jti: B64(random::<16>()?.to_vec()),
+        manifest: held.reference(),
+        after,
+    };
+    send(node, Method::POST, "/v1/review", &request).await
+}
+
 async fn send<T: Envelope, R: DeserializeOwned>(
     node: &Node,
     method: Method,
@@ -109,18 +122,33 @@ async fn send<T: Envelope, R: DeserializeOwned>(
     let body = Bytes::from(jws::sign(&node.keys.message, message)?);
     let mut last = RegistryError::NoAddress;
     for url in node.registry_urls() {
-        let request = http::Request::builder()
+        let request = Request::builder()
             .method(method.clone())
             .uri(path)
             .body(body.clone())
             .map_err(|_| RegistryError::Malformed)?;
-        match node.client.call(&node.registry_id(), &url, request, DEADLINE).await {
+        match call(node, &url, request).await {
             Ok(answer) => return serde_json::from_slice(answer.body()).map_err(|_| RegistryError::Malformed),
             Err(CallError::Problem(problem)) => return Err(RegistryError::Refused(problem)),
             Err(error) => last = RegistryError::Unreachable(error),
         }
     }
     Err(last)
+}
+
+/// Sends a request; to a registry that does not know our manifest yet once more, after the manifest.
+async fn call(node: &Node, url: &str, request: Request<Bytes>) -> Result<Response<Bytes>, CallError> {
+    let again = request.clone();
+    let refused = match node.client.call(&node.registry_id(), url, request, DEADLINE).await {
+        Err(CallError::Problem(problem)) if problem.code == "manifest_unknown" => problem,
+        answer => return answer,
+    };
+    let Some(held) = node.held.load_full() else { return Err(CallError::Problem(refused)) };
+    if let Err(error) = node.bring_manifest(url, &held).await {
+        tracing::warn!(%error, "the registry does not take our manifest");
+        return Err(CallError::Problem(refused));
+    }
+    node.client.call(&node.registry_id(), url, again, DEADLINE).await
 }
 
 /// Our own entry for a resident, sealed so that only who knows the resident's pseudonym can read it.

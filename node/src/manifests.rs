@@ -1,10 +1,15 @@
-//! The manifest this node goes by: kept, replaced only by a rightful successor, never by an older one.
+//! The manifest this node goes by: kept, replaced only by a rightful successor, never by an older one. A node that was
+//! away accepts every manifest it missed, in order: those who sign may have changed twice.
 
 use crate::events::{Event, Happened, fingerprint};
 use crate::node::{Node, NodeError};
-use crate::store::Table;
+use crate::store::{StoreError, Table};
 use bytes::Bytes;
-use protocol::manifest::{KeyEpoch, KeyUse, ManifestError, ManifestRef, MemberKey, TIME_HEADER};
+use http::HeaderMap;
+use http::header::CONTENT_TYPE;
+use protocol::encoding::{b64, unb64};
+use protocol::manifest::{KeyEpoch, KeyUse, ManifestError, ManifestRef, MemberKey, NEXT_HEADER, TIME_HEADER};
+use protocol::registry::INDEX_HEADER;
 use protocol::{Epoch, KeyId, Manifest, MemberId, Reason, SignedManifest, SpiffeId, Timestamp};
 use pseudonym::PublicKey;
 use std::collections::BTreeMap;
@@ -15,6 +20,8 @@ use transport::CallError;
 /// Key in `state`.
 const STATE_KEY: &[u8] = b"manifest";
 const CRL_KEY: &[u8] = b"crl-number";
+/// Key in `state` of what the registry said last of its index: see [`INDEX_HEADER`].
+const INDEX_KEY: &[u8] = b"index-generation";
 /// The registry's member id, before a manifest names it.
 pub const REGISTRY: &str = "registry";
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -157,13 +164,13 @@ impl Node {
             self.log.append(&event.counting([("version", held.manifest.version)])).await.map_err(NodeError::from)?;
         self.store
             .write(|w| w.put(Table::STATE, STATE_KEY, &held.signed))
-            .map_err(|e: crate::store::StoreError| NodeError::from(e))?;
+            .map_err(|e: StoreError| NodeError::from(e))?;
         self.circle.follow(&held.manifest);
         self.held.store(Some(std::sync::Arc::new(held)));
         Ok(true)
     }
 
-    /// Asks the registry for its CRL and manifest; remembers whether it is away.
+    /// Asks the registry for its CRL and manifest; remembers whether it is away. Whether a manifest is new.
     ///
     /// # Errors
     /// [`RefreshError`].
@@ -171,14 +178,58 @@ impl Node {
         let outcome = self.fetch().await;
         let away = matches!(outcome, Err(RefreshError::Unreachable { .. }));
         self.registry_away.store(away, Ordering::Relaxed);
-        self.accept_manifest(outcome?).await
+        let (url, newest) = outcome?;
+        self.walk(&url, newest).await
     }
 
-    async fn fetch(&self) -> Result<SignedManifest, RefreshError> {
+    /// Accepts what came after the manifest held, or the one pinned, up to `newest`. A registry that knows less than we do
+    /// is given ours.
+    async fn walk(&self, url: &str, newest: SignedManifest) -> Result<bool, RefreshError> {
+        let mut which = match self.held.load_full() {
+            Some(held) if held.signed.manifest == newest.manifest => return Ok(false),
+            Some(held) if newest.read()?.version < held.manifest.version => {
+                self.bring_manifest(url, &held).await?;
+                return Ok(false);
+            }
+            Some(held) => held.signed.fingerprint(),
+            None => b64(&self.config.manifest_fingerprint.ok_or(RefreshError::NotPinned)?),
+        };
+        let mut changed = false;
+        loop {
+            let (headers, signed) = match self.fetch_manifest(url, &format!("/v1/manifest/{which}")).await {
+                // Brought to the registry while ours was not: a successor all the same, or refused as none.
+                Err(RefreshError::Unreachable { source: CallError::Problem(problem), .. })
+                    if problem.code == "manifest_unknown" =>
+                {
+                    return self.accept_manifest(newest).await;
+                }
+                fetched => fetched?,
+            };
+            changed |= self.accept_manifest(signed).await?;
+            let next = headers.get(NEXT_HEADER).and_then(|next| next.to_str().ok()?.parse::<u64>().ok());
+            let Some(next) = next else { return Ok(changed) };
+            which = next.to_string();
+        }
+    }
+
+    /// Gives the registry the manifest held: it is behind, or was restored from a backup.
+    pub(crate) async fn bring_manifest(&self, url: &str, held: &Held) -> Result<(), RefreshError> {
+        let unreachable = |source| RefreshError::Unreachable { url: url.to_owned(), source };
+        let body = serde_json::to_vec(&held.signed).map_err(|_| ManifestError::Malformed)?;
+        let request =
+            http::Request::put("/v1/manifest").header(CONTENT_TYPE, "application/json").body(Bytes::from(body));
+        let request = request.map_err(|_| unreachable(CallError::BadUrl))?;
+        self.client.call(&self.registry_id(), url, request, DEADLINE).await.map_err(unreachable)?;
+        tracing::warn!(version = held.manifest.version, "the registry was behind and was given our manifest");
+        Ok(())
+    }
+
+    /// The registry's newest manifest, and where it was got.
+    async fn fetch(&self) -> Result<(String, SignedManifest), RefreshError> {
         let mut last = RefreshError::NoAddress;
         for url in self.registry_urls() {
             match self.fetch_from(&url).await {
-                Ok(signed) => return Ok(signed),
+                Ok(signed) => return Ok((url, signed)),
                 Err(error) => last = error,
             }
         }
@@ -186,18 +237,41 @@ impl Node {
     }
 
     async fn fetch_from(&self, url: &str) -> Result<SignedManifest, RefreshError> {
-        let to = self.registry_id();
         let unreachable = |source| RefreshError::Unreachable { url: url.to_owned(), source };
-        let crl = self.client.fetch_crl(&to, url, "/v1/crl", DEADLINE).await.map_err(unreachable)?;
+        let crl = self.client.fetch_crl(&self.registry_id(), url, "/v1/crl", DEADLINE).await.map_err(unreachable)?;
         self.take_crl(&crl);
-        let request =
-            http::Request::get("/v1/manifest").body(Bytes::new()).map_err(|_| unreachable(CallError::BadUrl))?;
-        let answer = self.client.call(&to, url, request, DEADLINE).await.map_err(unreachable)?;
-        let told = answer.headers().get(TIME_HEADER).and_then(|t| t.to_str().ok()?.parse().ok()).map(Timestamp);
-        if let Some(theirs) = told {
-            self.compare_clock(theirs);
+        let (headers, signed) = self.fetch_manifest(url, "/v1/manifest").await?;
+        let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+        if let Some(theirs) = text(TIME_HEADER).and_then(|time| time.parse().ok()) {
+            self.compare_clock(Timestamp(theirs));
         }
-        serde_json::from_slice(answer.body()).map_err(|_| ManifestError::Malformed.into())
+        if let Some(index) = text(INDEX_HEADER).and_then(unb64::<16>) {
+            self.keep_index(index).map_err(NodeError::from)?;
+        }
+        Ok(signed)
+    }
+
+    async fn fetch_manifest(&self, url: &str, path: &str) -> Result<(HeaderMap, SignedManifest), RefreshError> {
+        let unreachable = |source| RefreshError::Unreachable { url: url.to_owned(), source };
+        let request = http::Request::get(path).body(Bytes::new()).map_err(|_| unreachable(CallError::BadUrl))?;
+        let answer = self.client.call(&self.registry_id(), url, request, DEADLINE).await.map_err(unreachable)?;
+        let (head, body) = answer.into_parts();
+        Ok((head.headers, serde_json::from_slice(&body).map_err(|_| ManifestError::Malformed)?))
+    }
+
+    /// Remembers which index the registry has; with another one, what was published before counts no more.
+    fn keep_index(&self, index: [u8; 16]) -> Result<(), StoreError> {
+        match self.index_generation()? {
+            Some(known) if known == index => return Ok(()),
+            Some(_) => tracing::warn!("the registry's index came from a backup: everybody is published again"),
+            None => {}
+        }
+        self.store.write(|w| w.put(Table::STATE, INDEX_KEY, &index))
+    }
+
+    /// Which index the registry said it has, if it ever did.
+    pub(crate) fn index_generation(&self) -> Result<Option<[u8; 16]>, StoreError> {
+        self.store.read()?.get(Table::STATE, INDEX_KEY)
     }
 
     /// Takes the registry's CRL; an older one is not taken and not an error.
@@ -217,7 +291,7 @@ impl Node {
     /// Remembers the highest CRL number seen, so that a restart cannot bring back an older list.
     fn keep_crl_number(&self) {
         let Some(number) = self.trust.crl_number() else { return };
-        let kept: Result<(), crate::store::StoreError> = self.store.write(|w| w.put(Table::STATE, CRL_KEY, &number));
+        let kept: Result<(), StoreError> = self.store.write(|w| w.put(Table::STATE, CRL_KEY, &number));
         if let Err(error) = kept {
             tracing::error!(%error, "the revocation list's number is not kept");
         }

@@ -171,6 +171,8 @@ pub struct Node {
     pub(crate) bulk: tokio::sync::Mutex<()>,
     /// One run over shared clients at a time.
     pub(crate) sharing: tokio::sync::Mutex<()>,
+    /// One reading of the review queue at a time.
+    pub(crate) reviewing: tokio::sync::Mutex<()>,
     pub(crate) shares: Shares,
     pub(crate) ceremonies: Ceremonies,
     /// How far the names under a new key are.
@@ -273,6 +275,7 @@ impl Node {
             accepting: tokio::sync::Mutex::new(()),
             bulk: tokio::sync::Mutex::new(()),
             sharing: tokio::sync::Mutex::new(()),
+            reviewing: tokio::sync::Mutex::new(()),
             shares,
             ceremonies: Ceremonies::default(),
             re_enrolling: ArcSwapOption::empty(),

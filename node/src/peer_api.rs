@@ -10,6 +10,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use protocol::consent::StatusCopy;
 use protocol::evaluation::MEDIA_TYPE;
 use protocol::{MemberId, Problem, Reason};
 use std::sync::Arc;
@@ -30,6 +31,7 @@ pub(crate) fn router(node: &Arc<Node>) -> Router {
         .route("/v1/decided", post(decided))
         .route("/v1/reviewed", post(reviewed))
         .route("/v1/status", get(status).post(pushed_status))
+        .route("/v1/status/copy", get(status_copy))
         .route("/v1/log/sides", post(sides))
         .with_state(node.clone())
         .merge(node.circle.clone().router())
@@ -121,11 +123,28 @@ async fn status(State(node): State<Arc<Node>>, Peer(peer): Peer) -> Answer<Respo
             .retry_after(5)
             .into());
     }
+    if !node.list_is_whole().unwrap_or_default() {
+        return Err(Problem::new(503, "status_incomplete", "The status list came from a backup and is not whole yet")
+            .retry_after(5)
+            .into());
+    }
     let list = node.own_status().map_err(|error| {
         tracing::error!(%error, "the status list cannot be signed");
         Problem::new(503, "store_failed", "The status list cannot be read")
     })?;
     Ok(list.into_response())
+}
+
+/// What we hold of the peer's own list.
+async fn status_copy(State(node): State<Arc<Node>>, Peer(peer): Peer) -> Answer<Json<StatusCopy>> {
+    let held = node.manifest().map_err(closed)?;
+    if held.manifest.member(member(&peer)).is_none() {
+        return Err(Problem::new(403, "peer_unknown", "Not an active member").into());
+    }
+    node.copy_of(member(&peer)).map(Json).map_err(|error| {
+        tracing::error!(%error, "a copy of a status list cannot be read");
+        Problem::new(503, "store_failed", "The copy of the status list cannot be read").into()
+    })
 }
 
 /// The entries of our log that the peer took part in.

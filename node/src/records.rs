@@ -51,8 +51,11 @@ pub(crate) struct Names {
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Published {
     pub(crate) expires: Timestamp,
-    /// Digest of the audience it was published for.
+    /// Digest of the audience it was published for, and of the registry's index it was published in.
     pub(crate) audience: [u8; 32],
+    /// Whether it stands for a newcomer, of whom there are no records yet.
+    #[serde(default)]
+    pub(crate) provisional: bool,
 }
 
 /// Key of `names` and `leaving`.
@@ -73,6 +76,11 @@ impl FileRecord {
     pub(crate) fn enrolled_by(&self) -> Option<(pseudonym::Kind, &str)> {
         let document = || self.document.as_deref().map(|document| (pseudonym::Kind::Document, document.as_str()));
         self.pesel.as_deref().map(|pesel| (pseudonym::Kind::Pesel, pesel.as_str())).or_else(document)
+    }
+
+    /// Whether there is more than the identifier: a newcomer has no records yet.
+    pub(crate) fn has_rows(&self) -> bool {
+        !self.sources.is_empty()
     }
 
     /// Every identifier by which the resident is found.
@@ -163,15 +171,33 @@ impl Write<'_> {
         for number in record.rows.iter().filter_map(|row| row.local_number.as_deref()) {
             self.remove(Table::LOCAL_NUMBERS, &local_number_key(store, number, file))?;
         }
+        self.forget_names(store, file, epochs)?;
+        for table in [Table::NOTES, Table::SEALED_FIELDS, Table::NEWCOMERS, Table::FILES] {
+            self.remove(table, file.as_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// Notes that a provisional entry of a resident is over: the next enrolment publishes an ordinary one.
+    pub(crate) fn lapsed(&self, file: FileId, epochs: &[Epoch]) -> Result<(), StoreError> {
+        for &epoch in epochs {
+            let key = names_key(epoch, file);
+            let names = self.get::<Names>(Table::NAMES, &key)?;
+            if let Some(names) = names.filter(|names| names.published.is_some_and(|p| p.provisional)) {
+                self.put(Table::NAMES, &key, &Names { published: None, ..names })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a resident's names and what is found by them: nobody can mean the resident to us, nor we to others.
+    pub(crate) fn forget_names(&self, store: &Store, file: FileId, epochs: &[Epoch]) -> Result<(), StoreError> {
         for &epoch in epochs {
             if let Some(names) = self.unname(file, epoch)? {
                 self.remove(Table::LINKS, &store.subject_link(epoch, &names.subject))?;
             }
         }
-        for table in [Table::TICKETS, Table::NOTES, Table::SEALED_FIELDS, Table::FILES] {
-            self.remove(table, file.as_bytes())?;
-        }
-        Ok(())
+        self.remove(Table::TICKETS, file.as_bytes()).map(drop)
     }
 }
 

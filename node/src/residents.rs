@@ -130,7 +130,8 @@ pub(crate) fn find(node: &Node, resident: &Resident) -> Result<Option<FileId>, R
 pub(crate) fn client(node: &Node, held: &Held, file: FileId, now: Timestamp) -> Result<Option<Client>, StoreError> {
     let Some((epoch, _)) = held.epoch(now) else { return Ok(None) };
     let read = node.store.read()?;
-    let names = read.names(epoch.epoch, file)?.filter(|names| names.published.is_some());
+    let live = |names: &Names| names.published.as_ref().is_some_and(|published| now <= published.expires);
+    let names = read.names(epoch.epoch, file)?.filter(live);
     let record = read.get(Table::FILES, file.as_bytes())?;
     Ok(names.zip(record).map(|(names, record)| Client { file, names, record }))
 }

@@ -5,7 +5,7 @@ use crate::events::{Event, Happened};
 use crate::manifests::RefreshError;
 use crate::node::{Node, NodeError, file};
 use crate::store::Table;
-use crate::{admin, approvals, ceremony, epochs, local_api, peer_api, results};
+use crate::{admin, approvals, ceremony, epochs, local_api, newcomers, peer_api, results, review};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -21,6 +21,8 @@ const RELOAD: Duration = Duration::from_secs(2);
 const DELIVER: Duration = Duration::from_secs(5);
 const POLL_STATUS: Duration = Duration::from_secs(15);
 const SWEEP: Duration = Duration::from_mins(1);
+/// Between two readings of what the registry noticed: each is an entry of its log.
+const REVIEW: Duration = Duration::from_mins(10);
 /// Between two rounds of asking for cosignatures: with a checkpoint a second and a call of 3 s at most, everything is
 /// cosigned within 60 s even when one round fails.
 const COSIGN: Duration = Duration::from_secs(15);
@@ -89,6 +91,9 @@ impl Node {
                 Ok(_) => node.note_start().await,
                 Err(error) => node.note_refresh(&error),
             }
+            if let Err(error) = node.recall_status().await {
+                tracing::error!(%error, "our status list is not made whole");
+            }
             if let Err(error) = node.tend_shares().await {
                 tracing::error!(%error, "the key shares are not as they should be");
             }
@@ -123,7 +128,19 @@ impl Node {
             if let Err(error) = approvals::sweep(&node).await {
                 tracing::error!(%error, "questions past their time do not lapse");
             }
+            if let Err(error) = newcomers::sweep(&node).await {
+                tracing::error!(%error, "newcomers past their time are not removed");
+            }
             SWEEP
+        });
+        self.every(tasks, shutdown, |node| async move {
+            if node.held.load().is_none() {
+                return JOINING;
+            }
+            if let Err(error) = review::read(&node).await {
+                tracing::warn!(%error, "what the registry noticed is not read");
+            }
+            REVIEW
         });
         self.every(tasks, shutdown, |node| async move {
             let swept = tokio::task::spawn_blocking(move || {

@@ -1,7 +1,7 @@
 //! Shared clients: this unit's own indexes through the registry's locate, page by page; what each page found is kept, so
 //! that a run cut off goes on, and the next one can tell what changed.
 
-use crate::bulk::{Progress, Report};
+use crate::bulk::{Progress, Report, patiently};
 use crate::events::{Event, Happened};
 use crate::locate::{ENROLMENT, RegistryError, locate, open_entries};
 use crate::node::{Node, NodeError};
@@ -145,8 +145,9 @@ pub async fn shared(
         let page = run.page(node, epoch)?;
         let Some((last, _, _)) = page.last() else { break };
         run.after = Some(last.clone());
-        let indexes = page.iter().map(|(_, _, names)| names.index).collect();
-        let found = locate(node, &held, epoch, &purpose, false, indexes).await?;
+        let indexes: Vec<_> = page.iter().map(|(_, _, names)| names.index).collect();
+        let ask = || locate(node, &held, epoch, &purpose, false, indexes.clone());
+        let found = patiently(ask).await?;
         let mut known = Vec::with_capacity(page.len());
         for ((key, _, names), located) in page.iter().zip(&found) {
             let seal = SealKey::from_bytes(&names.seal);
@@ -235,7 +236,8 @@ impl Run {
     }
 }
 
-fn local_numbers(node: &Node, file: FileId) -> Result<BTreeSet<String>, StoreError> {
+/// This institution's own numbers of a resident.
+pub(crate) fn local_numbers(node: &Node, file: FileId) -> Result<BTreeSet<String>, StoreError> {
     let record = node.store.read()?.get::<FileRecord>(Table::FILES, file.as_bytes())?;
     Ok(record.map(|r| r.rows.into_iter().filter_map(|row| row.local_number).collect()).unwrap_or_default())
 }

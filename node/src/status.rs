@@ -1,11 +1,14 @@
 //! Status lists: our own, signed when asked for, and those of the recorders whose grants we hold.
+//!
+//! **After a backup was restored** our own list may lack withdrawals, and places taken since. Until everybody we have an
+//! agreement with has said what it holds of the list, nobody gets it: followers' copies grow old, and its grants deny.
 
 use crate::manifests::Held;
 use crate::node::{Node, NodeError};
 use crate::store::{StoreError, Table, Write};
 use bytes::Bytes;
 use policies::StatusFact;
-use protocol::consent::{CompressedBits, Grant, STATUS_MAX_AGE_SECONDS, StatusBits, StatusList};
+use protocol::consent::{CompressedBits, Grant, STATUS_MAX_AGE_SECONDS, StatusBits, StatusCopy, StatusList};
 use protocol::jws::{self, JwsError};
 use protocol::{MemberId, Reason, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -15,6 +18,10 @@ use std::time::Duration;
 
 /// Key in `state` of our own list.
 const OWN: &[u8] = b"status-list";
+/// Key in `state` of the loss after which our own list was made whole last.
+const WHOLE_SINCE: &[u8] = b"status-whole-since";
+/// A sequence number that no list reaches in earnest.
+const MAX_SEQ: u64 = 1 << 48;
 const DEADLINE: Duration = Duration::from_secs(2);
 /// A list this old is fetched again before a decision.
 const FETCH_AFTER_SECONDS: i64 = STATUS_MAX_AGE_SECONDS / 2;
@@ -94,6 +101,9 @@ fn expand(bits: Option<&CompressedBits>) -> Result<StatusBits, StoreError> {
 impl Node {
     /// Our own list, signed now.
     pub(crate) fn own_status(&self) -> Result<String, NodeError> {
+        if !self.list_is_whole()? {
+            return Err(NodeError::System(std::io::Error::other("our status list is not whole yet")));
+        }
         let own: Own = self.store.read()?.get(Table::STATE, OWN)?.unwrap_or_default();
         let list = StatusList {
             iss: self.config.member.clone(),
@@ -102,6 +112,62 @@ impl Node {
             status_list: expand(own.bits.as_ref())?.compress()?,
         };
         jws::sign(&self.keys.message, &list).map_err(|e| NodeError::System(std::io::Error::other(e)))
+    }
+
+    /// Whether our own list has what it had before a backup was restored, if one ever was.
+    pub(crate) fn list_is_whole(&self) -> Result<bool, StoreError> {
+        let Some(lost_at) = self.guard.lost_at() else { return Ok(true) };
+        let since: Option<Timestamp> = self.store.read()?.get(Table::STATE, WHOLE_SINCE)?;
+        Ok(since.is_some_and(|since| since >= lost_at))
+    }
+
+    /// What we hold of a recorder's list, for a recorder that lost it.
+    pub(crate) fn copy_of(&self, recorder: &MemberId) -> Result<StatusCopy, StoreError> {
+        let kept: Option<Kept> = self.store.read()?.get(Table::STATUSES, recorder.as_str().as_bytes())?;
+        let empty = || StatusBits::default().compress().map(|status_list| StatusCopy { seq: 0, status_list });
+        kept.map_or_else(|| Ok(empty()?), |kept| Ok(StatusCopy { seq: kept.seq, status_list: kept.bits }))
+    }
+
+    /// Makes our own list whole from what others hold of it, if it came from a backup; whether it is whole.
+    pub(crate) async fn recall_status(&self) -> Result<bool, NodeError> {
+        let Some(lost_at) = self.guard.lost_at() else { return Ok(true) };
+        if self.list_is_whole()? {
+            return Ok(true);
+        }
+        let (Ok(held), Ok(now)) = (self.manifest(), self.now()) else { return Ok(false) };
+        let mut copies = Vec::new();
+        for peer in held.manifest.audience(&self.config.member, now) {
+            match self.fetch_copy(&held, &peer).await {
+                Some(copy) => copies.push(copy),
+                None => {
+                    tracing::warn!(%peer, "our status list stays closed until this member says what it holds of it");
+                    return Ok(false);
+                }
+            }
+        }
+        self.store.write(|write| {
+            let mut own: Own = write.get(Table::STATE, OWN)?.unwrap_or_default();
+            let mut bits = expand(own.bits.as_ref())?;
+            for (seq, copy) in &copies {
+                own.seq = own.seq.max(*seq);
+                own.next = own.next.max(bits.join(copy));
+            }
+            own.bits = Some(bits.compress()?);
+            own.seq += 1;
+            write.put(Table::STATE, OWN, &own)?;
+            Ok::<_, StoreError>(write.put(Table::STATE, WHOLE_SINCE, &lost_at)?)
+        })?;
+        tracing::warn!(copies = copies.len(), "our status list is whole again");
+        Ok(true)
+    }
+
+    /// What `peer` holds of our list, if it says something that can be.
+    async fn fetch_copy(&self, held: &Held, peer: &MemberId) -> Option<(u64, StatusBits)> {
+        let url = held.manifest.member(peer).and_then(|m| m.endpoints.first())?;
+        let request = http::Request::get("/v1/status/copy").body(Bytes::new()).ok()?;
+        let answer = self.client.call(&held.manifest.spiffe(peer), url, request, DEADLINE).await.ok()?;
+        let StatusCopy { seq, status_list } = serde_json::from_slice(answer.body()).ok()?;
+        Some((seq, status_list.expand()?)).filter(|_| seq < MAX_SEQ)
     }
 
     /// Takes a recorder's list in; `false` if it is older than one held.
@@ -134,6 +200,9 @@ impl Node {
     pub(crate) async fn status_of(&self, recorder: &MemberId, held: &Held) -> Option<Status> {
         let now = self.clock.now();
         if recorder == &self.config.member {
+            if !self.list_is_whole().ok()? {
+                return None;
+            }
             let own: Own = self.store.read().ok()?.get(Table::STATE, OWN).ok()?.unwrap_or_default();
             let bits = Arc::new(expand(own.bits.as_ref()).ok()?);
             return Some(Status { as_of: now, seq: own.seq, bits });

@@ -26,6 +26,7 @@
 //! | `emergencies` | side 1 ‖ id 16 | emergency accesses, taken here or answered here, and their reviews |
 //! | `findings` | finding id 16 | what the data-protection officer has to look at, with the review |
 //! | `revoked` | digest of the terms 32 | agreements that a party's word ended |
+//! | `newcomers` | file id 16 | until when a resident of whom there are no records yet is known to the registry |
 //! | `state` | name | manifest held, highest CRL number, last import run, shared run under way, own status list |
 //!
 //! A write transaction is atomic and durable (`fdatasync`) before [`Store::write`] returns. A crash leaves the state
@@ -67,7 +68,9 @@ impl Table {
     pub(crate) const FINDINGS: Table = Table("findings", 20);
     pub(crate) const REVOKED: Table = Table("revoked", 21);
 
-    const ALL: [Table; 22] = [
+    pub(crate) const NEWCOMERS: Table = Table("newcomers", 22);
+
+    const ALL: [Table; 23] = [
         Table::FILES,
         Table::SEALED_FIELDS,
         Table::LINKS,
@@ -90,6 +93,7 @@ impl Table {
         Table::EMERGENCIES,
         Table::FINDINGS,
         Table::REVOKED,
+        Table::NEWCOMERS,
     ];
 
     fn definition(self) -> TableDefinition<'static, &'static [u8], &'static [u8]> {

@@ -243,6 +243,7 @@ impl Scenario {
             members,
             epochs: vec![epoch(now)],
             agreements: vec![SignedAgreement::draft(agreement(example, &me, &peer, library, now))],
+            successions: vec![],
             library: Bytes(library.digest().to_vec()),
         };
         let grant = match &example.consent {

@@ -12,6 +12,16 @@ pub const STATUS_MAX_AGE_SECONDS: i64 = 60;
 /// Most consents one list can carry.
 pub const MAX_STATUS_BITS: usize = 1 << 22;
 
+/// `GET /v1/status/copy`: what a follower holds of the caller's own status list. A recorder that was restored from a backup
+/// makes its list whole by it: a bit set anywhere is set.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct StatusCopy {
+    /// The sequence number of the copy; 0 if there is none.
+    pub seq: u64,
+    /// Its bits.
+    pub status_list: CompressedBits,
+}
+
 /// Points at a consent somebody recorded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -173,6 +183,15 @@ impl StatusBits {
         }
     }
 
+    /// Sets every bit that is set in `other`, and makes room for all it has; how many places there are then.
+    pub fn join(&mut self, other: &StatusBits) -> u32 {
+        self.0.resize(self.0.len().max(other.0.len()), 0);
+        for (byte, more) in self.0.iter_mut().zip(&other.0) {
+            *byte |= more;
+        }
+        u32::try_from(self.0.len() * 8).unwrap_or(u32::MAX)
+    }
+
     /// Compressed for the wire.
     ///
     /// # Errors
@@ -220,6 +239,14 @@ mod tests {
         bits.set(9, false);
         assert!(bits.is_set(9));
         assert!(!bits.is_set(8));
+    }
+
+    #[test]
+    fn joining_sets_what_either_has() {
+        let mut bits = StatusBits(vec![0b01]);
+        assert_eq!(bits.join(&StatusBits(vec![0b10, 0b100])), 16);
+        assert_eq!(bits.0, [0b11, 0b100]);
+        assert_eq!(bits.join(&StatusBits::default()), 16);
     }
 
     #[test]

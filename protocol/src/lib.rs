@@ -20,6 +20,7 @@ pub mod reason;
 pub mod registry;
 pub mod review;
 pub mod saying;
+pub mod succession;
 pub mod time;
 
 pub use encoding::Bytes;

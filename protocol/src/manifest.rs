@@ -6,6 +6,7 @@
 use crate::agreement::{AgreementError, AgreementRef, SignedAgreement};
 use crate::encoding::{Bytes, b64, push_len8, sha256};
 use crate::keys::{KeyId, PublicKey, SigningKey};
+use crate::succession::Succession;
 use crate::{Epoch, MemberId, MemberKind, Realm, SpiffeId, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,6 +38,9 @@ pub struct Manifest {
     pub epochs: Vec<KeyEpoch>,
     /// What was agreed between members, each signed by both.
     pub agreements: Vec<SignedAgreement>,
+    /// Institutions that follow others, as far back as this federation goes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub successions: Vec<Succession>,
     /// Digest of the policy library every node must run.
     pub library: Bytes,
 }
@@ -331,6 +335,7 @@ impl Manifest {
             let bad = |why| ManifestError::Agreement(agreement.terms.reference(), why);
             agreement.check(self).map_err(bad)?;
         }
+        self.check_successions()?;
         self.epochs.iter().try_for_each(|epoch| self.check_epoch(epoch))
     }
 
@@ -355,7 +360,7 @@ impl Manifest {
 
     /// New shares are of the same key, and of a later generation; they, and a new key, are signed by t holders of the
     /// shares that were there before: officers alone cannot put another key in its place.
-    fn check_succession(&self, old: &Manifest) -> Result<(), ManifestError> {
+    fn check_next_keys(&self, old: &Manifest) -> Result<(), ManifestError> {
         for epoch in &self.epochs {
             let before = match old.epoch(epoch.epoch) {
                 Some(before) if before.statement(&old.realm) == epoch.statement(&self.realm) => continue,
@@ -485,6 +490,9 @@ pub enum ManifestError {
     /// An agreement that was signed reads otherwise now, or a revocation is gone.
     #[error("agreement {0} was changed or its revocation dropped; a changed one needs a new version")]
     AgreementChanged(AgreementRef),
+    /// An institution's succession reads otherwise now, or is gone.
+    #[error("the succession of {0} was changed or dropped; it is history")]
+    SuccessionChanged(MemberId),
     /// Not the one pinned.
     #[error("the manifest's fingerprint is not the one pinned")]
     WrongFingerprint,
@@ -581,7 +589,8 @@ impl SignedManifest {
         }
         self.signed_by(&old.officers)?;
         new.keeps_agreements_of(&old)?;
-        new.check_succession(&old)?;
+        new.keeps_successions_of(&old)?;
+        new.check_next_keys(&old)?;
         self.accept_held()
     }
 
@@ -620,6 +629,7 @@ mod tests {
             members: vec![],
             epochs: vec![],
             agreements: vec![],
+            successions: vec![],
             library: Bytes(vec![0; 32]),
         }
     }

@@ -19,6 +19,7 @@ pub enum Kind {
 ///
 /// Layout (`crypto.md` §4): `"ogniwo" 01 | len8 realm | len8 kind | epoch u32be | len16 id | id`, where each `len` stands
 /// before the bytes it counts. At most 347 bytes.
+#[derive(Clone)]
 pub struct Input(Zeroizing<Vec<u8>>);
 
 /// Why an identifier was not framed; never repeats it.

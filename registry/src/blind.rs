@@ -51,6 +51,8 @@ pub enum State {
     DeletedProvisional = 4,
     /// There is no such resident; written by the officers.
     Honeypot = 5,
+    /// The member was succeeded by one that has put its own.
+    Succeeded = 6,
 }
 
 /// What a row is made of.
@@ -200,8 +202,9 @@ impl Blind {
 
 impl State {
     fn from_byte(byte: u8) -> Option<Self> {
-        use State::{Deleted, DeletedProvisional, Honeypot, Live, Provisional};
-        [Live, Provisional, Deleted, DeletedProvisional, Honeypot].into_iter().find(|state| *state as u8 == byte)
+        use State::{Deleted, DeletedProvisional, Honeypot, Live, Provisional, Succeeded};
+        let all = [Live, Provisional, Deleted, DeletedProvisional, Honeypot, Succeeded];
+        all.into_iter().find(|state| *state as u8 == byte)
     }
 }
 

@@ -5,6 +5,9 @@
 //! deletion. A deleted entry leaves its row behind for 90 days, as one that says nothing: whoever puts, looks and removes
 //! is seen to have done so.
 //!
+//! Of an institution that follows others (`protocol::succession`), what those had put counts: its own entry takes the place
+//! of theirs and is as old as the oldest, whether they are members still or not.
+//!
 //! Meetings are looked for after the entries are stored: of two members that put at the same moment, the later one finds
 //! the other. Where the program dies in between, nothing was acknowledged, and the entries are young enough to be looked
 //! at again when the request is repeated.
@@ -47,7 +50,8 @@ pub(crate) async fn change(
     let plan = compute(move || planning.plan(planning.admit(&peer, &body)?)).await?;
     let claims = &plan.asked.claims;
     registry.charge_provisional(&claims.iss, &provisional_by_user(&claims.put), plan.asked.now).await?;
-    let rows = registry.store.get(plan.own.iter().chain(&plan.honeypots).copied().collect()).await?;
+    let keys = plan.own.iter().chain(&plan.honeypots).chain(&plan.followed);
+    let rows = registry.store.get(keys.copied().collect()).await?;
     let preparing = registry.clone();
     let mut change = compute(move || preparing.prepare(plan, rows)).await?;
     let _recorded = registry.journal.append(change.now, change.event).await?;
@@ -68,12 +72,15 @@ fn provisional_by_user(put: &[PutEntry]) -> HashMap<&[u8], u64> {
     users
 }
 
-/// A request that may be acted on, with the rows it needs: the writer's own, for puts and then deletions, and what the
-/// officers may have planted there.
+/// A request that may be acted on, with the rows it needs: the writer's own, for puts and then deletions, what the officers
+/// may have planted there, and in the same order those of everybody the writer follows.
 struct Plan {
     asked: Admitted<EntriesRequest>,
     own: Vec<RowKey>,
     honeypots: Vec<RowKey>,
+    /// Whether each of them is wholly followed.
+    before: Vec<bool>,
+    followed: Vec<RowKey>,
 }
 
 /// A request worked out: what to record, what to store, what to look at then, what to answer.
@@ -83,6 +90,13 @@ struct Change {
     batch: Batch,
     fresh: Option<Fresh>,
     answer: EntriesAnswer,
+}
+
+/// What the followed ones had at an index: since when, and the rows that say nothing from now on.
+#[derive(Default)]
+struct Inherited {
+    since: Option<Timestamp>,
+    gone: Vec<(RowKey, Row)>,
 }
 
 /// Entries stored whose meetings are to be looked for: own key, own sealed value, and whether it came back.
@@ -103,6 +117,9 @@ impl Registry {
         if claims.audience.len() > MAX_AUDIENCE || !known {
             return Err(Refusal::AudienceInvalid);
         }
+        if !claims.put.is_empty() && held.manifest.is_succeeded(&claims.iss, *now) {
+            return Err(Refusal::Succeeded);
+        }
         for (place, entry) in claims.put.iter().enumerate() {
             let days = if entry.provisional.is_some() { PROVISIONAL_DAYS } else { LONGEST_DAYS };
             if entry.expires <= *now || entry.expires - *now > days * DAY_SECONDS {
@@ -117,19 +134,25 @@ impl Registry {
         }
         let own = indexes().map(|index| self.blind.row_key(claims.epoch, index, &claims.iss)).collect();
         let honeypots = indexes().map(|index| self.blind.honeypot_key(claims.epoch, index)).collect();
-        Ok(Plan { asked, own, honeypots })
+        let before = held.manifest.predecessors(&claims.iss, *now);
+        let row = |index| before.iter().map(move |member| self.blind.row_key(claims.epoch, index, member));
+        let followed = indexes().flat_map(row).collect();
+        let before = before.iter().map(|member| held.manifest.is_succeeded(member, *now)).collect();
+        Ok(Plan { asked, own, honeypots, before, followed })
     }
 
     fn prepare(&self, plan: Plan, mut rows: Vec<Option<Row>>) -> Result<Change, Refusal> {
-        let Plan { asked, own, honeypots } = plan;
+        let Plan { asked, own, honeypots, before, followed } = plan;
         let Admitted { claims, held, now, digest } = &asked;
         let (now, epoch) = (*now, claims.epoch);
-        let (own_rows, planted) = rows.split_at_mut(own.len());
+        let (own_rows, others) = rows.split_at_mut(own.len());
+        let (planted, followed_rows) = others.split_at_mut(honeypots.len());
         let mut batch =
             Batch { request: Some(self.request_id(&claims.iss, &claims.jti.0, claims.iat)), ..Batch::default() };
         let mut fresh = Vec::new();
         let mut posted = 0;
         let mut deleted = 0;
+        let mut inherited = self.inherit(now, &before, &followed, followed_rows)?.into_iter();
 
         let (put_keys, delete_keys) = own.split_at(claims.put.len());
         let (put_rows, delete_rows) = own_rows.split_at_mut(claims.put.len());
@@ -148,8 +171,12 @@ impl Registry {
             }
             let sealed: &[u8; SEALED_BYTES] =
                 entry.sealed.0.as_slice().try_into().map_err(|_| Refusal::SealedLength(place))?;
-            let since = live.map_or(now, |old| old.since);
-            posted += usize::from(live.is_none());
+            let Inherited { since: theirs, gone } = inherited.next().unwrap_or_default();
+            let since = live.map(|old| old.since).into_iter().chain(theirs).min().unwrap_or(now);
+            posted += usize::from(live.is_none() && theirs.is_none());
+            if entry.provisional.is_none() {
+                batch.put.extend(gone);
+            }
             if now - since < YOUNG_SECONDS {
                 fresh.push((entry.index, *key, entry.sealed.clone(), old.is_some() && live.is_none()));
             }
@@ -158,11 +185,14 @@ impl Registry {
             batch.put.push((*key, self.blind.seal(key, &content)?));
         }
         for (key, row) in delete_keys.iter().zip(delete_rows) {
+            let Inherited { gone, .. } = inherited.next().unwrap_or_default();
+            deleted += gone.len();
+            batch.put.extend(gone);
             let Some(old) = row.as_mut().and_then(|row| self.blind.open(key, row)) else { continue };
             let state = match old.state {
                 Says::Live => Says::Deleted,
                 Says::Provisional => Says::DeletedProvisional,
-                Says::Deleted | Says::DeletedProvisional | Says::Honeypot => continue,
+                Says::Deleted | Says::DeletedProvisional | Says::Honeypot | Says::Succeeded => continue,
             };
             deleted += 1;
             let expires = now + REVIEW_DAYS * DAY_SECONDS;
@@ -191,6 +221,41 @@ impl Registry {
         let told = !fresh.is_empty() && !enrolling(&held.manifest, &claims.iss, now);
         let fresh = told.then_some(Fresh { asked, entries: fresh });
         Ok(Change { now, event, batch, fresh, answer })
+    }
+
+    /// What a writer has of those it follows, at each index: `keys` and `rows` are theirs, as many an index as there are
+    /// in `before`.
+    fn inherit(
+        &self,
+        now: Timestamp,
+        before: &[bool],
+        keys: &[RowKey],
+        rows: &mut [Option<Row>],
+    ) -> Result<Vec<Inherited>, Refusal> {
+        if before.is_empty() {
+            return Ok(Vec::new());
+        }
+        let indexes = keys.chunks(before.len()).zip(rows.chunks_mut(before.len()));
+        indexes
+            .map(|(keys, rows)| {
+                let mut inherited = Inherited::default();
+                for (whole, (key, row)) in before.iter().zip(keys.iter().zip(rows)) {
+                    let Some(old) = row.as_mut().and_then(|row| self.blind.open(key, row)) else { continue };
+                    let counts = matches!(old.state, Says::Live | Says::Succeeded) && old.expires > now;
+                    if !counts {
+                        continue;
+                    }
+                    inherited.since = Some(inherited.since.map_or(old.since, |since| since.min(old.since)));
+                    if *whole && old.state == Says::Live {
+                        let (audience, sealed) = (&BTreeSet::new(), &[0; SEALED_BYTES]);
+                        let state = Says::Succeeded;
+                        let content = Content { expires: old.expires, since: old.since, state, audience, sealed };
+                        inherited.gone.push((*key, self.blind.seal(key, &content)?));
+                    }
+                }
+                Ok(inherited)
+            })
+            .collect()
     }
 
     /// Tells both members of every new meeting on a resident.

@@ -77,6 +77,9 @@ pub enum Refusal {
     /// Entry number `.0` is provisional where there is an entry, or a provisional one was.
     #[error("entry {0} would renew a provisional entry")]
     ProvisionalRenewed(usize),
+    /// Others have the member's tasks.
+    #[error("the member was succeeded")]
+    Succeeded,
     /// A user made too many provisional entries today.
     #[error("the quota of provisional entries is spent")]
     ProvisionalQuota {
@@ -269,6 +272,12 @@ impl Refusal {
                 "Put an ordinary entry once the case is opened.",
             )
             .field(format!("put[{entry}].provisional")),
+            Refusal::Succeeded => problem(
+                403,
+                "member_succeeded",
+                "Others have the tasks of this member",
+                "Their nodes put the entries; this one may still remove its own.",
+            ),
             Refusal::ProvisionalQuota { retry_after } => problem(
                 429,
                 "provisional_quota",
@@ -395,6 +404,12 @@ fn refused_manifest(error: &ManifestError) -> Problem {
             "manifest_agreement_changed",
             TITLE,
             "A signed agreement never changes and a revocation stays: give a changed one a new version.",
+        ),
+        ManifestError::SuccessionChanged(_) => problem(
+            409,
+            "manifest_succession_changed",
+            TITLE,
+            "A succession is history: repeat those of the manifest held as they are.",
         ),
         ManifestError::WrongFingerprint => problem(
             403,

@@ -1,7 +1,8 @@
-//! What the officer has to look at, with what came of it.
+//! What the officer has to look at, with what came of it: where our log and a peer's disagree, accesses that nothing
+//! explains, and what the registry noticed (`review.rs`).
 //!
-//! A finding's id follows from what it is about, so that a comparison or review done again finds the same ones, and a finding that
-//! was looked at stays so.
+//! A finding's id follows from what it is about, so that a comparison or review done again finds the same ones, and a
+//! finding that was looked at stays so.
 
 use super::act::Act;
 use super::anomalies::Rule;
@@ -10,9 +11,11 @@ use crate::ask::Message;
 use crate::events::Happened;
 use crate::node::Node;
 use crate::reconcile::{Difference, Disagreement, reconcile};
-use crate::store::{StoreError, Table};
+use crate::review::Notice;
+use crate::shared::local_numbers;
+use crate::store::{StoreError, Table, Write};
 use protocol::encoding::{b64, sha256, unb64};
-use protocol::{MemberId, Timestamp};
+use protocol::{FileId, MemberId, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -44,6 +47,8 @@ pub enum FindingKind {
     Disagreement(Disagreement),
     /// Accesses want an explanation.
     Rule(Rule),
+    /// The registry noticed something.
+    Notice(Notice),
 }
 
 /// Something the officer has to look at.
@@ -55,7 +60,7 @@ pub struct Finding {
     pub kind: FindingKind,
     /// Why it wants a look.
     pub why: Message,
-    /// With whose log ours disagrees, or whose user it is about; nobody else's, if not said.
+    /// The other member it is about, if there is one and it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub peer: Option<MemberId>,
@@ -68,9 +73,13 @@ pub struct Finding {
     /// The resident's file id, where it is about one resident.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
-    /// Places in our log, lowest first; for `only_there` and `not_in_tree` in the peer's.
+    /// This institution's numbers of that resident, as of now.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub local_numbers: BTreeSet<String>,
+    /// Places in our log, lowest first; for `only_there` and `not_in_tree` in the peer's; none for what the
+    /// registry noticed.
     pub entries: Vec<u64>,
-    /// When the first of them was recorded (seconds since 1970).
+    /// When it was first recorded (seconds since 1970).
     pub time: i64,
     /// How far its review is.
     pub state: ReviewState,
@@ -81,13 +90,13 @@ pub struct Finding {
 
 impl Finding {
     /// One that nobody has looked at. With the same `kind` and `key` it is the same finding.
-    pub(super) fn new(kind: FindingKind, key: &str, why: Message, entries: Vec<u64>, time: i64) -> Self {
+    pub(crate) fn new(kind: FindingKind, key: &str, why: Message, entries: Vec<u64>, time: i64) -> Self {
         let name = serde_json::to_string(&kind).unwrap_or_default();
         let [id @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] =
             sha256(&[name.as_bytes(), &[0], key.as_bytes()]);
         let (peer, request, user, file) = (None, None, None, None);
-        let state = ReviewState::Open;
-        Finding { id: b64(&id), kind, why, peer, request, user, file, entries, time, state, note: None }
+        let (state, local_numbers) = (ReviewState::Open, BTreeSet::new());
+        Finding { id: b64(&id), kind, why, peer, request, user, file, local_numbers, entries, time, state, note: None }
     }
 }
 
@@ -143,27 +152,35 @@ fn finding(peer: &MemberId, difference: Difference) -> Finding {
     Finding { peer: Some(peer.clone()), request: Some(request), ..known }
 }
 
-/// Keeps what was found; what was found before comes with its review. One that has more entries now is open again.
+impl Finding {
+    /// Keeps it. What was found before comes with its review, and is open again when it has more entries now.
+    pub(crate) fn keep(self, write: &Write<'_>) -> Result<Self, StoreError> {
+        let key = unb64::<16>(&self.id).ok_or(StoreError::Shape("findings"))?;
+        let Some(mut known) = write.get::<Finding>(Table::FINDINGS, &key)? else {
+            write.put(Table::FINDINGS, &key, &self)?;
+            return Ok(self);
+        };
+        let all: BTreeSet<u64> = known.entries.iter().chain(&self.entries).copied().collect();
+        if all.len() > known.entries.len() {
+            known.entries = all.into_iter().collect();
+            (known.why, known.time, known.state) = (self.why, known.time.min(self.time), ReviewState::Open);
+            write.put(Table::FINDINGS, &key, &known)?;
+        }
+        Ok(known)
+    }
+
+    /// With this institution's own numbers of the resident.
+    fn named(mut self, node: &Node) -> Result<Self, StoreError> {
+        if let Some(file) = self.file.as_deref().and_then(unb64::<16>) {
+            self.local_numbers = local_numbers(node, FileId(file))?;
+        }
+        Ok(self)
+    }
+}
+
+/// Keeps all that was found.
 pub(super) fn keep(node: &Node, found: Vec<Finding>) -> Result<Vec<Finding>, StoreError> {
-    node.store.write(|write| {
-        found
-            .into_iter()
-            .map(|new| {
-                let key = unb64::<16>(&new.id).ok_or(StoreError::Shape("findings"))?;
-                let Some(mut known) = write.get::<Finding>(Table::FINDINGS, &key)? else {
-                    write.put(Table::FINDINGS, &key, &new)?;
-                    return Ok(new);
-                };
-                let all: BTreeSet<u64> = known.entries.iter().chain(&new.entries).copied().collect();
-                if all.len() > known.entries.len() {
-                    known.entries = all.into_iter().collect();
-                    (known.why, known.time, known.state) = (new.why, known.time.min(new.time), ReviewState::Open);
-                    write.put(Table::FINDINGS, &key, &known)?;
-                }
-                Ok(known)
-            })
-            .collect()
-    })
+    node.store.write(|write| found.into_iter().map(|new| new.keep(write)).collect())
 }
 
 /// Compares our log with a peer's for an officer.
@@ -201,7 +218,8 @@ pub(super) async fn all(node: &Node, officer: &Officer) -> Result<Vec<Finding>, 
     let mut findings: Vec<Finding> = {
         let read = node.store.read()?;
         let keys = read.keys_with(Table::FINDINGS, &[])?;
-        keys.iter().filter_map(|key| read.get(Table::FINDINGS, key).transpose()).collect::<Result<_, _>>()?
+        let kept = keys.iter().filter_map(|key| read.get::<Finding>(Table::FINDINGS, key).transpose());
+        kept.map(|finding| finding?.named(node)).collect::<Result<_, _>>()?
     };
     findings.sort_by(|one, other| (one.time, &one.entries).cmp(&(other.time, &other.entries)));
     let mut act = Act::of(officer, Happened::DpoSearched, node)?;
@@ -234,7 +252,7 @@ pub(super) async fn review(
     let _recorded = act.record(node).await?;
     (finding.state, finding.note) = (body.state, Some(body.note.clone()));
     node.store.write(|write| write.put(Table::FINDINGS, &key, &finding))?;
-    Ok(finding)
+    Ok(finding.named(node)?)
 }
 
 impl Node {

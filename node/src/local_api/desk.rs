@@ -1,4 +1,4 @@
-//! Flags, approvals and emergencies: what a caseworker, a supervisor or the data-protection officer does besides asking.
+//! Flags, newcomers, approvals and emergencies: what a caseworker, a supervisor or the data-protection officer does besides asking.
 
 use super::{Answer, Body, Refusals};
 use crate::approvals::{self, ApprovalList, ApprovalView, GrantBody, RefuseBody};
@@ -6,6 +6,7 @@ use crate::decisions::{self, Decision, DecisionList, Period};
 use crate::desk::DeskError;
 use crate::emergencies::{self, EmergencyBody, EmergencyList, EmergencyView, ReviewBody};
 use crate::flags::{self, FlagBody, FlagList, ResidentBody};
+use crate::newcomers::{self, NewcomerBody, NewcomerView};
 use crate::node::Node;
 use crate::tokens::Caller;
 use axum::Json;
@@ -18,6 +19,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Node>> {
     OpenApiRouter::new()
         .routes(routes!(put_flags))
         .routes(routes!(get_flags))
+        .routes(routes!(put_newcomer))
         .routes(routes!(list_approvals))
         .routes(routes!(get_approval))
         .routes(routes!(grant_approval))
@@ -67,6 +69,19 @@ async fn get_flags(
     Body(body): Body<ResidentBody>,
 ) -> Answer<Json<FlagList>> {
     said(flags::show(&node, &caller, &body))
+}
+
+#[utoipa::path(
+    post, path = "/v1/newcomers", request_body = NewcomerBody, security(("token" = [])),
+    responses((status = 200, description = "Known to the registry until then", body = NewcomerView), Refusals)
+)]
+/// Register a resident who is a client soon, before there are records. Roles: caseworker, front-desk, supervisor.
+async fn put_newcomer(
+    State(node): State<Arc<Node>>,
+    caller: Caller,
+    Body(body): Body<NewcomerBody>,
+) -> Answer<Json<NewcomerView>> {
+    done(async move { newcomers::put(&node, &caller, &body).await }).await
 }
 
 #[utoipa::path(

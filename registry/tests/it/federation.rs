@@ -338,6 +338,7 @@ fn first_manifest(own_keys: &[MemberKey]) -> Manifest {
         agreements: [("css", "mops"), ("mops", "pup"), ("pup", "css"), ("mops", "zlm"), ("zlm", "pup")]
             .map(|(asker, holder)| agreement(asker, holder))
             .into(),
+        successions: vec![],
         library: Bytes(vec![0; 32]),
     };
     manifest.members.push(Member {

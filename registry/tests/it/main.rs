@@ -22,3 +22,4 @@ mod recovery;
 mod review;
 #[cfg(test)]
 mod serving;
+mod succession;

@@ -160,6 +160,31 @@ async fn a_holder_whose_answers_are_garbled_is_passed_over() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_holder_that_is_slow_is_not_waited_for() {
+    let mut harness = proxied().await;
+    write_extracts(&harness.extracts(), &[Resident { units: "mops+zlm", ..NEWCOMER }]);
+    for unit in ["mops", "zlm"] {
+        let extract = harness.extracts().join(format!("{unit}.csv"));
+        harness.import(unit, &extract, ImportMode::Update).await.expect("imported");
+    }
+    harness.enrol("mops").await.expect("enrolled");
+    let with_mops = async |harness: &Harness| {
+        harness.federation.shared(&member("zlm"), false).await.expect("shared").with[&member("mops")]
+    };
+    let before = with_mops(&harness).await;
+    // zlm asks mops and pup first; mops answers in ten minutes.
+    harness.proxies["mops"].set(Fault::Delay(Duration::from_mins(10)));
+    let enrolled = harness.enrol("zlm").await.expect("css is asked beside");
+    assert_eq!((enrolled.pseudonymised, enrolled.published), (1, 1));
+    assert_eq!(with_mops(&harness).await, before + 1, "whoever evaluates, it is the same pseudonym");
+    harness.proxies["mops"].set(Fault::None);
+    stop(&mut harness, "css").await;
+    let log = log_of(&harness.federation.founded.node_config(&member("css")));
+    let for_zlm = log.iter().filter(|logged| logged.event() == "key.evaluated" && logged.payload["asker"] == "zlm");
+    assert_eq!(for_zlm.count(), 1, "only in the slow one's place");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_peer_that_is_slow_or_gone_is_marked_and_the_others_answer() {
     let mut harness = proxied().await;
     let config = harness.federation.founded.node_config(&member("mops"));

@@ -5,6 +5,7 @@
 
 mod agreements;
 mod architecture;
+mod blindness;
 mod commands;
 mod consent_life;
 mod consents;
@@ -23,8 +24,12 @@ mod officer;
 mod officer_commands;
 mod privacy;
 mod ran;
+mod registry_life;
 mod replays;
+mod restores;
+mod soak;
 mod story;
+mod successions;
 mod tickets;
 mod tokens;
 mod witnesses;

@@ -32,7 +32,7 @@ async fn status(harness: &Harness, unit: &str) -> NodeStatus {
     harness.federation.admin(&member(unit)).get("/status").await.expect("a status")
 }
 
-async fn cosign(harness: &Harness, unit: &str) {
+pub(crate) async fn cosign(harness: &Harness, unit: &str) {
     node(harness, unit).ask_for_cosignatures().await;
 }
 
@@ -77,14 +77,15 @@ impl Keys {
     }
 }
 
-/// A directory copied as it is.
-fn copy(from: &Path, to: &Path) {
+/// A directory copied as it is, without sockets.
+pub(crate) fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).expect("a directory");
     for entry in std::fs::read_dir(from).expect("a directory").flatten() {
         let target = to.join(entry.file_name());
-        if entry.file_type().expect("a kind").is_dir() {
+        let kind = entry.file_type().expect("a kind");
+        if kind.is_dir() {
             copy(&entry.path(), &target);
-        } else {
+        } else if kind.is_file() {
             std::fs::copy(entry.path(), target).expect("a copy");
         }
     }
