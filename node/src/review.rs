@@ -63,7 +63,9 @@ impl Notice {
                 "somebody's entry about this resident is not what a member signs",
             ],
             Notice::NeverConverted => ["zapowiedziana osoba nie została klientem", "a newcomer never became a client"],
-            Notice::Honeypot => ["druga jednostka pytała o numer, którego nikt nie ma", "the peer asked for a number nobody has"],
+            Notice::Honeypot => {
+                ["druga jednostka pytała o numer, którego nikt nie ma", "the peer asked for a number nobody has"]
+            }
             Notice::MissBudgetSpent => [
                 "druga jednostka wyczerpała dzienny limit osób, których nie obsługuje",
                 "the peer used up its day's residents it does not serve",

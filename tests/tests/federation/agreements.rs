@@ -1,8 +1,8 @@
 //! Agreements from draft to end, and a policy library that takes another's place, by the commands the parties and the
 //! officers use.
 
-use crate::ran::ogniwo;
 use crate::identities::days_later;
+use crate::ran::ogniwo;
 use cli::federation::Part;
 use node::{ConsentReceipt, OutcomeKind};
 use protocol::SignedManifest;

@@ -243,8 +243,11 @@ async fn what_the_registry_noticed_reaches_the_officers() {
     let found = findings(&harness, "mops").await;
     let mut seen = kinds(&found);
     seen.sort();
-    let expected =
-        [(FindingKind::Notice(Notice::Met), Some("pup")), (FindingKind::Notice(Notice::MetAgain), Some("pup")), (FindingKind::Notice(Notice::Unverified), None)];
+    let expected = [
+        (FindingKind::Notice(Notice::Met), Some("pup")),
+        (FindingKind::Notice(Notice::MetAgain), Some("pup")),
+        (FindingKind::Notice(Notice::Unverified), None),
+    ];
     assert_eq!(seen, expected, "each once, however often the queue is read");
 
     // The officers planted a number nobody has, and css comes upon it: everybody's officer but its own hears.
@@ -269,7 +272,8 @@ async fn what_the_registry_noticed_reaches_the_officers() {
     for (unit, told) in [("mops", true), ("pup", true), ("css", false)] {
         refresh(&harness, unit).await;
         let found = findings(&harness, unit).await;
-        let alarms: Vec<_> = found.iter().filter(|finding| finding.kind == FindingKind::Notice(Notice::Honeypot)).collect();
+        let alarms: Vec<_> =
+            found.iter().filter(|finding| finding.kind == FindingKind::Notice(Notice::Honeypot)).collect();
         assert_eq!(alarms.len(), usize::from(told), "{unit}");
         assert!(alarms.iter().all(|alarm| alarm.peer == Some(member("css")) && alarm.file.is_none()));
     }
@@ -321,7 +325,8 @@ async fn a_newcomer_is_known_for_two_weeks_or_until_there_are_records() {
     harness.clock.advance(SETTLED);
     refresh(&harness, "mops").await;
     let found = findings(&harness, "mops").await;
-    let lapsed: Vec<_> = found.iter().filter(|finding| finding.kind == FindingKind::Notice(Notice::NeverConverted)).collect();
+    let lapsed: Vec<_> =
+        found.iter().filter(|finding| finding.kind == FindingKind::Notice(Notice::NeverConverted)).collect();
     assert_eq!(lapsed.len(), 1, "{found:?}");
     assert!(lapsed[0].file.is_some() && lapsed[0].peer.is_none());
     // It is on file until the news were read, and is not renewed by anything.
