@@ -189,8 +189,9 @@ async fn begin(
         Kind::Pesel => (Some(identifier.clone()), None),
         Kind::Document => (None, Some(identifier.clone())),
     };
-    let (former, rows, sources) = (Vec::new(), Vec::new(), BTreeMap::new());
-    let record = FileRecord { pesel, document, former, sources, rows };
+    let (former, rows) = (Vec::new(), Vec::new());
+    let (sources, imported) = (BTreeMap::new(), BTreeMap::new());
+    let record = FileRecord { pesel, document, former, sources, imported, rows };
     let framed = record.enrolled_by().and_then(|identifier| input(node, epoch, identifier));
     let framed = framed.ok_or(StoreError::Shape("files"))?;
     let mut output = outputs(node, held, epoch, vec![framed], EvaluationPurpose::Lookup).await?;

@@ -37,6 +37,9 @@ async fn a_restored_node_starts_closed_spent_and_with_every_withdrawal() {
         let outcome = harness.ask("mops", "pup", "q02", resident(), json!({ "kind": "consent", "id": id })).await;
         (outcome.outcome, outcome.reason)
     };
+    let status = async |harness: &Harness| -> NodeStatus {
+        harness.federation.admin(&member("mops")).get("/status").await.expect("a status")
+    };
     stop(&mut harness, "mops").await;
     let (data, backup) = (harness.home().join("mops/data"), harness.extracts().join("mops"));
     copy(&data, &backup);
@@ -49,15 +52,19 @@ async fn a_restored_node_starts_closed_spent_and_with_every_withdrawal() {
     assert_eq!(ask(&harness, &consents[1].id).await, (OutcomeKind::Answered, None));
     let before = list_of_mops(&harness).await.expect("a list");
     assert_eq!(withdrawn(&before).len(), 2);
-    cosign(&harness, "mops").await;
+    loop {
+        harness.clock.advance(1);
+        cosign(&harness, "mops").await;
+        let covered = status(&harness).await;
+        if covered.cosigned.entries == covered.log_entries {
+            break;
+        }
+    }
     stop(&mut harness, "mops").await;
     std::fs::remove_dir_all(&data).expect("lost");
     copy(&backup, &data);
 
     restart(&mut harness, "mops").await;
-    let status = async |harness: &Harness| -> NodeStatus {
-        harness.federation.admin(&member("mops")).get("/status").await.expect("a status")
-    };
     let closed = async {
         while status(&harness).await.state != "log_unavailable" {
             tokio::time::sleep(Duration::from_millis(20)).await;
