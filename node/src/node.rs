@@ -237,6 +237,9 @@ impl Node {
         passphrase: impl FnOnce() -> io::Result<Zeroizing<String>>,
     ) -> Result<Arc<Self>, NodeError> {
         let Surroundings { clock, tap } = surroundings;
+        // The configuration is judged before anything is opened: a mistake in it changes nothing.
+        let engine = load_engine(&config)?;
+        retention::check(&config.retention, |field| retention::is_date(&engine, field))?;
         let storage = StorageKey::obtain(&config.storage_key, passphrase)?;
         let keys = KeyRing::open(&ring_path(&config), &storage)?;
         let store = Store::open(&config.data.join("node.redb"), &storage)?;
@@ -252,8 +255,6 @@ impl Node {
         let trust = Arc::new(load_trust(&config, &clock)?);
         let client = Client::new(identity.clone(), trust.clone(), clock.clone()).tap(tap);
         let sealer = storage.sealer("shares").map_err(|_| StoreError::Sealed("shares"))?;
-        let engine = load_engine(&config)?;
-        retention::check(&config.retention, |field| retention::is_date(&engine, field))?;
         let tokens = config.local.as_ref().map(|local| load_tokens(local, &engine)).transpose()?;
         let shares = Shares::load(&config.data, &sealer)?;
         let node = Node {
