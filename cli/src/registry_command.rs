@@ -333,7 +333,7 @@ fn show(signed: &SignedManifest, output: &Output) -> Result<(), Failure> {
         }
         text.push_str(&format!("  {} agreements\n", manifest.agreements.len()));
         for step in &manifest.successions {
-            let to: Vec<&str> = step.to.iter().map(|to| to.as_str()).collect();
+            let to: Vec<&str> = step.to.iter().map(protocol::MemberId::as_str).collect();
             text.push_str(&format!("  {} was followed by {}\n", step.from, to.join(", ")));
         }
         text

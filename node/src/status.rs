@@ -137,13 +137,11 @@ impl Node {
         let (Ok(held), Ok(now)) = (self.manifest(), self.now()) else { return Ok(false) };
         let mut copies = Vec::new();
         for peer in held.manifest.audience(&self.config.member, now) {
-            match self.fetch_copy(&held, &peer).await {
-                Some(copy) => copies.push(copy),
-                None => {
-                    tracing::warn!(%peer, "our status list stays closed until this member says what it holds of it");
-                    return Ok(false);
-                }
-            }
+            let Some(copy) = self.fetch_copy(&held, &peer).await else {
+                tracing::warn!(%peer, "our status list stays closed until this member says what it holds of it");
+                return Ok(false);
+            };
+            copies.push(copy);
         }
         self.store.write(|write| {
             let mut own: Own = write.get(Table::STATE, OWN)?.unwrap_or_default();
@@ -155,7 +153,7 @@ impl Node {
             own.bits = Some(bits.compress()?);
             own.seq += 1;
             write.put(Table::STATE, OWN, &own)?;
-            Ok::<_, StoreError>(write.put(Table::STATE, WHOLE_SINCE, &lost_at)?)
+            write.put(Table::STATE, WHOLE_SINCE, &lost_at)
         })?;
         tracing::warn!(copies = copies.len(), "our status list is whole again");
         Ok(true)

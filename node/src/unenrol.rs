@@ -39,7 +39,7 @@ pub(crate) async fn everybody(node: &Arc<Node>, report: Report<'_>) -> Result<Un
 
 async fn forget(node: &Arc<Node>, report: Report<'_>) -> Result<u64, StoreError> {
     let _one_at_a_time = node.bulk.lock().await;
-    node.store.write(|write| epochs::note_left(write))?;
+    node.store.write(epochs::note_left)?;
     let total = node.store.read()?.count(Table::FILES)?;
     let mut done = 0;
     loop {

@@ -40,7 +40,7 @@ pub enum ReviewState {
 }
 
 /// What sort of finding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub enum FindingKind {
     /// Two logs disagree.
