@@ -93,7 +93,7 @@ async fn a_restored_node_starts_closed_spent_and_with_every_withdrawal() {
             }
         }
     };
-    let after = tokio::time::timeout(Duration::from_secs(60), whole).await.expect("it becomes whole");
+    let after = tokio::time::timeout(Duration::from_mins(1), whole).await.expect("it becomes whole");
     assert_eq!(withdrawn(&after)[..2], withdrawn(&before), "nothing that was withdrawn is given again");
     assert!(after.seq > before.seq, "followers take it");
     // pup remembers the withdrawal in any case; the other consent serves.

@@ -123,7 +123,7 @@ async fn asking(harness: &Harness, stop: &AtomicBool) -> usize {
     let (mut answers, mut n) = (0, 0);
     while !stop.load(Ordering::SeqCst) {
         n = (n + 1) % residents.len();
-        let (pesel, known) = (residents[n].pesel, (HALF + n) % 2 == 0);
+        let (pesel, known) = (residents[n].pesel, (HALF + n).is_multiple_of(2));
         let mandate = json!({ "kind": "mandate", "id": "ups-105" });
         let Ok(result) = harness.try_ask("mops", "pup", "q02", json!({ "pesel": pesel }), mandate).await else {
             continue;

@@ -1,7 +1,7 @@
 //! The daily look for accesses that want an explanation (domain §5.3). Pure: entries in, findings out.
 //!
 //! **Explanations first.** What an access was for is looked for in the log itself, in the resident's own case numbers and
-//! in the agreements: [`explain`] says which [`Explanation`]s an access has. Only then the rules: each is a row of [`RULES`],
+//! in the agreements: [`explain`] says which [`Explanation`]s an access has. Only then the rules: each is a row of `RULES`,
 //! which says what clears it, and sees nothing but the accesses that are left. Nobody is rated, residents least of all:
 //! a finding is a list of entries with a reason to look at them.
 //!
