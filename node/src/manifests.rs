@@ -161,6 +161,7 @@ impl Node {
     /// # Errors
     /// [`RefreshError`].
     pub async fn refresh(&self) -> Result<bool, RefreshError> {
+        let _one_at_a_time = self.refreshing.lock().await;
         let outcome = self.fetch().await;
         let away = matches!(outcome, Err(RefreshError::Unreachable { .. }));
         self.registry_away.store(away, Ordering::Relaxed);

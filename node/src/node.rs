@@ -165,6 +165,8 @@ pub struct Node {
     pub(crate) tokens: Option<Tokens>,
     pub(crate) held: ArcSwapOption<Held>,
     pub(crate) accepting: tokio::sync::Mutex<()>,
+    /// One walk along the registry's manifests at a time.
+    pub(crate) refreshing: tokio::sync::Mutex<()>,
     /// One import or enrolment at a time.
     pub(crate) bulk: tokio::sync::Mutex<()>,
     /// One run over shared clients at a time.
@@ -269,6 +271,7 @@ impl Node {
             tokens,
             held: ArcSwapOption::empty(),
             accepting: tokio::sync::Mutex::new(()),
+            refreshing: tokio::sync::Mutex::new(()),
             bulk: tokio::sync::Mutex::new(()),
             sharing: tokio::sync::Mutex::new(()),
             reviewing: tokio::sync::Mutex::new(()),

@@ -72,12 +72,15 @@ impl Manifest {
         None
     }
 
-    /// Whether successions name others than the one followed, and end at members.
+    /// Whether successions name others than the one followed, and end at members; whoever ends does so once, at the last.
     pub(crate) fn check_successions(&self) -> Result<(), ManifestError> {
         let known = |id: &MemberId| self.member(id).is_some() || self.successions.iter().any(|step| &step.from == id);
         let sound = |step: &Succession| step.to.iter().any(|to| to != &step.from) && step.to.iter().all(known);
-        let unique = |step: &Succession| self.successions.iter().filter(|other| other.from == step.from).count() == 1;
-        let sound = self.successions.iter().all(|step| sound(step) && (unique(step) || !step.is_whole()));
+        let ends = |step: &Succession| {
+            let mut others = self.successions.iter().filter(|other| other.from == step.from && *other != step);
+            !step.is_whole() || others.all(|other| !other.is_whole() && other.at <= step.at)
+        };
+        let sound = self.successions.iter().all(|step| sound(step) && ends(step));
         if sound { Ok(()) } else { Err(ManifestError::Inconsistent) }
     }
 
@@ -165,6 +168,10 @@ mod tests {
             assert_eq!(manifest(&["zlm", "css"], steps).check_successions(), Err(ManifestError::Inconsistent));
         }
         assert_eq!(manifest(&["a", "b"], &[("a", &["b"], 1), ("b", &["a"], 1)]).heir(&id("a"), Timestamp(2)), None);
+        // One that gave a part away may end later, not before.
+        let split = |at, end| manifest(&["zlm", "b"], &[("a", &["a", "b"], at), ("a", &["zlm"], end)]);
+        assert_eq!(split(1, 2).check_successions(), Ok(()));
+        assert_eq!(split(2, 1).check_successions(), Err(ManifestError::Inconsistent));
         let old = manifest(&["zlm"], &[("a", &["zlm"], 1)]);
         assert_eq!(manifest(&["zlm"], &[("b", &["zlm"], 1), ("a", &["zlm"], 1)]).keeps_successions_of(&old), Ok(()));
         for steps in [&[][..], &[("a", &["zlm"] as &[&str], 2)]] {

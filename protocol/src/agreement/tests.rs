@@ -63,6 +63,7 @@ fn manifest(version: u64, agreements: Vec<SignedAgreement>) -> Manifest {
         members: vec![member("mops", 1), member("pup", 2), member("css", 3)],
         epochs: vec![],
         agreements,
+        successions: vec![],
         library: Bytes(vec![0; 32]),
     }
 }

@@ -22,8 +22,6 @@ mod officer;
 mod privacy;
 mod registry_life;
 mod replays;
-mod restores;
-mod soak;
 mod story;
 mod successions;
 mod tickets;
