@@ -120,11 +120,14 @@ async fn gather(asker: &Asker<'_>, now: Timestamp) -> Result<Vec<Verified>, Pseu
     let mut pending: FuturesUnordered<_> =
         asked.iter().map(|holder| asker.ask(holder, asker.quorum(holder, &asked))).collect();
     let mut verified: Vec<Verified> = Vec::with_capacity(needed);
-    let mut last = "nobody was asked".to_owned();
+    let (mut last, mut spent) = ("nobody was asked".to_owned(), None);
     while verified.len() < needed {
         let answer = match tokio::time::timeout(HEDGE, pending.next()).await {
             Ok(Some(answer)) => Some(answer),
-            Ok(None) => return Err(PseudonymError::TooFewHolders { answered: verified.len(), needed, last }),
+            Ok(None) => {
+                let too_few = PseudonymError::TooFewHolders { answered: verified.len(), needed, last };
+                return Err(spent.map_or(too_few, |retry_after_seconds| PseudonymError::Quota { retry_after_seconds }));
+            }
             Err(_slow) => None,
         };
         match answer {
@@ -132,15 +135,16 @@ async fn gather(asker: &Asker<'_>, now: Timestamp) -> Result<Vec<Verified>, Pseu
                 verified.push(answer);
                 continue;
             }
-            Some((_, Err(HolderFailure::Call(CallError::Problem(p))))) if p.status == 429 => {
-                return Err(PseudonymError::Quota { retry_after_seconds: p.retry_after.unwrap_or(60) });
-            }
-            Some((_, Err(HolderFailure::Own(HolderError::Quota { retry_after })))) => {
-                return Err(PseudonymError::Quota { retry_after_seconds: retry_after });
-            }
             Some((holder, Err(failure))) => {
                 last = format!("{}: {failure}", holder.member);
-                report(asker.node, holder, &failure, now).await;
+                match failure {
+                    // Another holder may have something left for us.
+                    HolderFailure::Call(CallError::Problem(p)) if p.status == 429 => {
+                        spent = spent.max(Some(p.retry_after.unwrap_or(60)));
+                    }
+                    HolderFailure::Own(HolderError::Quota { retry_after }) => spent = spent.max(Some(retry_after)),
+                    failure => report(asker.node, holder, &failure, now).await,
+                }
                 asked.retain(|other| other.id != holder.id);
             }
             None => {}

@@ -89,6 +89,7 @@ async fn renamed_then_split_then_merged() {
     assert_eq!(told(&federation).await, before + 1);
 
     // Merged: both end in one, and stand there once.
+    federation.clock.advance(2 * HOUR);
     follows(&mut federation, "zm", &[("zbl", false), ("zn", false)]).await;
     federation.put("mops", &[1, 2, 3, 5], &["zbl", "zn", "zm"]).await;
     federation.put("zm", &[1, 2, 3, 5], &["mops"]).await;

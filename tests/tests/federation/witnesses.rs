@@ -259,6 +259,7 @@ async fn a_restored_log_goes_on_only_under_a_new_name_and_on_the_officers_word()
     assert_eq!((continued.origin.as_str(), continued.cosigned_size), ("test.ogniwo.example/mops/2", lost));
     assert!(continued.previous_size < lost);
     restart(&mut harness, "mops").await;
+    // Its share's meters are spent until tomorrow, for itself too; the other holders' are not.
     assert_eq!(ask(&harness, "mops+pup").await, OutcomeKind::Answered);
     cosign(&harness, "mops").await;
     let covered = status(&harness, "mops").await;
