@@ -26,8 +26,6 @@ mod privacy;
 mod ran;
 mod registry_life;
 mod replays;
-mod restores;
-mod soak;
 mod story;
 mod successions;
 mod tickets;

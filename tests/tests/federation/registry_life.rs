@@ -414,6 +414,7 @@ async fn enrolling_and_counting_wait_as_long_as_they_are_told() {
         }
     });
     harness.federation.publish(&next.expect("a manifest")).await.expect("published");
+    write_extracts(&harness.extracts(), &crowd(100..110, |_| "css"));
     harness.import("css", &harness.extracts().join("css.csv"), ImportMode::Update).await.expect("an import");
     assert_eq!(harness.enrol("css").await.expect_err("tomorrow").code, "quota_exceeded");
 }
