@@ -147,17 +147,17 @@ impl Guard {
         limit: u64,
         now: Timestamp,
     ) -> Result<Result<(), Spent>, GuardError> {
-        let day = day(now);
-        let midnight = u64::try_from((day + 1) * DAY_SECONDS - now.0).unwrap_or(0);
-        if self.lost_at.is_some_and(|at| at.0.div_euclid(DAY_SECONDS) >= day) {
+        let today = day(now);
+        let midnight = u64::try_from((today + 1) * DAY_SECONDS - now.0).unwrap_or(0);
+        if self.lost_at.is_some_and(|at| day(at) >= today) {
             return Ok(Err(Spent { retry_after: midnight }));
         }
-        Ok(self.spend(name, day, amount, limit)?.map_err(|()| Spent { retry_after: midnight }))
+        Ok(self.spend(name, today, amount, limit)?.map_err(|()| Spent { retry_after: midnight }))
     }
 
     /// Gives back what [`Guard::spend_today`] used.
     pub(crate) fn give_back_today(&self, name: &[&str], amount: u64, now: Timestamp) -> Result<(), GuardError> {
-        let key = self.meter_key(name, now.0.div_euclid(DAY_SECONDS));
+        let key = self.meter_key(name, day(now));
         let less = |old: Option<&[u8]>| old.map(|old| read_count(old).saturating_sub(amount).to_be_bytes().to_vec());
         self.meters.fetch_and_update(key, less)?;
         Ok(())
@@ -165,7 +165,7 @@ impl Guard {
 
     /// Raises today's meter of `name` to what the log says was used, and one that is not renewed by it.
     pub(crate) fn make_good(&self, name: &[&str], used: u64, forever: bool, now: Timestamp) -> Result<(), GuardError> {
-        let day = if forever { FOREVER } else { now.0.div_euclid(DAY_SECONDS) };
+        let day = if forever { FOREVER } else { day(now) };
         self.meters.fetch_and_update(self.meter_key(name, day), |old| {
             let count = old.map_or(0, read_count);
             let count = if forever { count.saturating_add(used) } else { count.max(used) };

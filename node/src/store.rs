@@ -67,7 +67,6 @@ impl Table {
     pub(crate) const EMERGENCIES: Table = Table("emergencies", 19);
     pub(crate) const FINDINGS: Table = Table("findings", 20);
     pub(crate) const REVOKED: Table = Table("revoked", 21);
-
     pub(crate) const NEWCOMERS: Table = Table("newcomers", 22);
 
     const ALL: [Table; 23] = [
@@ -308,10 +307,7 @@ impl Write<'_> {
 
     /// Puts `value` at `key`.
     pub(crate) fn put<T: Serialize>(&self, table: Table, key: &[u8], value: &T) -> Result<(), StoreError> {
-        let plain = zeroize::Zeroizing::new(serde_json::to_vec(value).map_err(|_| StoreError::Shape(table.0))?);
-        let sealed = self.seal.close(table, key, &plain)?;
-        self.transaction.open_table(table.definition())?.insert(key, sealed.as_slice())?;
-        Ok(())
+        self.put_all(table, [(key.to_vec(), value)])
     }
 
     /// Puts every value at its key.
