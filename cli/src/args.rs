@@ -62,8 +62,10 @@ pub enum Command {
     #[command(subcommand)]
     Emergency(EmergencyCommand),
     /// Found a federation of four units in a fresh directory, show what it does, and stay up.
+    #[command(after_help = "Examples:\n  ogniwo demo\n  ogniwo demo --once --json --extracts exports")]
     Demo(DemoArgs),
     /// Print a completion script for a shell.
+    #[command(after_help = "Example:\n  ogniwo completions bash > /etc/bash_completion.d/ogniwo")]
     Completions {
         /// The shell.
         shell: clap_complete::Shell,
@@ -82,6 +84,7 @@ pub struct NodeConfig {
 #[derive(Debug, Subcommand)]
 pub enum NodeCommand {
     /// Make a new node's directories, keys and certificate request; overwrites nothing.
+    #[command(after_help = "Example:\n  ogniwo node init --config node.toml --csr pup.csr --keys pup-keys.json")]
     Init {
         /// Which node.
         #[command(flatten)]
@@ -94,6 +97,7 @@ pub enum NodeCommand {
         keys: PathBuf,
     },
     /// Make a certificate request for a new TLS key; the old key stays in use until the certificate is there.
+    #[command(after_help = "Example:\n  ogniwo node renew --config node.toml --csr pup.csr --key pup.key.new")]
     Renew {
         /// Which node.
         #[command(flatten)]
@@ -106,6 +110,7 @@ pub enum NodeCommand {
         key: PathBuf,
     },
     /// Serve other members and the institution's applications.
+    #[command(after_help = "Example:\n  ogniwo node run --config /etc/ogniwo/node.toml")]
     Run {
         /// Which node.
         #[command(flatten)]
@@ -115,18 +120,23 @@ pub enum NodeCommand {
         until_stdin_closes: bool,
     },
     /// Check configuration, keys, certificate and policies without starting.
+    #[command(after_help = "Example:\n  ogniwo node check-config --config node.toml")]
     CheckConfig {
         /// Which node.
         #[command(flatten)]
         node: NodeConfig,
     },
     /// Say how a running node is.
+    #[command(
+        after_help = "Examples:\n  ogniwo node status --config node.toml\n  ogniwo node status --json | jq .clients"
+    )]
     Status {
         /// Which node.
         #[command(flatten)]
         node: NodeConfig,
     },
     /// Fetch manifest, revocation list and what the registry noticed now.
+    #[command(after_help = "Example:\n  ogniwo node refresh --config node.toml")]
     Refresh {
         /// Which node.
         #[command(flatten)]
@@ -162,6 +172,7 @@ pub enum NodeCommand {
         dry_run: bool,
     },
     /// Give new clients their pseudonyms and publish them at the registry; goes on where it stopped.
+    #[command(after_help = "Example:\n  ogniwo node enrol --config node.toml")]
     Enrol {
         /// Which node.
         #[command(flatten)]
@@ -220,6 +231,9 @@ pub enum NodeCommand {
         all: bool,
     },
     /// Count the clients shared with other units, through the registry alone.
+    #[command(
+        after_help = "Examples:\n  ogniwo node shared --config node.toml\n  ogniwo node shared --diff --csv changes.csv"
+    )]
     Shared {
         /// Which node.
         #[command(flatten)]
@@ -334,6 +348,7 @@ pub enum KeyholderCommand {
         holders: Vec<protocol::MemberId>,
     },
     /// Join a ceremony we were invited to, once its digest is compared; the node does the rest by itself.
+    #[command(after_help = "Example:\n  ogniwo node keyholder join 3q2-7w --out epoch-1.json")]
     Join {
         /// Which node.
         #[command(flatten)]
@@ -349,12 +364,14 @@ pub enum KeyholderCommand {
         out: Option<PathBuf>,
     },
     /// Say how ceremonies stand: who is waited for, what to compare, what came of them.
+    #[command(after_help = "Example:\n  ogniwo node keyholder status --config node.toml")]
     Status {
         /// Which node.
         #[command(flatten)]
         node: NodeConfig,
     },
     /// Leave a ceremony and erase all of it here; the others cannot end it without us.
+    #[command(after_help = "Example:\n  ogniwo node keyholder abandon 3q2-7w")]
     Abandon {
         /// Which node.
         #[command(flatten)]
@@ -438,6 +455,9 @@ pub struct AskArgs {
 #[derive(Debug, Subcommand)]
 pub enum RegistryCommand {
     /// Make a new registry's directory, keys and certificate request; overwrites nothing.
+    #[command(
+        after_help = "Example:\n  ogniwo registry init --config registry.toml --csr registry.csr --keys registry-keys.json"
+    )]
     Init {
         /// Which registry.
         #[command(flatten)]
@@ -450,6 +470,7 @@ pub enum RegistryCommand {
         keys: PathBuf,
     },
     /// Serve members.
+    #[command(after_help = "Example:\n  ogniwo registry run --config /etc/ogniwo/registry.toml")]
     Run {
         /// Which registry.
         #[command(flatten)]
@@ -459,12 +480,16 @@ pub enum RegistryCommand {
         until_stdin_closes: bool,
     },
     /// Check configuration, keys and certificate without starting.
+    #[command(after_help = "Example:\n  ogniwo registry check-config --config registry.toml")]
     CheckConfig {
         /// Which registry.
         #[command(flatten)]
         registry: RegistryConfig,
     },
     /// Ask the running registry how it is, and what each member could try.
+    #[command(
+        after_help = "Examples:\n  ogniwo registry status --config registry.toml\n  ogniwo registry status --at https://registry.lodz.example:8443 --json"
+    )]
     Status {
         /// Which registry.
         #[command(flatten)]
@@ -474,6 +499,9 @@ pub enum RegistryCommand {
         at: Option<String>,
     },
     /// Move the index from one engine to the other while the registry is stopped; goes on where it stopped.
+    #[command(
+        after_help = "Examples:\n  ogniwo registry migrate --from embedded --to postgres --dry-run\n  ogniwo registry migrate --from embedded --to postgres"
+    )]
     Migrate {
         /// Which registry.
         #[command(flatten)]
@@ -489,6 +517,7 @@ pub enum RegistryCommand {
         dry_run: bool,
     },
     /// Say that the registry's data came from a backup: it starts closed until members confirm what it knows.
+    #[command(after_help = "Example:\n  ogniwo registry restored --config registry.toml")]
     Restored {
         /// Which registry.
         #[command(flatten)]
@@ -508,6 +537,7 @@ pub enum RegistryCommand {
     #[command(subcommand)]
     Manifest(ManifestCommand),
     /// Make an officer's signing key.
+    #[command(after_help = "Example:\n  ogniwo registry officer officer.key")]
     Officer {
         /// Where to write it (mode 0600); its public half is printed.
         path: PathBuf,
@@ -527,6 +557,9 @@ pub enum IndexEngine {
 #[derive(Debug, Subcommand)]
 pub enum LossCommand {
     /// Say which log lost entries, and what members cosigned of it; for the officers to sign.
+    #[command(
+        after_help = "Example:\n  ogniwo registry continue-after-restore draft --config registry.toml --out loss.json"
+    )]
     Draft {
         /// Which registry.
         #[command(flatten)]
@@ -536,6 +569,7 @@ pub enum LossCommand {
         out: PathBuf,
     },
     /// Add an officer's signature: the entries are lost, and the log may go on without them.
+    #[command(after_help = "Example:\n  ogniwo registry continue-after-restore sign loss.json --key officer.key")]
     Sign {
         /// The document.
         loss: PathBuf,
@@ -544,6 +578,9 @@ pub enum LossCommand {
         key: PathBuf,
     },
     /// Let the log go on, with as many officers' signatures as a manifest needs.
+    #[command(
+        after_help = "Example:\n  ogniwo registry continue-after-restore confirmed loss.json --config registry.toml"
+    )]
     Confirmed {
         /// The document.
         loss: PathBuf,
@@ -557,6 +594,7 @@ pub enum LossCommand {
 #[derive(Debug, Subcommand)]
 pub enum HoneypotCommand {
     /// Make an unsigned document of a JSON description: realm, issued, epoch, indexes to plant and to remove.
+    #[command(after_help = "Example:\n  ogniwo registry honeypots draft description.json --out honeypots.json")]
     Draft {
         /// The description.
         description: PathBuf,
@@ -565,6 +603,7 @@ pub enum HoneypotCommand {
         out: PathBuf,
     },
     /// Add an officer's signature.
+    #[command(after_help = "Example:\n  ogniwo registry honeypots sign honeypots.json --key officer.key")]
     Sign {
         /// The document.
         honeypots: PathBuf,
@@ -573,6 +612,9 @@ pub enum HoneypotCommand {
         key: PathBuf,
     },
     /// Bring a signed document to the registry; any member may.
+    #[command(
+        after_help = "Example:\n  ogniwo registry honeypots plant honeypots.json --registry https://registry.lodz.example:8443 --tls /etc/ogniwo/tls"
+    )]
     Plant {
         /// The document.
         honeypots: PathBuf,
@@ -597,6 +639,7 @@ pub struct RegistryConfig {
 #[derive(Debug, Subcommand)]
 pub enum ManifestCommand {
     /// Make an unsigned manifest of a JSON description, checked for contradictions.
+    #[command(after_help = "Example:\n  ogniwo registry manifest draft description.json --out manifest.json")]
     Draft {
         /// The description.
         description: PathBuf,
@@ -647,6 +690,7 @@ pub enum ManifestCommand {
         out: PathBuf,
     },
     /// Add an officer's signature.
+    #[command(after_help = "Example:\n  ogniwo registry manifest sign manifest.json --key officer.key")]
     Sign {
         /// The manifest.
         manifest: PathBuf,
@@ -655,11 +699,15 @@ pub enum ManifestCommand {
         key: PathBuf,
     },
     /// Show what a manifest says, who signed it, and its fingerprint.
+    #[command(after_help = "Example:\n  ogniwo registry manifest show manifest.json")]
     Show {
         /// The manifest.
         manifest: PathBuf,
     },
     /// Bring a signed manifest to the registry; any member may.
+    #[command(
+        after_help = "Example:\n  ogniwo registry manifest publish manifest.json --registry https://registry.lodz.example:8443 --tls /etc/ogniwo/tls"
+    )]
     Publish {
         /// The manifest.
         manifest: PathBuf,
@@ -676,6 +724,7 @@ pub enum ManifestCommand {
 #[derive(Debug, Subcommand)]
 pub enum CertsCommand {
     /// Make the root and the issuing authority. Carry `root/` offline afterwards.
+    #[command(after_help = "Example:\n  ogniwo certs init --dir ca --realm lodz.example")]
     Init {
         /// The authority's directory.
         #[arg(long, value_name = "DIR")]
@@ -685,6 +734,7 @@ pub enum CertsCommand {
         realm: protocol::Realm,
     },
     /// Sign a member's certificate request: 90 days.
+    #[command(after_help = "Example:\n  ogniwo certs sign --dir ca --member pup pup.csr --out pup.pem")]
     Sign {
         /// The authority's directory.
         #[arg(long, value_name = "DIR")]
@@ -699,6 +749,7 @@ pub enum CertsCommand {
         out: Option<PathBuf>,
     },
     /// Sign a new request of a member that has a valid certificate.
+    #[command(after_help = "Example:\n  ogniwo certs renew --dir ca --member pup pup.csr --out pup.pem")]
     Renew {
         /// The authority's directory.
         #[arg(long, value_name = "DIR")]
@@ -713,6 +764,7 @@ pub enum CertsCommand {
         out: Option<PathBuf>,
     },
     /// Revoke certificates and write a new revocation list.
+    #[command(after_help = "Example:\n  ogniwo certs revoke --dir ca --member pup --reason key-compromise")]
     Revoke {
         /// The authority's directory.
         #[arg(long, value_name = "DIR")]
@@ -728,12 +780,14 @@ pub enum CertsCommand {
         reason: RevocationReason,
     },
     /// Write a new revocation list; each is valid for 24 hours.
+    #[command(after_help = "Example:\n  ogniwo certs crl --dir ca")]
     Crl {
         /// The authority's directory.
         #[arg(long, value_name = "DIR")]
         dir: PathBuf,
     },
     /// List certificates and what they are worth now.
+    #[command(after_help = "Example:\n  ogniwo certs show --dir ca")]
     Show {
         /// The authority's directory.
         #[arg(long, value_name = "DIR")]
@@ -1033,6 +1087,9 @@ pub enum PolicyCommand {
         rules: RuleArgs,
     },
     /// Say why a running node answered or refused a past request, by the request's SHA-256 as in both sides' logs.
+    #[command(
+        after_help = "Example:\n  ogniwo policy past --token-file token 47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU"
+    )]
     Past {
         /// How to reach the node.
         #[command(flatten)]
@@ -1075,6 +1132,7 @@ pub enum PolicyCommand {
         library: PathBuf,
     },
     /// List query types, mandates and consent templates of the program's library.
+    #[command(after_help = "Examples:\n  ogniwo policy show\n  ogniwo policy show --json | jq .mandates")]
     Show,
 }
 
@@ -1093,6 +1151,9 @@ pub struct RuleArgs {
 #[derive(Debug, Subcommand)]
 pub enum ConsentCommand {
     /// Record a resident's consent. The PESEL is typed at a prompt or read from standard input.
+    #[command(
+        after_help = "Example:\n  ogniwo consent record --token-file token --template instead-of-certificate --module labour-status \\\n    --recipient mops --purpose social-welfare-eligibility-assessment --evidence scan.pdf < pesel"
+    )]
     Record {
         /// How to reach the node.
         #[command(flatten)]
@@ -1120,6 +1181,9 @@ pub enum ConsentCommand {
         evidence: PathBuf,
     },
     /// Note that a resident was asked; the answer is recorded later with `answer`.
+    #[command(
+        after_help = "Example:\n  ogniwo consent request --token-file token --local-number M/17 --template instead-of-certificate \\\n    --recipient mops --purpose social-welfare-eligibility-assessment"
+    )]
     Request {
         /// How to reach the node.
         #[command(flatten)]
@@ -1141,6 +1205,9 @@ pub enum ConsentCommand {
         days: Option<u32>,
     },
     /// Record the answer to a consent that was asked for.
+    #[command(
+        after_help = "Example:\n  ogniwo consent answer --token-file token ID --module labour-status --evidence scan.pdf"
+    )]
     Answer {
         /// How to reach the node.
         #[command(flatten)]
@@ -1153,6 +1220,9 @@ pub enum ConsentCommand {
         answer: AnswerArgs,
     },
     /// Ask again before or after a consent ended: a new one, to the current text.
+    #[command(
+        after_help = "Example:\n  ogniwo consent renew --token-file token ID --module labour-status --evidence scan.pdf"
+    )]
     Renew {
         /// How to reach the node.
         #[command(flatten)]
@@ -1165,6 +1235,9 @@ pub enum ConsentCommand {
         answer: AnswerArgs,
     },
     /// Withdraw a consent, wholly or in part: final, at once.
+    #[command(
+        after_help = "Examples:\n  ogniwo consent withdraw --token-file token ID\n  ogniwo consent withdraw --token-file token ID --module labour-status\n  ogniwo consent withdraw --token-file token ID --elsewhere < pesel"
+    )]
     Withdraw {
         /// How to reach the node.
         #[command(flatten)]
@@ -1183,6 +1256,9 @@ pub enum ConsentCommand {
         resident: ResidentArgs,
     },
     /// Print what the resident takes home.
+    #[command(
+        after_help = "Example:\n  ogniwo consent receipt --token-file token ID --language uk --html > receipt.html"
+    )]
     Receipt {
         /// How to reach the node.
         #[command(flatten)]
@@ -1198,6 +1274,7 @@ pub enum ConsentCommand {
         html: bool,
     },
     /// Print a consent as JSON-LD (ISO/IEC TS 27560, DPV).
+    #[command(after_help = "Example:\n  ogniwo consent export --token-file token ID > consent.jsonld")]
     Export {
         /// How to reach the node.
         #[command(flatten)]
@@ -1207,6 +1284,7 @@ pub enum ConsentCommand {
         id: String,
     },
     /// Show a consent recorded here.
+    #[command(after_help = "Example:\n  ogniwo consent show --token-file token ID")]
     Show {
         /// How to reach the node.
         #[command(flatten)]
@@ -1249,11 +1327,13 @@ pub enum AgreementCommand {
         out: PathBuf,
     },
     /// Show an agreement's terms and who signed.
+    #[command(after_help = "Example:\n  ogniwo agreement show mops-pup.json")]
     Show {
         /// The agreement.
         agreement: PathBuf,
     },
     /// Sign for this institution by its running node, which refuses terms it does not know. Recorded.
+    #[command(after_help = "Example:\n  ogniwo agreement sign --config node.toml mops-pup.json")]
     Sign {
         /// Which node.
         #[command(flatten)]
@@ -1280,12 +1360,14 @@ pub enum AgreementCommand {
 #[derive(Debug, Subcommand)]
 pub enum ApproveCommand {
     /// List questions that wait, and those decided in the last days.
+    #[command(after_help = "Example:\n  ogniwo approve list --token-file token")]
     List {
         /// How to reach the node.
         #[command(flatten)]
         api: ApiArgs,
     },
     /// Show one: who asks what about whom, why, on which basis.
+    #[command(after_help = "Example:\n  ogniwo approve show --token-file token ID")]
     Show {
         /// How to reach the node.
         #[command(flatten)]
@@ -1295,6 +1377,7 @@ pub enum ApproveCommand {
         id: String,
     },
     /// Approve one, wholly or in part.
+    #[command(after_help = "Example:\n  ogniwo approve grant --token-file token ID --fields pup.status")]
     Grant {
         /// How to reach the node.
         #[command(flatten)]
@@ -1307,6 +1390,7 @@ pub enum ApproveCommand {
         fields: Vec<protocol::FieldId>,
     },
     /// Refuse one, with a reason that stays here.
+    #[command(after_help = "Example:\n  ogniwo approve refuse --token-file token ID --reason 'sprawa zakończona'")]
     Refuse {
         /// How to reach the node.
         #[command(flatten)]
@@ -1327,8 +1411,12 @@ pub enum FlagCommand {
     #[command(after_help = "Example:\n  ogniwo flag set --local-number M/17 objected --reason 'letter of 2 March'")]
     Set(FlagArgs),
     /// Lift a resident's flags.
+    #[command(
+        after_help = "Example:\n  ogniwo flag clear --token-file token --local-number M/17 objected --reason 'sprzeciw wycofany'"
+    )]
     Clear(FlagArgs),
     /// Show a resident's flags.
+    #[command(after_help = "Example:\n  ogniwo flag show --token-file token --local-number M/17")]
     Show {
         /// How to reach the node.
         #[command(flatten)]
@@ -1360,6 +1448,9 @@ pub struct FlagArgs {
 #[derive(Debug, Subcommand)]
 pub enum EmergencyCommand {
     /// Declare danger to a resident; it serves once you confirm it.
+    #[command(
+        after_help = "Example:\n  ogniwo emergency open --token-file token --local-number M/17 --reason life --text 'nie otwiera od 3 dni'"
+    )]
     Open {
         /// How to reach the node.
         #[command(flatten)]
@@ -1375,6 +1466,7 @@ pub enum EmergencyCommand {
         text: String,
     },
     /// Confirm it a second time: then `ogniwo node ask --emergency ID`.
+    #[command(after_help = "Example:\n  ogniwo emergency confirm --token-file token ID")]
     Confirm {
         /// How to reach the node.
         #[command(flatten)]
@@ -1384,12 +1476,16 @@ pub enum EmergencyCommand {
         id: String,
     },
     /// The data-protection officer's queue.
+    #[command(after_help = "Example:\n  ogniwo emergency list --token-file officer")]
     List {
         /// How to reach the node.
         #[command(flatten)]
         api: ApiArgs,
     },
     /// Review one taken here, with its outcome.
+    #[command(
+        after_help = "Example:\n  ogniwo emergency review --token-file officer ID --outcome justified --text 'interwencja 12/2026'"
+    )]
     Review {
         /// How to reach the node.
         #[command(flatten)]
@@ -1428,5 +1524,40 @@ mod tests {
     #[test]
     fn the_definition_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    /// The words of an example as a shell would hand them over; only what stands before a redirection or a pipe.
+    fn words(example: &str) -> Vec<String> {
+        let (mut words, mut word, mut quote) = (Vec::new(), String::new(), None);
+        for c in example.chars().chain([' ']) {
+            match (quote, c) {
+                (None, '\'' | '"') => quote = Some(c),
+                (Some(open), _) if open == c => quote = None,
+                (None, '<' | '>' | '|' | '#' | '&') => break,
+                (None, ' ') if word.is_empty() => {}
+                (None, ' ') => words.push(std::mem::take(&mut word)),
+                _ => word.push(c),
+            }
+        }
+        words
+    }
+
+    #[test]
+    fn every_command_has_an_example_that_is_understood() {
+        let mut pending = vec![(Cli::command(), String::new())];
+        let mut seen = 0;
+        while let Some((command, path)) = pending.pop() {
+            pending.extend(command.get_subcommands().map(|c| (c.clone(), format!("{path} {}", c.get_name()))));
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let help = help.replace("\\\n", " ");
+            let examples: Vec<&str> = help.lines().map(str::trim).filter(|line| line.starts_with("ogniwo ")).collect();
+            assert!(command.has_subcommands() || !examples.is_empty(), "ogniwo{path} has no example");
+            for example in examples {
+                let understood = Cli::try_parse_from(words(example));
+                assert!(understood.is_ok(), "{example}: {}", understood.unwrap_err());
+                seen += 1;
+            }
+        }
+        assert!(seen > 80, "only {seen} examples were found");
     }
 }

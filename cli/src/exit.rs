@@ -28,7 +28,11 @@ impl Failure {
     /// What to do next.
     #[must_use]
     pub fn next_step(&self) -> &'static str {
-        self.exit().next_step()
+        match self.code.as_str() {
+            "exists" => "choose another place, or move away what is there if it is not needed",
+            "authority_missing" => "name the authority's directory with --dir, or make one with `ogniwo certs init`",
+            _ => self.exit().next_step(),
+        }
     }
 }
 
@@ -141,8 +145,27 @@ pub(crate) fn read_text(path: &std::path::Path) -> Result<String, Failure> {
 
 /// Writes a file the user named.
 pub(crate) fn write_file(path: &std::path::Path, content: &[u8]) -> Result<(), Failure> {
-    std::fs::write(path, content)
-        .map_err(|e| Failure::new("file", format!("{} cannot be written: {e}", path.display())))
+    std::fs::write(path, content).map_err(unwritable(path))
+}
+
+/// Why a file the user named cannot be made.
+pub(crate) fn unwritable(path: &std::path::Path) -> impl FnOnce(std::io::Error) -> Failure {
+    let text = format!("{} cannot be written", path.display());
+    move |error| {
+        let code = if error.kind() == std::io::ErrorKind::AlreadyExists { "exists" } else { "file" };
+        Failure::new(code, format!("{text}: {error}"))
+    }
+}
+
+/// Refuses, before anything is made, files the user named in directories that are not there.
+pub(crate) fn places(paths: &[&std::path::Path]) -> Result<(), Failure> {
+    for path in paths {
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        if parent.is_some_and(|parent| !parent.is_dir()) {
+            return Err(unwritable(path)(std::io::ErrorKind::NotFound.into()));
+        }
+    }
+    Ok(())
 }
 
 /// An error with its causes, which its own `Display` does not repeat.
@@ -196,8 +219,8 @@ impl Exit {
     #[must_use]
     pub fn of(code: &str) -> Self {
         match code {
-            "config" | "policies" | "tokens" | "value" | "value_invalid" | "body_invalid" | "asks_empty"
-            | "asks_count" | "reason_missing" | "resident_ambiguous" => Exit::Config,
+            "authority_missing" | "config" | "policies" | "tokens" | "value" | "value_invalid" | "body_invalid"
+            | "asks_empty" | "asks_count" | "reason_missing" | "resident_ambiguous" => Exit::Config,
             code if code.starts_with("pesel_") => Exit::Config,
             "storage_key" | "wrong_key" | "key_ring" | "wrong_pepper" | "keys" => Exit::Key,
             "extract_refused" | "rejects_unwritable" => Exit::Extract,

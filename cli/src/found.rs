@@ -336,9 +336,9 @@ fn found_officers(dir: &Path, plan: &Plan) -> Result<BTreeMap<MemberId, SigningK
 /// Makes an officer's key in `path`, mode 0600; fails if the file exists.
 ///
 /// # Errors
-/// The file system's.
+/// `exists`, or `file` with what the system says.
 pub fn create_officer(path: &Path) -> Result<SigningKey, Failure> {
-    StorageKey::create_credential(path)?;
+    StorageKey::create_credential(path).map_err(crate::exit::unwritable(path))?;
     open_officer(path)
 }
 

@@ -29,6 +29,7 @@ mod resident_command;
 use args::{Cli, Command};
 use exit::Failure;
 use output::Output;
+use rustix::process::DumpableBehavior;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
@@ -46,6 +47,8 @@ pub fn trace() {
 #[must_use]
 pub fn run(arguments: Cli) -> ExitCode {
     let output = Output::new(arguments.json);
+    // Neither a core file nor a debugger of the same user reads keys and records.
+    let _as_far_as_the_kernel_lets = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
     let done = transport::install()
         .map_err(|e| Failure::new("internal", exit::chain(&e)))
         .and_then(|()| tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::from))
@@ -74,7 +77,9 @@ async fn dispatch(command: Command, output: &Output) -> Result<(), Failure> {
         Command::Demo(arguments) => demo::run(arguments, output).await,
         Command::Completions { shell } => {
             use clap::CommandFactory as _;
-            clap_complete::generate(shell, &mut Cli::command(), "ogniwo", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "ogniwo", &mut script);
+            output.print(String::from_utf8_lossy(&script).trim_end());
             Ok(())
         }
     }

@@ -4,10 +4,10 @@
 //! stopped.
 
 use crate::args::{ApiArgs, AskArgs, FlagArgs, FlagCommand, NodeCommand};
-use crate::exit::{Failure, read_text};
+use crate::exit::{Failure, places, read_text, unwritable, write_file};
 use crate::output::Output;
 use crate::process::Listening;
-use crate::prompt::{passphrase, resident};
+use crate::prompt::{new_passphrase, passphrase, resident};
 use crate::wire::{Admin, LocalApi};
 use http::Method;
 use node::{
@@ -116,7 +116,7 @@ pub(crate) async fn run(command: NodeCommand, output: &Output) -> Result<(), Fai
             let path = format!("/shared?list={list}&diff={diff}");
             let summary: SharedSummary = admin.run(&path, &json!({}), &output.progress("locating", false)).await?;
             if let Some(path) = csv {
-                crate::exit::write_file(&path, shared_csv(&summary, diff).as_bytes())?;
+                write_file(&path, shared_csv(&summary, diff).as_bytes())?;
             }
             output.result(&summary, || shared_words(&summary));
             Ok(())
@@ -128,14 +128,15 @@ pub(crate) async fn run(command: NodeCommand, output: &Output) -> Result<(), Fai
 }
 
 fn init(config: &Config, csr: &Path, keys: &Path, output: &Output) -> Result<(), Failure> {
+    places(&[csr, keys])?;
     if let keyring::KeySource::Credential(path) = &config.storage_key
         && !path.exists()
     {
-        keyring::StorageKey::create_credential(path)?;
+        keyring::StorageKey::create_credential(path).map_err(unwritable(path))?;
     }
-    let birth = Node::init(config, passphrase, Clock::system().now())?;
-    std::fs::write(csr, birth.csr)?;
-    std::fs::write(keys, serde_json::to_vec_pretty(&birth.keys).map_err(|e| Failure::new("internal", e))?)?;
+    let birth = Node::init(config, new_passphrase, Clock::system().now())?;
+    write_file(csr, birth.csr.as_bytes())?;
+    write_file(keys, &serde_json::to_vec_pretty(&birth.keys).map_err(|e| Failure::new("internal", e))?)?;
     output.result(&json!({ "csr": csr, "keys": keys }), || {
         format!("Have {} signed (`ogniwo certs sign`) and {} put into the manifest.", csr.display(), keys.display())
     });
@@ -143,10 +144,11 @@ fn init(config: &Config, csr: &Path, keys: &Path, output: &Output) -> Result<(),
 }
 
 fn renew(config: &Config, csr: &Path, key: &Path, output: &Output) -> Result<(), Failure> {
+    places(&[csr, key])?;
     let spiffe = SpiffeId::new(config.realm.clone(), config.member.clone());
     let (private, request) = transport::new_key_and_csr(&spiffe).map_err(|e| Failure::new("certificate", e))?;
-    keyring::create_private(key, private.as_bytes())?;
-    std::fs::write(csr, request)?;
+    keyring::create_private(key, private.as_bytes()).map_err(unwritable(key))?;
+    write_file(csr, request.as_bytes())?;
     output.result(&json!({ "csr": csr, "key": key }), || {
         format!(
             "Have {} renewed (`ogniwo certs renew`), then move {} to {} and the certificate to {}.\n\
@@ -224,13 +226,17 @@ async fn import(config: Config, request: &ImportRequest, output: &Output) -> Res
     let started = Instant::now();
     let report = output.progress("importing", true);
     let admin = Admin::of(&config.data);
-    let summary: ImportSummary = if admin.answers().await {
-        admin.run("/import", request, &report).await?
+    let imported: Result<ImportSummary, Failure> = if admin.answers().await {
+        admin.run("/import", request, &report).await
     } else {
-        let node = open(config).await?;
-        let request = request.clone();
-        blocking(move || node::import(&node, &request, &report)).await??
+        let (node, request) = (open(config).await?, request.clone());
+        blocking(move || node::import(&node, &request, &report)).await?.map_err(Failure::from)
     };
+    let summary = imported.map_err(|failure| {
+        let of_the_mapping = failure.code.starts_with("mapping");
+        let place = if of_the_mapping { format!("{}: ", request.mapping.display()) } else { String::new() };
+        Failure { message: format!("{place}{}", failure.message), ..failure }
+    })?;
     output.result(&summary, || import_words(&summary, started.elapsed()));
     Ok(())
 }

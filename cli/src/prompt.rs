@@ -12,6 +12,15 @@ pub(crate) fn passphrase() -> io::Result<Zeroizing<String>> {
     read("Storage passphrase: ")
 }
 
+/// A storage passphrase that is to seal something: typed twice, for a slip would be known to nobody.
+pub(crate) fn new_passphrase() -> io::Result<Zeroizing<String>> {
+    let first = passphrase()?;
+    if io::stdin().is_terminal() && *first != *read("The same again: ")? {
+        return Err(io::Error::other("the two passphrases differ; nothing was made"));
+    }
+    Ok(first)
+}
+
 /// Whom a request is about, as the local API takes it.
 pub(crate) fn resident(arguments: &ResidentArgs) -> Result<Value, Failure> {
     match (&arguments.local_number, &arguments.document) {

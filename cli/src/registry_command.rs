@@ -2,14 +2,14 @@
 
 use crate::args::{HoneypotCommand, IndexEngine, LossCommand, ManifestCommand, RegistryCommand};
 use crate::audit_command::continued_words;
-use crate::exit::{Failure, chain, read_text};
+use crate::exit::{Failure, chain, places, read_text, unwritable, write_file};
 use crate::federation::{put, put_manifest, refused};
 use crate::found::{create_officer, open_officer};
 use crate::manifest_next::{Changes, next};
 use crate::node_command::{bind, blocking, until_stopped};
 use crate::output::Output;
 use crate::process::Listening;
-use crate::prompt::passphrase;
+use crate::prompt::{new_passphrase, passphrase};
 use protocol::review::{Honeypots, SignedHoneypots};
 use protocol::{Manifest, SignedManifest};
 use registry::{Config, Engine, LogLoss, Migrated, Registry, Status};
@@ -67,23 +67,24 @@ pub(crate) async fn run(command: RegistryCommand, output: &Output) -> Result<(),
 }
 
 fn init(config: &Config, csr: &Path, keys: &Path, output: &Output) -> Result<(), Failure> {
+    places(&[csr, keys])?;
     for source in [&config.storage_key, &config.pepper] {
         if let keyring::KeySource::Credential(path) = source
             && !path.exists()
         {
-            keyring::StorageKey::create_credential(path)?;
+            keyring::StorageKey::create_credential(path).map_err(unwritable(path))?;
         }
     }
-    let ring = registry::init(config, passphrase)?;
+    let ring = registry::init(config, new_passphrase)?;
     let now = Clock::system().now();
     let (key, request) = transport::new_key_and_csr(&config.spiffe()).map_err(|e| Failure::new("certificate", e))?;
     if let Some(parent) = config.peers.key.parent() {
         std::fs::create_dir_all(parent)?;
     }
     keyring::create_private(&config.peers.key, key.as_bytes())?;
-    std::fs::write(csr, request)?;
+    write_file(csr, request.as_bytes())?;
     let public = registry::member_keys(&ring, now, now + KEY_SECONDS);
-    std::fs::write(keys, serde_json::to_vec_pretty(&public).map_err(|e| Failure::new("internal", e))?)?;
+    write_file(keys, &serde_json::to_vec_pretty(&public).map_err(|e| Failure::new("internal", e))?)?;
     output.result(&json!({ "csr": csr, "keys": keys }), || {
         format!("Have {} signed (`ogniwo certs sign`) and {} put into the manifest.", csr.display(), keys.display())
     });

@@ -242,7 +242,8 @@ fn property_names(value: &Value, names: &mut BTreeSet<String>) {
 fn expectation(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let place = format!("line {}, column {}", error.line(), error.column());
-    match text.split_once("expected ") {
+    // Serde's own words come last: a value found may hold the same ones.
+    match text.rsplit_once(", expected ") {
         Some((_, expected)) if !text.starts_with("unknown") => {
             let expected = expected.split(" at line").next().unwrap_or_default();
             format!("expected {expected} ({place})")

@@ -21,7 +21,7 @@ const KEEP: Duration = Duration::from_secs(30);
 /// Bytes of an answer unless told otherwise.
 const MAX_ANSWER: usize = 16 << 20;
 
-/// Sees the plaintext of every call and answer as it leaves or enters this end: path, then body. For tests that search
+/// Sees the plaintext of every call and answer as it leaves or enters this end: path and query, then body. For tests that search
 /// them for what must not cross.
 pub type Tap = Arc<dyn Fn(&[u8]) + Send + Sync>;
 
@@ -96,7 +96,7 @@ impl Client {
         deadline: Duration,
     ) -> Result<Response<Bytes>, CallError> {
         let base = parse_base(base_url)?;
-        self.show(request.uri().path().as_bytes());
+        self.show(request.uri().path_and_query().map_or("/", PathAndQuery::as_str).as_bytes());
         self.show(request.body());
         let request = absolute(&base, request)?;
         let mut used = None;

@@ -341,7 +341,7 @@ async fn a_sealed_field_changes_nothing_a_peer_can_see() {
             }
         }
         if !by_name {
-            let messages = String::from_utf8_lossy(&crate::privacy::unwrapped(&lock(&harness.messages))).into_owned();
+            let messages = String::from_utf8_lossy(&tests::unwrapped(&lock(&harness.messages))).into_owned();
             assert!(messages.contains("mops.benefit.type") && !messages.contains("mops.nk"), "in a message");
         }
     }

@@ -197,6 +197,8 @@ async fn killed_while_enrolling(test: &str, victim: &str, rounds: usize, step: u
     let seen = harness.federation.shared(&member("pup"), false).await.expect("shared");
     assert_eq!(seen.with[&member("mops")], (((rounds + 1) * step) as u64).div_ceil(2), "pup sees the same");
     println!("{test}: {interrupted} of {rounds} were interrupted");
+    // Without a holder another answers; without the other two nothing goes on.
+    assert!(interrupted > 0 || !["mops", node::REGISTRY].contains(&victim), "nothing was interrupted");
 }
 
 /// What was acknowledged while questions were put and consents taken.
@@ -322,6 +324,11 @@ async fn a_node_killed_while_answering() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_killed_while_asking() {
     killed_while_answering("a_node_killed_while_asking", "mops", rounds(ROUNDS)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_killed_while_locating() {
+    killed_while_answering("a_registry_killed_while_locating", node::REGISTRY, rounds(ROUNDS)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

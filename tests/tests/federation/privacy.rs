@@ -8,26 +8,7 @@ use rand_core::UnwrapErr;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use tests::{CANARY_SURNAME, Harness, Options, RESIDENTS, leaks, lock};
-
-/// `bytes` followed by everything that is base64url in them, unwrapped as often as it is: what a signed message says.
-pub(crate) fn unwrapped(bytes: &[u8]) -> Vec<u8> {
-    let mut out = bytes.to_vec();
-    let mut layer = bytes.to_vec();
-    while !layer.is_empty() {
-        let words = layer.split(|byte| !(byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')));
-        let inner: Vec<Vec<u8>> = words.filter(|word| word.len() >= 16).filter_map(decoded).collect();
-        layer = inner.into_iter().flat_map(|bytes| [b"\n".to_vec(), bytes].concat()).collect();
-        out.extend_from_slice(&layer);
-    }
-    out
-}
-
-fn decoded(word: &[u8]) -> Option<Vec<u8>> {
-    // Any JSON that takes base64url will do; `Bytes` is the wire's own.
-    let text = std::str::from_utf8(word).ok()?;
-    serde_json::from_value::<protocol::Bytes>(json!(text)).ok().map(|bytes| bytes.0)
-}
+use tests::{CANARY_SURNAME, Harness, Options, RESIDENTS, leaks, lock, unwrapped};
 
 /// Every file below `dir`.
 pub(crate) fn files(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
@@ -181,6 +162,8 @@ fn refused_bodies() -> Vec<(serde_json::Value, &'static str)> {
         (with("purpose", json!("Kanarkowska 80010100017")), "80010100017"),
         (with("asks", json!([{ "query": "80010100017 Kanarkowska" }])), "80010100017"),
         (with("asks", json!("80010100017")), "80010100017"),
+        (with("asks", json!("expected 80010100017, expected Kanarkowska")), "80010100017"),
+        (body(json!({ "document": "x, expected 80010100017" })), "80010100017"),
         (with("reason", json!(80_010_100_017_u64)), "80010100017"),
     ]
 }

@@ -2,7 +2,7 @@
 
 use node::OutcomeKind;
 use serde_json::json;
-use tests::{Harness, Options, RESIDENTS, leaks};
+use tests::{Harness, Options, RESIDENTS, leaks, lock, unwrapped};
 
 async fn told_by(harness: &Harness) {
     let shared = RESIDENTS.iter().find(|r| r.units == "mops+pup").expect("planted");
@@ -42,11 +42,46 @@ async fn the_story_as_processes() {
 async fn a_leak_is_noticed() {
     let harness = Harness::filled().await;
     let pesel = RESIDENTS[0].pesel;
-    assert_eq!(leaks(format!("..{pesel}..").as_bytes()).len(), 1);
-    std::fs::write(harness.home().join("mops/mops.log"), format!("asked about {pesel}")).expect("a planted leak");
-    let found = tests::leaks_below(harness.home());
-    assert_eq!(found.len(), 1, "{found:?}");
-    std::fs::remove_file(harness.home().join("mops/mops.log")).expect("removed");
+    let hash = protocol::encoding::sha256(&[pesel.as_bytes()]);
+    for (leak, where_it_stands) in [
+        (pesel.to_owned(), "as it is"),
+        (protocol::encoding::b64(&hash), "hashed without a key"),
+        (format!("żółw {}", tests::CANARY_SURNAME), "a name"),
+    ] {
+        let file = harness.home().join("mops/mops.log");
+        std::fs::write(&file, format!("asked about {leak}")).expect("a planted leak");
+        assert!(fails(&harness), "in a file, {where_it_stands}");
+        std::fs::remove_file(file).expect("removed");
+        // Inside a signed message, as most of them are.
+        let before = lock(&harness.messages).len();
+        let claims = protocol::encoding::b64(format!("{{\"sub\":\"{leak}\"}}").as_bytes());
+        lock(&harness.messages).extend_from_slice(format!("e30.{claims}.c2ln").as_bytes());
+        assert!(fails(&harness), "in a message, {where_it_stands}");
+        lock(&harness.messages).truncate(before);
+    }
+    assert!(!fails(&harness), "nothing is left of them");
+}
+
+/// Whether what every scenario must keep is not kept.
+fn fails(harness: &Harness) -> bool {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| harness.check())).is_err()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_crosses_inside_a_permitted_answer_alone() {
+    let harness = Harness::filled().await;
+    let resident = || json!({ "pesel": "80010300035" });
+    let before = lock(&harness.messages).len();
+    let denied = harness.ask("mops", "pup", "q09", resident(), json!({ "kind": "none" })).await;
+    assert_eq!(denied.outcome, OutcomeKind::Denied);
+    assert_eq!(leaks(&unwrapped(&lock(&harness.messages)[before..])), Vec::<String>::new());
+    let before = lock(&harness.messages).len();
+    let answered = harness.ask("mops", "pup", "q09", resident(), json!({ "kind": "mandate", "id": "ups-105" })).await;
+    assert_eq!(answered.fields[&"person.surname".parse().expect("a field")], json!([tests::CANARY_SURNAME]));
+    let crossed = lock(&harness.messages).split_off(before);
+    let name = tests::CANARY_SURNAME.as_bytes();
+    assert_eq!(crossed.windows(name.len()).filter(|window| *window == name).count(), 1, "one answer");
+    assert_eq!(leaks(&unwrapped(&crossed)), ["surname"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
