@@ -114,7 +114,7 @@ impl From<registry::MigrateError> for Failure {
             MigrateError::NotEmpty(_) | MigrateError::OtherMigration(_) => "exists",
             MigrateError::Store(_) => "store_failed",
             MigrateError::Progress { .. } => "file",
-            MigrateError::Unverified { .. } => "verification_failed",
+            MigrateError::Unverified { .. } | MigrateError::OtherRest(_) => "verification_failed",
         };
         Failure::new(code, chain(&error))
     }

@@ -132,6 +132,11 @@ impl Blind {
         RequestId { id: self.pepper.mac(&[b"planted", hash]), until }
     }
 
+    /// The id under which it is remembered that the index was given another generation than `old`: for good.
+    pub(crate) fn renewal_id(&self, old: &[u8; 16]) -> RequestId {
+        RequestId { id: self.pepper.mac(&[b"renewed", old]), until: Timestamp(i64::MAX) }
+    }
+
     /// The queue of `member`, or of the registry itself.
     pub(crate) fn queue(&self, member: Option<&MemberId>) -> [u8; 32] {
         self.pepper.mac(&[b"queue", member.map_or("", MemberId::as_str).as_bytes()])

@@ -102,6 +102,7 @@ async fn pages_walk_every_row(store: &dyn IndexStore) -> Result<(), StoreError> 
         after = Some(*last);
         walked.extend(page);
     }
+    assert_eq!((store.count().await?, store.size().await?), (25, 25));
     let mut expected: Vec<_> = (0..25).map(|n| (key(n), row(1))).collect();
     expected.sort_unstable_by_key(|(key, _)| *key);
     assert_eq!(walked, expected);

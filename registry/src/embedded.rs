@@ -189,6 +189,10 @@ impl IndexStore for Embedded {
         Box::pin(self.read(|db| Ok(db.begin_read()?.open_table(ROWS)?.len()?)))
     }
 
+    fn size(&self) -> Answer<'_, u64> {
+        self.count()
+    }
+
     fn ready(&self) -> Answer<'_, Vec<String>> {
         Box::pin(self.read(|db| Ok(db.begin_read().map(|_| Vec::new())?)))
     }

@@ -147,8 +147,8 @@ impl Registry {
         let (now, epoch) = (*now, claims.epoch);
         let (own_rows, others) = rows.split_at_mut(own.len());
         let (planted, followed_rows) = others.split_at_mut(honeypots.len());
-        let mut batch =
-            Batch { request: Some(self.request_id(&claims.iss, &claims.jti.0, claims.iat)), ..Batch::default() };
+        let request = self.request_id(&claims.iss, &claims.jti.0, claims.iat);
+        let mut batch = Batch { request: Some(request), ..Batch::default() };
         let mut fresh = Vec::new();
         let mut posted = 0;
         let mut deleted = 0;
@@ -204,7 +204,7 @@ impl Registry {
         let touched = self.planted(indexes().zip(&honeypots), planted);
         batch.note.extend(self.alarms(&held.manifest, &claims.iss, epoch, &touched, now)?);
         if posted > 0 {
-            batch.count.push(self.posted(&claims.iss, posted, now));
+            batch.count.push(self.posted(&claims.iss, &request.id, posted, now));
         }
         let event = Event::Entries {
             put: claims.put.iter().map(|entry| self.journal.mac(&entry.index)).collect(),
@@ -319,7 +319,8 @@ impl Registry {
             }
             met += usize::from(note.len() > before);
         }
-        Ok(Batch { note, count: vec![self.met(&claims.iss, met, *now)], ..Batch::default() })
+        let request = self.request_id(&claims.iss, &claims.jti.0, claims.iat);
+        Ok(Batch { note, count: vec![self.met(&claims.iss, &request.id, met, *now)], ..Batch::default() })
     }
 
     /// Remembered for as long as the request is fresh on the slowest clock.

@@ -25,9 +25,12 @@ use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 use transport::Peer;
 
 const AAD: &[u8] = b"ogniwo/v1/registry-manifest";
+/// For what another process may have written of the index.
+const READING: Duration = Duration::from_secs(2);
 
 /// A manifest accepted.
 pub(crate) struct Held {
@@ -207,7 +210,10 @@ pub(crate) async fn serve(State(registry): State<Arc<Registry>>, _: Peer) -> Res
     let held = registry.manifests.held().ok_or(Refusal::ManifestMissing)?;
     // Members hold their clocks against ours, and their entries against our index.
     let time = (HeaderName::from_static(TIME_HEADER), registry.clock.now().0.to_string());
-    let index = (HeaderName::from_static(INDEX_HEADER), b64(&registry.generation));
+    let reading = tokio::time::timeout(READING, registry.generation.read(&*registry.store, &registry.blind));
+    // Without its database the registry still brings members their manifest.
+    let generation = reading.await.ok().and_then(Result::ok).unwrap_or_else(|| registry.generation.last());
+    let index = (HeaderName::from_static(INDEX_HEADER), b64(&generation));
     Ok(([(CONTENT_TYPE, "application/json".to_owned()), time, index], held.json.clone()))
 }
 

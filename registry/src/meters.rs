@@ -23,6 +23,9 @@ const PROVISIONAL: u8 = 2;
 const POSTED: u8 = 3;
 const MET: u8 = 4;
 const REPORTED: u8 = 5;
+/// Meters that share what one member is counted for while it enrols: its batches of one moment do not wait for each other
+/// at one row.
+const SHARDS: u8 = 64;
 
 /// What one member has been counted for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -82,14 +85,14 @@ impl Registry {
         if totals.iter().all(|total| *total <= quota) { Ok(()) } else { Err(refused) }
     }
 
-    /// New entries of a member.
-    pub(crate) fn posted(&self, member: &MemberId, add: usize, now: Timestamp) -> Count {
-        self.periodic(POSTED, now.0.div_euclid(PERIOD_SECONDS), member, add)
+    /// New entries of a member, put by the request `id`.
+    pub(crate) fn posted(&self, member: &MemberId, id: &[u8; 32], add: usize, now: Timestamp) -> Count {
+        self.periodic((POSTED, shard(id)), now.0.div_euclid(PERIOD_SECONDS), member, add)
     }
 
     /// New entries of a member that met another's.
-    pub(crate) fn met(&self, member: &MemberId, add: usize, now: Timestamp) -> Count {
-        self.periodic(MET, now.0.div_euclid(PERIOD_SECONDS), member, add)
+    pub(crate) fn met(&self, member: &MemberId, id: &[u8; 32], add: usize, now: Timestamp) -> Count {
+        self.periodic((MET, shard(id)), now.0.div_euclid(PERIOD_SECONDS), member, add)
     }
 
     /// Tells the officers of members whose entries of the period before hardly met anybody's, once each.
@@ -100,7 +103,7 @@ impl Registry {
             if posted < TELLING || met.saturating_mul(SELDOM) >= posted {
                 continue;
             }
-            if self.charge(self.periodic(REPORTED, last, &member, 1)).await? > 1 {
+            if self.charge(self.periodic((REPORTED, 0), last, &member, 1)).await? > 1 {
                 continue;
             }
             let event = Event::SeldomMet { member: member.clone(), posted, met };
@@ -130,10 +133,13 @@ impl Registry {
         let meters: HashMap<MeterId, u64> =
             self.store.ledger().await?.meters.into_iter().map(|count| (count.meter, count.add)).collect();
         let read = |count: Count| meters.get(&count.meter).copied().unwrap_or_default();
+        let sum = |kind, member: &MemberId| {
+            (0..SHARDS).map(|shard| read(self.periodic((kind, shard), period, member, 0))).sum()
+        };
         let tally = |member: &MemberId| Tally {
             misses_today: read(self.daily(MISSES, now, member, b"", 0)),
-            posted: read(self.periodic(POSTED, period, member, 0)),
-            met: read(self.periodic(MET, period, member, 0)),
+            posted: sum(POSTED, member),
+            met: sum(MET, member),
         };
         Ok(manifest.members.iter().map(|member| (member.id.clone(), tally(&member.id))).collect())
     }
@@ -150,11 +156,16 @@ impl Registry {
     }
 
     /// Kept for a period longer, to be judged by.
-    fn periodic(&self, kind: u8, period: i64, member: &MemberId, add: usize) -> Count {
+    fn periodic(&self, (kind, shard): (u8, u8), period: i64, member: &MemberId, add: usize) -> Count {
         let until = Timestamp((period + 2).saturating_mul(PERIOD_SECONDS));
         let add = u64::try_from(add).unwrap_or(u64::MAX);
-        Count { meter: self.blind.meter(kind, period, member, b""), add, until }
+        Count { meter: self.blind.meter(kind, period, member, &[shard]), add, until }
     }
+}
+
+/// On which of its member's meters the request `id`, an HMAC, counts.
+fn shard(id: &[u8; 32]) -> u8 {
+    id.first().map_or(0, |byte| byte % SHARDS)
 }
 
 /// Seconds until the day's meters begin anew.

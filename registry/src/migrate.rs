@@ -1,14 +1,19 @@
 //! From one engine to the other, while no registry runs over either.
 //!
-//! Rows go in the order of their keys, page by page; how far it has come stands in `migration.json`, so that a run that was
-//! ended goes on where it stopped. Then every row is read back and compared, and both sides counted: only what was seen to
-//! be there is called migrated. The source is never changed.
+//! Rows go in the order of their keys, page by page; how far it has come stands in `migration.json`, from before the first
+//! row is copied, so that a run that was ended at any moment goes on where it stopped. Then every row is read back and
+//! compared, and both sides counted, and so are notes, meters and ids of requests: only what was seen to be there is called
+//! migrated. The source is never changed.
+//!
+//! A target that a registry was opened over has one note, the generation of its index: it gives way to the source's, by
+//! which members know that nothing is missing.
 
 use crate::config::{Config, Engine};
 use crate::engine;
 use crate::server::OpenError;
-use crate::store::{IndexStore, Ledger, NoteKey, RowKey, StoreError};
+use crate::store::{Batch, IndexStore, Ledger, NoteKey, RowKey, StoreError};
 use keyring::write_atomically;
+use protocol::Timestamp;
 use protocol::encoding::{b64, unb64};
 use serde::{Deserialize, Serialize};
 use std::io::ErrorKind;
@@ -29,8 +34,8 @@ pub enum MigrateError {
     /// A migration between other engines was begun here.
     #[error("{} belongs to a migration in the other direction: remove it to begin anew", .0.display())]
     OtherMigration(PathBuf),
-    /// The target has rows, and no migration was begun.
-    #[error("the target has {0} rows already: empty it first")]
+    /// The target has rows, notes or meters, and no migration was begun.
+    #[error("the target has {0} rows, notes and meters already: empty it first")]
     NotEmpty(u64),
     /// An engine does not open.
     #[error(transparent)]
@@ -56,6 +61,9 @@ pub enum MigrateError {
         /// Rows of the target.
         target: u64,
     },
+    /// Nor is what there is besides rows.
+    #[error("{0} in the target are not as they are in the source")]
+    OtherRest(&'static str),
 }
 
 /// How far a migration has come.
@@ -113,7 +121,10 @@ pub async fn migrate(
     }
     let source = engine::open(config, from).await?;
     let of = source.count().await?;
-    let mut state = begun(config, from)?;
+    let name = format!("{from:?}").to_lowercase();
+    let begun = begun(config, &name)?;
+    let resumed = begun.is_some();
+    let mut state = begun.unwrap_or(State { from: name, after: None, rows: 0 });
     let resumed_at = state.rows;
     let mut done = Migrated { rows: of, resumed_at, notes: 0, meters: 0, verified: false };
     if dry_run {
@@ -122,11 +133,9 @@ pub async fn migrate(
         return Ok(done);
     }
     let target = engine::open(config, to).await?;
-    if state.after.is_none() {
-        match target.count().await? {
-            0 => {}
-            rows => return Err(MigrateError::NotEmpty(rows)),
-        }
+    if !resumed {
+        is_empty(&*target).await?;
+        keep(config, &state)?;
     }
     let mut after = state.after.as_deref().and_then(unb64).map(RowKey);
     loop {
@@ -138,6 +147,7 @@ pub async fn migrate(
         keep(config, &state)?;
         progress(Progress { verifying: false, rows: state.rows, of });
     }
+    drop_generation(&*target).await?;
     let copy = async |page| target.load(Vec::new(), page, Ledger::default()).await;
     done.notes = notes(&*source, copy).await?;
     let ledger = source.ledger().await?;
@@ -150,6 +160,33 @@ pub async fn migrate(
         Err(source) if source.kind() != ErrorKind::NotFound => Err(MigrateError::Progress { path, source }),
         _ => Ok(done),
     }
+}
+
+/// Fails if the target has more than a generation.
+async fn is_empty(target: &dyn IndexStore) -> Result<(), MigrateError> {
+    let notes = target.notes(NoteKey::FIRST, NoteKey::LAST, PAGE).await?;
+    let notes = length(notes.iter().filter(|(key, _)| !is_generation(key)).count());
+    let meters = length(target.ledger().await?.meters.len());
+    match target.count().await?.saturating_add(notes).saturating_add(meters) {
+        0 => Ok(()),
+        found => Err(MigrateError::NotEmpty(found)),
+    }
+}
+
+async fn drop_generation(target: &dyn IndexStore) -> Result<(), StoreError> {
+    let unnote = async |page: Vec<(NoteKey, crate::Row)>| {
+        let unnote: Vec<_> = page.into_iter().map(|(key, _)| key).filter(is_generation).collect();
+        if unnote.is_empty() {
+            return Ok(());
+        }
+        target.write(Batch { unnote, ..Batch::default() }).await.map(drop)
+    };
+    notes(target, unnote).await.map(drop)
+}
+
+/// Of all notes these alone are from the end of time.
+fn is_generation(key: &NoteKey) -> bool {
+    key.at == Timestamp(i64::MAX)
 }
 
 /// Hands on every note; returns how many there were.
@@ -184,21 +221,45 @@ async fn verify(
         progress(Progress { verifying: true, rows, of });
     }
     let counted = target.count().await?;
-    if wrong == 0 && rows == counted { Ok(()) } else { Err(MigrateError::Unverified { rows, wrong, target: counted }) }
+    if wrong > 0 || rows != counted {
+        return Err(MigrateError::Unverified { rows, wrong, target: counted });
+    }
+    verify_rest(source, target).await
 }
 
-fn begun(config: &Config, from: Engine) -> Result<State, MigrateError> {
+async fn verify_rest(source: &dyn IndexStore, target: &dyn IndexStore) -> Result<(), MigrateError> {
+    let mut after = NoteKey::FIRST;
+    loop {
+        let page = source.notes(after, NoteKey::LAST, PAGE).await?;
+        if target.notes(after, NoteKey::LAST, PAGE).await? != page {
+            return Err(MigrateError::OtherRest("notes"));
+        }
+        let Some((last, _)) = page.last() else { break };
+        after = *last;
+    }
+    let (mut ours, mut theirs) = (source.ledger().await?, target.ledger().await?);
+    for ledger in [&mut ours, &mut theirs] {
+        ledger.meters.sort_unstable_by_key(|count| count.meter);
+        ledger.requests.sort_unstable_by_key(|request| (request.until, request.id));
+    }
+    if ours.meters != theirs.meters {
+        return Err(MigrateError::OtherRest("meters"));
+    }
+    if ours.requests == theirs.requests { Ok(()) } else { Err(MigrateError::OtherRest("ids of requests")) }
+}
+
+/// How far an earlier run has come; `None` before the first.
+fn begun(config: &Config, from: &str) -> Result<Option<State>, MigrateError> {
     let path = config.migration();
-    let name = format!("{from:?}").to_lowercase();
     let state: State = match std::fs::read(&path) {
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(State { from: name, after: None, rows: 0 }),
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(MigrateError::Progress { path, source }),
         Ok(text) => {
             let parsed = serde_json::from_slice(&text);
             parsed.map_err(|e| MigrateError::Progress { path: path.clone(), source: e.into() })?
         }
     };
-    if state.from == name { Ok(state) } else { Err(MigrateError::OtherMigration(path)) }
+    if state.from == from { Ok(Some(state)) } else { Err(MigrateError::OtherMigration(path)) }
 }
 
 fn keep(config: &Config, state: &State) -> Result<(), MigrateError> {

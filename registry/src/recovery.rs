@@ -66,9 +66,9 @@ impl Recovery {
         Ok(Recovery { path, state: Mutex::new(State { restored, confirmed: BTreeSet::new() }) })
     }
 
-    /// Whether members must be told that entries may be missing.
-    pub(crate) fn to_renew(&self) -> bool {
-        self.with(|state| state.restored.is_some_and(|restored| !restored.renewed))
+    /// Since when members must be told that entries may be missing, if they have not been.
+    pub(crate) fn to_renew(&self) -> Option<Timestamp> {
+        self.with(|state| state.restored.filter(|restored| !restored.renewed).map(|restored| restored.at))
     }
 
     pub(crate) fn renewed(&self) -> std::io::Result<()> {

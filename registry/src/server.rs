@@ -3,7 +3,7 @@
 use crate::admit::compute;
 use crate::blind::Blind;
 use crate::config::Config;
-use crate::engine;
+use crate::engine::{self, Generation};
 use crate::errors::Refusal;
 use crate::events::Journal;
 use crate::fair::{self, Fair};
@@ -41,7 +41,7 @@ pub struct Registry {
     /// Rows, durable.
     pub(crate) store: Arc<dyn IndexStore>,
     /// What changes when the index was restored from a backup.
-    pub(crate) generation: [u8; 16],
+    pub(crate) generation: Generation,
     /// What members take.
     pub(crate) fair: Fair,
     /// Whether this is a restored registry that has not been confirmed.
@@ -159,7 +159,8 @@ impl Registry {
         let recovery = Recovery::open(config.restored())?;
         let blind = Arc::new(Blind::new(&secrets.storage, &secrets.pepper));
         let store = engine::open(&config, config.engine).await?;
-        let generation = engine::generation(&config, &*store, &blind, recovery.to_renew()).await?;
+        let times = (recovery.to_renew(), clock.now());
+        let generation = Generation::open(&config, &*store, &blind, times).await?;
         recovery.renewed().map_err(|source| OpenError::Write { path: config.restored(), source })?;
         let journal = open_journal(&config, &secrets, &keys, clock.clone())
             .map_err(|source| OpenError::Log { path: config.log.clone(), source })?;

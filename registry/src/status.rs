@@ -19,7 +19,7 @@ const DAYS: u64 = 365;
 /// The state of a registry.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
-    /// Rows of the index: entries, traces of removed ones, planted ones.
+    /// Rows of the index: entries, traces of removed ones, planted ones. Of a large database about as many.
     pub rows: u64,
     /// Where they are kept: `embedded` or `postgres`.
     pub engine: String,
@@ -104,7 +104,7 @@ impl Registry {
             })
         };
         Ok(Status {
-            rows: self.store.count().await?,
+            rows: self.store.size().await?,
             engine: match self.config.engine {
                 crate::Engine::Embedded => "embedded",
                 crate::Engine::Postgres => "postgres",

@@ -144,8 +144,11 @@ pub trait IndexStore: Send + Sync {
     /// notes from before `notes_before`. Returns the number of rows removed.
     fn sweep(&self, rows: Vec<(RowKey, Row)>, now: Timestamp, notes_before: Timestamp) -> Answer<'_, usize>;
 
-    /// The number of rows. May read all of them.
+    /// The number of rows. May read all of them, for as long as that takes.
     fn count(&self) -> Answer<'_, u64>;
+
+    /// About how many rows there are, at once; exactly while they are few.
+    fn size(&self) -> Answer<'_, u64>;
 
     /// Whether the engine can be used now, and what of its setting up is less safe than it could be: one sentence each.
     fn ready(&self) -> Answer<'_, Vec<String>>;

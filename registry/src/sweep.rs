@@ -42,7 +42,7 @@ impl Registry {
     /// The engine's or the log's.
     pub async fn sweep(&self, mut after: Option<RowKey>) -> Result<Option<RowKey>, Refusal> {
         let now = self.clock.now();
-        let mut left = usize::try_from(self.store.count().await? / ROUNDS).unwrap_or(usize::MAX).max(PAGE);
+        let mut left = usize::try_from(self.store.size().await? / ROUNDS).unwrap_or(usize::MAX).max(PAGE);
         let (mut swept, mut never_converted) = (0, 0);
         loop {
             let page = self.store.page(after, PAGE).await?;

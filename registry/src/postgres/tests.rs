@@ -196,6 +196,26 @@ async fn a_database_of_a_newer_program_is_refused() {
     assert!(refused.0.contains("newer version"), "{refused}");
 }
 
+/// Counting millions takes longer than a statement may: the sweeper and the operator make do with an estimate.
+#[tokio::test]
+async fn many_rows_are_estimated_and_few_counted() {
+    let cluster = Cluster::start(&["autovacuum=off"]).unwrap();
+    let store = Postgres::open(&cluster.settings("postgres")).await.unwrap();
+    assert_eq!(store.size().await.unwrap(), 0);
+    let rows = |range: std::ops::Range<u32>| range.map(|n| put(n, 1).put.remove(0)).collect();
+    store.load(rows(0..9_000), vec![], Ledger::default()).await.unwrap();
+    assert_eq!(store.size().await.unwrap(), 9_000);
+    store.load(rows(9_000..12_000), vec![], Ledger::default()).await.unwrap();
+    assert_eq!(store.size().await.unwrap(), 12_000, "the server has not looked yet");
+    cluster.sql("ANALYZE").unwrap();
+    store.load(rows(12_000..13_000), vec![], Ledger::default()).await.unwrap();
+    assert_eq!((store.size().await.unwrap(), store.count().await.unwrap()), (12_000, 13_000));
+    // The session's limit is back after a count without one.
+    let client = store.client().await.unwrap();
+    let limit: String = client.query_one("SHOW statement_timeout", &[]).await.unwrap().get(0);
+    assert_eq!(limit, "15s");
+}
+
 /// Looking rows up must use the primary key, whatever the planner thinks of thousands of keys.
 #[tokio::test]
 async fn rows_are_looked_up_by_the_primary_key() {

@@ -130,6 +130,11 @@ impl Federation {
         self.registry.replace(other).unwrap()
     }
 
+    /// Talks to `registry` after [`Self::stop`].
+    pub(crate) fn start(&mut self, registry: Arc<Registry>) {
+        self.registry = Some(registry);
+    }
+
     /// Ends the registry.
     pub(crate) fn stop(&mut self) {
         self.registry = None;

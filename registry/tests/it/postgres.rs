@@ -1,10 +1,12 @@
 //! The registry over PostgreSQL: two processes at once, the disk's silence, and moving there and back.
 
 use crate::federation::{DAY, Federation, MEMBERS, index, no_passphrase, open, sealed};
+use crate::recovery::generation;
 use protocol::registry::LocateAnswer;
 use protocol::review::News;
-use registry::{Cluster, Engine, MigrateError, Registry, Status, migrate};
-use std::sync::Mutex;
+use registry::{Cluster, Config, Engine, MigrateError, Registry, Status, migrate};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 async fn over(cluster: &Cluster) -> Federation {
     let mut federation = Federation::unpublished().await;
@@ -15,11 +17,8 @@ async fn over(cluster: &Cluster) -> Federation {
     federation
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn two_processes_answer_as_one() {
-    let cluster = Cluster::start(&[]).unwrap();
-    let mut federation = over(&cluster).await;
-    // The second has directory, keys and log of its own, and the same two secrets.
+/// Another process over the same database, with directory, keys and log of its own, and the same two secrets.
+async fn second(federation: &mut Federation) -> (Config, Arc<Registry>) {
     let mut second = federation.config.clone();
     second.instance = Some("b".parse().unwrap());
     second.data = federation.dir.path().join("second");
@@ -43,7 +42,14 @@ async fn two_processes_answer_as_one() {
     other.publish(newest).await.unwrap();
     assert_eq!(other.log().origin(), "lodz.example/registry/b");
     assert_ne!(first_manifest, federation.manifest);
+    (second, other)
+}
 
+#[tokio::test(flavor = "multi_thread")]
+async fn two_processes_answer_as_one() {
+    let cluster = Cluster::start(&[]).unwrap();
+    let mut federation = over(&cluster).await;
+    let (_, other) = second(&mut federation).await;
     federation.put("mops", &[1], &MEMBERS).await;
     let put = federation.put_request("pup", &[1], &MEMBERS);
     let first = federation.swap(other);
@@ -55,6 +61,74 @@ async fn two_processes_answer_as_one() {
     assert_eq!(federation.locate("mops", &[1]).await.found[0].entries, [sealed("pup", 1)]);
     federation.clock.advance(120);
     assert!(matches!(federation.review("mops").await[0].news, News::Met { by_reader: false, .. }));
+}
+
+/// Both are told that their database was restored: members see one new generation, whichever process they ask.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_processes_over_a_restored_database_agree() {
+    let cluster = Cluster::start(&[]).unwrap();
+    let mut federation = over(&cluster).await;
+    let (config, other) = second(&mut federation).await;
+    let before = generation(&federation).await;
+    for config in [&federation.config, &config] {
+        registry::restored(config, federation.clock.now()).unwrap();
+    }
+    // One goes on running: it tells of what the other wrote as soon as that is written.
+    federation.restart().await;
+    let renewed = generation(&federation).await;
+    assert_ne!(renewed, before);
+    let first = federation.swap(other);
+    assert_eq!(generation(&federation).await, renewed);
+    drop(federation.swap(first));
+    federation.clock.advance(5);
+    let other = open(&config, &federation.clock).await;
+    let first = federation.swap(other);
+    assert_eq!(generation(&federation).await, renewed, "the other comes later and renews nothing");
+    drop(federation.swap(first));
+    federation.restart().await;
+    assert_eq!(generation(&federation).await, renewed);
+
+    // Restored once more, both start at one moment.
+    federation.clock.advance(5);
+    for config in [&federation.config, &config] {
+        registry::restored(config, federation.clock.now()).unwrap();
+    }
+    federation.stop();
+    let (first, other) = tokio::join!(open(&federation.config, &federation.clock), open(&config, &federation.clock));
+    federation.start(first);
+    let again = generation(&federation).await;
+    assert_ne!(again, renewed);
+    federation.swap(other);
+    assert_eq!(generation(&federation).await, again);
+}
+
+/// Batches of one member that are under way together wait at no common row.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_members_batches_do_not_wait_for_each_other() {
+    let cluster = Arc::new(Cluster::start(&[]).unwrap());
+    let federation = over(&cluster).await;
+    federation.put("mops", &[0], &MEMBERS).await;
+    // As another registry process would in a transaction that is not over: what the first batch touched is locked.
+    let locking = {
+        let cluster = cluster.clone();
+        let lock =
+            "BEGIN; SELECT count(*) FROM (SELECT 1 FROM meters FOR UPDATE) AS locked; SELECT pg_sleep(20); COMMIT";
+        std::thread::spawn(move || cluster.sql(lock))
+    };
+    let locked = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
+    while cluster.sql(locked).unwrap() == "0" {}
+    let puts = (1..=8).map(|n| federation.put_request("mops", &[n], &MEMBERS)).collect::<Vec<_>>();
+    let send = async |put| {
+        tokio::time::timeout(Duration::from_secs(8), federation.send("PUT", "/v1/entries", put)).await.is_ok()
+    };
+    let done = futures_util::future::join_all(puts.iter().map(send)).await.into_iter().filter(|done| *done).count();
+    assert!(done >= 5, "{done} of 8 did not wait");
+    cluster.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'PgSleep'").unwrap();
+    let _ended = locking.join().unwrap();
+    // What was counted on many meters is one number.
+    let status: Status = federation.call("registry", "GET", "/v1/status", vec![]).await.json();
+    let mops = status.members.iter().find(|m| m.id.as_str() == "mops").unwrap();
+    assert!(mops.posted > u64::try_from(done).unwrap(), "{}", mops.posted);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -101,6 +175,7 @@ async fn an_index_moves_to_the_database_and_back() {
     }
     let put = federation.put_request("mops", &[1], &MEMBERS);
     federation.send("PUT", "/v1/entries", &put).await;
+    let before = generation(&federation).await;
     federation.stop();
 
     let there = (Engine::Embedded, Engine::Postgres);
@@ -108,6 +183,11 @@ async fn an_index_moves_to_the_database_and_back() {
     assert_eq!((planned.rows, planned.verified), (4 * 256, false));
     assert!(planned.notes > 0 && planned.meters > 0);
     assert_eq!(cluster.sql("SELECT count(*) FROM pg_tables WHERE tablename = 'entries'").unwrap(), "0");
+    // The operator tries the new configuration first, as is said to be done: the target has a generation of its own.
+    federation.config.engine = Engine::Postgres;
+    federation.restart().await;
+    assert_ne!(generation(&federation).await, before);
+    federation.stop();
     let steps = Mutex::new(vec![]);
     let moved = migrate(&federation.config, there, false, |step| steps.lock().unwrap().push(step)).await.unwrap();
     assert_eq!(
@@ -118,9 +198,9 @@ async fn an_index_moves_to_the_database_and_back() {
 
     // A second time it would overwrite what lives there.
     let again = migrate(&federation.config, there, false, |_| ()).await;
-    assert!(matches!(again, Err(MigrateError::NotEmpty(1024))), "{again:?}");
-    federation.config.engine = Engine::Postgres;
+    assert!(matches!(again, Err(MigrateError::NotEmpty(found)) if found > 1024), "{again:?}");
     federation.restart().await;
+    assert_eq!(generation(&federation).await, before, "nothing is missing: nobody publishes again");
     federation.send("PUT", "/v1/entries", &put).await.refused("request_replayed");
     assert_eq!(federation.locate("mops", &[1, 255]).await.found[1].entries.len(), 3);
     federation.clock.advance(120);
@@ -144,6 +224,11 @@ async fn a_migration_goes_on_where_it_stopped_and_notices_what_is_wrong() {
     federation.stop();
     let there = (Engine::Embedded, Engine::Postgres);
     migrate(&federation.config, there, false, |_| ()).await.unwrap();
+    // As if it had ended after its first page, before it noted how far it is: what is there is no obstacle.
+    let begun = serde_json::json!({"from": "embedded", "after": null, "rows": 0});
+    std::fs::write(federation.config.migration(), begun.to_string()).unwrap();
+    let resumed = migrate(&federation.config, there, false, |_| ()).await.unwrap();
+    assert_eq!((resumed.resumed_at, resumed.rows, resumed.verified), (0, 1024, true));
     // As if it had stopped in the middle: half of the rows are there, and so it says.
     let middle = cluster.sql("SELECT encode(key, 'base64') FROM entries ORDER BY key OFFSET 511 LIMIT 1").unwrap();
     cluster.sql("DELETE FROM entries WHERE key > (SELECT key FROM entries ORDER BY key OFFSET 511 LIMIT 1)").unwrap();
@@ -159,6 +244,14 @@ async fn a_migration_goes_on_where_it_stopped_and_notices_what_is_wrong() {
     std::fs::write(federation.config.migration(), state.to_string()).unwrap();
     let noticed = migrate(&federation.config, there, false, |_| ()).await;
     assert!(matches!(noticed, Err(MigrateError::Unverified { rows: 1024, wrong: 1, target: 1023 })), "{noticed:?}");
+    // So are a note and a meter that are other than they were.
+    std::fs::write(federation.config.migration(), begun.to_string()).unwrap();
+    cluster.sql("UPDATE notes SET row = (SELECT row FROM notes ORDER BY row LIMIT 1)").unwrap();
+    let noticed = migrate(&federation.config, there, false, |_| ()).await;
+    assert!(matches!(noticed, Err(MigrateError::OtherRest("notes"))), "{noticed:?}");
+    cluster.sql("DELETE FROM notes; INSERT INTO meters VALUES (decode(repeat('07', 32), 'hex'), 1, 1)").unwrap();
+    let noticed = migrate(&federation.config, there, false, |_| ()).await;
+    assert!(matches!(noticed, Err(MigrateError::OtherRest("meters"))), "{noticed:?}");
     let other = migrate(&federation.config, (Engine::Postgres, Engine::Embedded), false, |_| ()).await;
     assert!(matches!(other, Err(MigrateError::OtherMigration(_))), "{other:?}");
 }

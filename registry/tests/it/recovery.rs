@@ -14,7 +14,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-async fn generation(federation: &Federation) -> String {
+pub(crate) async fn generation(federation: &Federation) -> String {
     let (headers, _) = federation.exchange("mops", "GET", "/v1/manifest", vec![]).await;
     headers[INDEX_HEADER].to_str().unwrap().to_owned()
 }
