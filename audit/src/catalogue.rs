@@ -457,6 +457,15 @@ mod tests {
     }
 
     #[test]
+    fn every_event_stands_in_the_documentation_with_its_number() {
+        let document = include_str!("../../docs/AUDIT.md");
+        for event in EventKind::ALL {
+            let row = format!("| {} | `{}` |", event.id(), event.name());
+            assert!(document.contains(&row), "docs/AUDIT.md has no row that begins {row}");
+        }
+    }
+
+    #[test]
     fn every_listed_field_is_in_the_schema_and_residents_words_and_cases_stay_with_the_dpo() {
         assert!(FIELDS.is_sorted_by_key(|(name, _)| *name));
         let known: BTreeSet<_> = FIELDS.iter().map(|(name, _)| *name).collect();

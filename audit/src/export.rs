@@ -41,11 +41,10 @@ use crate::{
     note::{Checkpoint, Vkey},
     proof,
     search::Filter,
-    store::{
-        CHECKPOINT, COSIGNED, VKEY, WITNESSES, read_checkpoint, read_cosigned, read_text, read_vkey, read_witnesses,
-    },
+    store::{CHECKPOINT, COSIGNED, VKEY, Vouched, WITNESSES, read_checkpoint, read_text, read_vkey, read_vouched},
     tile::{self, Level, Tile, Tiler, WIDTH},
     tree::{Frontier, Hash, sha256},
+    verify::Against,
 };
 
 const TITLE: &str = "ogniwo audit export 1";
@@ -71,7 +70,7 @@ pub struct Exported {
     pub exported_at: i64,
     /// The size of the cosigned checkpoint, 0 without one.
     pub cosigned: u64,
-    /// Who cosigned it, by the keys in the export itself, and when, in seconds since 1970.
+    /// Who cosigned it, and when, in seconds since 1970: by the keys in [`Against::witnesses`], else by the export's own.
     pub witnesses: Vec<(Vkey, u64)>,
 }
 
@@ -101,7 +100,7 @@ pub fn export(log: &Log, into: &Path, filter: &Filter, now: i64) -> Result<Expor
     }
     proof::copy_tiles(log.dir(), into, checkpoint.size())?;
     let (entries, digest) = write_entries(log, &into.join(ENTRIES), filter, checkpoint.size())?;
-    let cosigned = read_cosigned(into, log.vkey())?;
+    let Vouched { cosigned, witnesses } = read_vouched(into, log.vkey(), None)?;
     let exported = Exported {
         vkey: log.vkey().clone(),
         size: checkpoint.size(),
@@ -109,7 +108,7 @@ pub fn export(log: &Log, into: &Path, filter: &Filter, now: i64) -> Result<Expor
         entries,
         exported_at: now,
         cosigned: cosigned.as_ref().map_or(0, Checkpoint::size),
-        witnesses: cosigners(into, cosigned.as_ref())?,
+        witnesses,
     };
     written(NOTE, &log.sign(&exported.note(&digest)))?;
     sync_names(into).map_err(Fault::io(into))?;
@@ -139,15 +138,8 @@ fn write_entries(log: &Log, path: &Path, filter: &Filter, size: u64) -> Result<(
     Ok((entries, context.finish().as_ref().to_vec()))
 }
 
-fn cosigners(dir: &Path, cosigned: Option<&Checkpoint>) -> Result<Vec<(Vkey, u64)>, Fault> {
-    let Some(cosigned) = cosigned else { return Ok(Vec::new()) };
-    let by = |witness: Vkey| Some((witness.clone(), cosigned.cosigned_by(&witness).ok()?));
-    Ok(read_witnesses(dir)?.into_iter().filter_map(by).collect())
-}
-
-/// Verifies an export: its key (which must be `pinned`, if given), all signatures and cosignatures, every tile, the root
-/// of the tree, that the tree is the one of each of `known` (checkpoints of the log that others kept), and that every
-/// entry in clear is the one in its place. `each` is given index and payload of every entry so verified; what it does
+/// Verifies an export: its key, all signatures and cosignatures, every tile, the root of the tree, what it is held
+/// `against`, and that every entry in clear is the one in its place. `each` is given index and payload of every entry so verified; what it does
 /// with them counts only once this has returned. `progress` is told the entries of the tree done. Reads once; memory
 /// does not grow with the log.
 ///
@@ -155,15 +147,14 @@ fn cosigners(dir: &Path, cosigned: Option<&Checkpoint>) -> Result<Vec<(Vkey, u64
 /// The first [`Fault`] found.
 pub fn verify_export(
     dir: &Path,
-    pinned: Option<&Vkey>,
-    known: &[Checkpoint],
+    against: Against<'_>,
     mut each: impl FnMut(u64, Value),
     mut progress: impl FnMut(u64),
 ) -> Result<Exported, Fault> {
-    let vkey = read_vkey(dir, pinned)?;
+    let vkey = read_vkey(dir, against.log)?;
     let checkpoint = read_checkpoint(dir, CHECKPOINT, &vkey)?;
-    let cosigned = read_cosigned(dir, &vkey)?;
-    let signed: Vec<_> = [Some(&checkpoint), cosigned.as_ref()].into_iter().flatten().chain(known).collect();
+    let Vouched { cosigned, witnesses } = read_vouched(dir, &vkey, against.witnesses)?;
+    let signed: Vec<_> = [Some(&checkpoint), cosigned.as_ref()].into_iter().flatten().chain(against.known).collect();
     let size = checkpoint.size();
     if let Some(larger) = signed.iter().find(|larger| larger.size() > size) {
         return Err(Fault::Shorter { size, signed: larger.size() });
@@ -188,7 +179,6 @@ pub fn verify_export(
         progress(tiler.tree().size());
     }
     tiler.partial().iter().try_for_each(|(name, content)| tile::check(dir, *name, content))?;
-    let witnesses = cosigners(dir, cosigned.as_ref())?;
     let cosigned = cosigned.as_ref().map_or(0, Checkpoint::size);
     lines.finish(
         Exported { vkey, size, root: tiler.tree().root(), entries: 0, exported_at: 0, cosigned, witnesses },

@@ -57,5 +57,5 @@ pub use restore::{Continuation, Place, SucceedError, identity, succeed};
 pub use search::{Filter, Page};
 pub use submit::{Step, Submission, SubmitError};
 pub use tree::Hash;
-pub use verify::{Report, verify_against, verify_dir};
+pub use verify::{Against, Report, signed_size, verify_against, verify_dir};
 pub use witness::{AddCheckpoint, MAX_REQUEST, Refusal, Witness};

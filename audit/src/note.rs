@@ -44,6 +44,9 @@ pub enum NoteError {
     /// No cosignature of the wanted witness, or a wrong one.
     #[error("no valid cosignature of this witness")]
     Cosignature,
+    /// Cosignatures, but none under a key that is trusted.
+    #[error("cosigned, but by none of the witnesses that are trusted")]
+    Strangers,
     /// The signed text is not a checkpoint of this origin.
     #[error("the signed text is not a checkpoint of this log")]
     Checkpoint,

@@ -307,6 +307,25 @@ pub(crate) fn read_cosigned(dir: &Path, vkey: &Vkey) -> Result<Option<Checkpoint
     Ok(Some(checkpoint))
 }
 
+/// The newest checkpoint with cosignatures, and who gave them, when.
+#[derive(Default)]
+pub(crate) struct Vouched {
+    pub(crate) cosigned: Option<Checkpoint>,
+    pub(crate) witnesses: Vec<(Vkey, u64)>,
+}
+
+/// The newest checkpoint with cosignatures, by the keys that are `trusted`; without any by those the directory came with.
+pub(crate) fn read_vouched(dir: &Path, vkey: &Vkey, trusted: Option<&[Vkey]>) -> Result<Vouched, Fault> {
+    let Some(cosigned) = read_cosigned(dir, vkey)? else { return Ok(Vouched::default()) };
+    let keys = trusted.map_or_else(|| read_witnesses(dir), |keys| Ok(keys.to_vec()))?;
+    let by = |witness: Vkey| cosigned.cosigned_by(&witness).ok().map(|time| (witness, time));
+    let witnesses: Vec<_> = keys.into_iter().filter_map(by).collect();
+    if witnesses.is_empty() {
+        return Err(Fault::Checkpoint { path: dir.join(COSIGNED), source: NoteError::Strangers });
+    }
+    Ok(Vouched { cosigned: Some(cosigned), witnesses })
+}
+
 /// The keys in `witnesses`; none when there is no such file.
 pub(crate) fn read_witnesses(dir: &Path) -> Result<Vec<Vkey>, Fault> {
     let path = dir.join(WITNESSES);

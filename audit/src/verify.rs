@@ -9,10 +9,22 @@ use crate::{
     note::{Checkpoint, Vkey},
     record::Record,
     segment,
-    store::{CHECKPOINT, COSIGNED, Visit, read_checkpoint, read_cosigned, read_text, read_vkey, read_witnesses, scan},
+    store::{CHECKPOINT, COSIGNED, Visit, Vouched, read_checkpoint, read_text, read_vkey, read_vouched, scan},
     tile::{self, Tile, Tiler},
     tree::Hash,
 };
+
+/// What a directory is held against besides itself: what it says of itself anybody could have made up.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Against<'a> {
+    /// The key the log must be of; without it the directory's own is believed.
+    pub log: Option<&'a Vkey>,
+    /// The witnesses whose cosignatures count, one of whom at least must have given one if there are any; without them
+    /// the keys in the directory's own `witnesses` are believed.
+    pub witnesses: Option<&'a [Vkey]>,
+    /// Checkpoints of this log that others kept: it must have grown from each.
+    pub known: &'a [Checkpoint],
+}
 
 /// What a log directory holds, once verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,7 +44,8 @@ pub struct Report {
     pub payloads_erased: u64,
     /// The size of the newest checkpoint with cosignatures, 0 without one.
     pub cosigned: u64,
-    /// Who cosigned it, by the keys in the directory's own `witnesses`, and when, in seconds since 1970.
+    /// Who cosigned it, and when, in seconds since 1970: by the keys in [`Against::witnesses`], else by the directory's
+    /// own.
     pub witnesses: Vec<(Vkey, u64)>,
     /// Bytes behind the last whole record: an append in progress, or torn by a crash.
     pub torn_tail_bytes: u64,
@@ -47,7 +60,7 @@ pub struct Report {
 /// Needs no lock: of a log being written it sees what is on the disk. (While payloads are being erased it may name a
 /// record of the segment that is just rewritten; the next run does not.) Reads once, front to back; memory does not
 /// grow with the log. What it cannot see is a log rewritten by the holder of its signing key: hold the log against a
-/// checkpoint somebody else kept, with `known`, or compare the witnesses' keys with those one trusts.
+/// checkpoint somebody else kept, or against keys of witnesses one trusts, with [`verify_against`].
 ///
 /// # Errors
 /// The first [`Fault`] found.
@@ -57,27 +70,26 @@ pub fn verify_dir(
     payload_key: Option<&[u8; 32]>,
     progress: impl FnMut(u64),
 ) -> Result<Report, Fault> {
-    verify_against(dir, pinned, payload_key, &[], progress)
+    verify_against(dir, Against { log: pinned, ..Against::default() }, payload_key, progress)
 }
 
-/// [`verify_dir`], also against checkpoints of the log that others kept.
+/// [`verify_dir`], also against what others keep and know.
 ///
 /// # Errors
-/// The first [`Fault`] found: [`Fault::Shorter`] and [`Fault::Rewritten`] also when one of `known` is not of this log
+/// The first [`Fault`] found: [`Fault::Shorter`] and [`Fault::Rewritten`] also when a known checkpoint is not of this log
 /// as it is now.
 pub fn verify_against(
     dir: &Path,
-    pinned: Option<&Vkey>,
+    against: Against<'_>,
     payload_key: Option<&[u8; 32]>,
-    known: &[Checkpoint],
     mut progress: impl FnMut(u64),
 ) -> Result<Report, Fault> {
-    let vkey = read_vkey(dir, pinned)?;
+    let vkey = read_vkey(dir, against.log)?;
     let sealer = payload_key.map(|key| Sealer::new(vkey.name(), key)).transpose().map_err(Fault::io("payload key"))?;
     // Before the records: what it signs was on the disk when it was written, so it cannot be ahead of them.
-    let cosigned = read_cosigned(dir, &vkey)?;
+    let Vouched { cosigned, witnesses } = read_vouched(dir, &vkey, against.witnesses)?;
     let checkpoint = read_checkpoint(dir, CHECKPOINT, &vkey)?;
-    let signed: Vec<_> = [Some(&checkpoint), cosigned.as_ref()].into_iter().flatten().chain(known).collect();
+    let signed: Vec<_> = [Some(&checkpoint), cosigned.as_ref()].into_iter().flatten().chain(against.known).collect();
     let newest = cosigned.as_ref().map(|cosigned| (cosigned, COSIGNED));
     let edges = newest.into_iter().chain([(&checkpoint, CHECKPOINT)]).collect();
     let mut visitor =
@@ -85,7 +97,6 @@ pub fn verify_against(
     let scanned = scan(dir, &signed, &mut visitor)?;
     let (opened, erased, tree) = (visitor.opened, visitor.erased, scanned.tiler.tree());
     progress(tree.size());
-    let by = |witness: Vkey| Some((witness.clone(), cosigned.as_ref()?.cosigned_by(&witness).ok()?));
     Ok(Report {
         entries: tree.size(),
         root: tree.root(),
@@ -93,10 +104,18 @@ pub fn verify_against(
         payloads_opened: opened,
         payloads_erased: erased,
         cosigned: cosigned.as_ref().map_or(0, Checkpoint::size),
-        witnesses: read_witnesses(dir)?.into_iter().filter_map(by).collect(),
+        witnesses,
         torn_tail_bytes: scanned.torn,
         vkey,
     })
+}
+
+/// How many entries the checkpoint of the log or export in `dir` signs, unverified: what there is to verify.
+///
+/// # Errors
+/// [`Fault::Io`], [`Fault::Key`] or [`Fault::Checkpoint`].
+pub fn signed_size(dir: &Path) -> Result<u64, Fault> {
+    Ok(read_checkpoint(dir, CHECKPOINT, &read_vkey(dir, None)?)?.size())
 }
 
 /// What follows from the records, held against what the directory keeps of it.

@@ -817,12 +817,12 @@ pub enum RevocationReason {
 pub enum AuditCommand {
     /// Verify a log's directory or an export offline: every record, the tree, signatures and cosignatures.
     #[command(
-        after_help = "Examples:\n  ogniwo audit verify /var/lib/ogniwo/data/log\n  ogniwo audit verify export --since checkpoint-of-pup"
+        after_help = "Examples:\n  ogniwo audit verify /var/lib/ogniwo/data/log\n  ogniwo audit verify export --manifest manifest.json --since checkpoint-of-pup"
     )]
     Verify(VerifyArgs),
     /// Find entries: live with a data-protection officer's token, or in an export. A search is itself recorded.
     #[command(
-        after_help = "Examples:\n  ogniwo audit search --token-file token --resident < pesel\n  ogniwo audit search --token-file token --peer pup --decision deny --from 2026-11-01\n  ogniwo audit search --export bundle --event query.denied"
+        after_help = "Examples:\n  ogniwo audit search --token-file token --resident < pesel\n  ogniwo audit search --token-file token --peer pup --decision deny --from 2026-11-01\n  ogniwo audit search --token-file token --start 1234 --limit 1\n  ogniwo audit search --token-file token --stream siem --from 2026-11-01 --json\n  ogniwo audit search --export bundle --event query.denied"
     )]
     Search(SearchArgs),
     /// Fetch entries with everything that proves them, as a directory that verifies anywhere. Recorded.
@@ -860,6 +860,10 @@ pub struct VerifyArgs {
     /// The key the log must be of, as in its `vkey` file; without it the file's own is believed.
     #[arg(long)]
     pub vkey: Option<String>,
+    /// The federation's manifest: the log must be of a key it lists, cosigned by members it lists. Without it whoever
+    /// made the directory may have made up the witnesses too.
+    #[arg(long, value_name = "FILE")]
+    pub manifest: Option<PathBuf>,
     /// A checkpoint of this log that somebody else kept: the log must have grown from it. May be given again.
     #[arg(long, value_name = "FILE")]
     pub since: Vec<PathBuf>,
@@ -871,11 +875,11 @@ pub struct FilterArgs {
     /// About one resident: the PESEL is typed at a prompt or read from standard input. Live only.
     #[arg(long)]
     pub resident: bool,
-    /// By this institution's own client number instead. Live only.
+    /// By this institution's own client number, or an identity document, instead. Live only.
     #[command(flatten)]
     pub who: ResidentArgs,
-    /// The file id, as it stands in entries. In an export only.
-    #[arg(long, allow_hyphen_values = true)]
+    /// A resident by the file id in the entries.
+    #[arg(long, allow_hyphen_values = true, conflicts_with_all = ["resident", "local_number", "document"])]
     pub file: Option<String>,
     /// The event, as query.answered.
     #[arg(long)]
@@ -901,6 +905,9 @@ pub struct FilterArgs {
     /// permit or deny.
     #[arg(long)]
     pub decision: Option<String>,
+    /// A request by its digest: the same on both sides.
+    #[arg(long, allow_hyphen_values = true)]
+    pub request: Option<String>,
     /// A peer's message key by its id, or its TLS certificate by its SHA-256, as in the entries of what it asked.
     #[arg(long)]
     pub key: Option<String>,
@@ -924,9 +931,29 @@ pub struct SearchArgs {
     /// Search this export instead of a node.
     #[arg(long, value_name = "DIR")]
     pub export: Option<PathBuf>,
+    /// The federation's manifest: the export must be of a key it lists, cosigned by members it lists.
+    #[arg(long, value_name = "FILE", requires = "export")]
+    pub manifest: Option<PathBuf>,
+    /// From this entry on, by its number; with --limit 1 that entry alone.
+    #[arg(long, default_value_t = 0)]
+    pub start: u64,
     /// Entries at most.
     #[arg(long, default_value_t = 1_000)]
     pub limit: u64,
+    /// For whom: only what the catalogue lets these see of each entry.
+    #[arg(long, value_enum, default_value = "dpo")]
+    pub stream: LogStream,
+}
+
+/// Who reads what leaves a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogStream {
+    /// The data-protection officer.
+    Dpo,
+    /// Those who keep the machines running: no residents, users, cases or words.
+    Operations,
+    /// A security monitor: users, but no residents, cases or words.
+    Siem,
 }
 
 /// An export.
@@ -938,6 +965,9 @@ pub struct ExportArgs {
     /// Which entries; the tree is exported whole.
     #[command(flatten)]
     pub filter: FilterArgs,
+    /// The federation's manifest: the log must be of a key it lists, cosigned by members it lists.
+    #[arg(long, value_name = "FILE")]
+    pub manifest: Option<PathBuf>,
     /// The directory to make.
     #[arg(long, value_name = "DIR")]
     pub into: PathBuf,
@@ -961,7 +991,8 @@ pub struct ReportArgs {
     /// Of this export instead of a node's log.
     #[arg(long, value_name = "DIR")]
     pub export: Option<PathBuf>,
-    /// The manifest, for members' names and agreements (R3, R11).
+    /// The federation's manifest: the log must be of a key it lists, cosigned by members it lists; also for members'
+    /// names and agreements (R3, R11).
     #[arg(long, value_name = "FILE")]
     pub manifest: Option<PathBuf>,
     /// Language.

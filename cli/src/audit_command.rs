@@ -1,20 +1,19 @@
 //! `ogniwo audit`: verify, search, export, report. Works on a copy of a log, on an export, or live through the local API
 //! with an officer's token. What is made live is an export first, and verified before anything is said about it.
 
-use crate::args::{
-    AnomaliesArgs, AuditCommand, ContinueArgs, ExportArgs, FilterArgs, Form, ReconcileArgs, ReportArgs, ReviewArgs,
-    SearchArgs, VerifyArgs,
-};
+use crate::args::{AuditCommand, ContinueArgs, ExportArgs, Form, LogStream, ReportArgs, SearchArgs, VerifyArgs};
+use crate::audit_filter::{live, offline};
+use crate::audit_findings::{anomalies, reconcile, review};
+use crate::audit_keys::{Pinned, read_manifest, unverified};
 use crate::exit::{Failure, chain, read_text, write_file};
 use crate::node_command::{api, token};
 use crate::output::Output;
-use crate::prompt::{passphrase, resident};
+use crate::prompt::passphrase;
 use crate::report::{self, Context, Kind, Words, exchange};
 use audit::{Checkpoint, Exported, Filter, Vkey, verify_against, verify_export};
 use http::Method;
-use node::{Anomalies, Finding, LogPage, Progress, Reconciled, ResidentData};
+use node::{LogPage, Progress, ResidentData};
 use policies::Library;
-use protocol::{Manifest, SignedManifest};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
@@ -36,23 +35,15 @@ pub(crate) async fn run(command: AuditCommand, output: &Output) -> Result<(), Fa
     }
 }
 
-fn unverified(error: &audit::Fault) -> Failure {
-    Failure::new("verification_failed", chain(error))
-}
-
-fn pinned(vkey: Option<&str>) -> Result<Option<Vkey>, Failure> {
-    vkey.map(Vkey::parse).transpose().map_err(|e| Failure::new("value", chain(&e)))
-}
-
 /// Whether a directory is an export and not a log.
 fn is_export(dir: &Path) -> bool {
     dir.join("export").is_file()
 }
 
 /// Checkpoints that others kept, each signed by the log in `dir`.
-fn known(dir: &Path, vkey: Option<&Vkey>, files: &[PathBuf]) -> Result<Vec<Checkpoint>, Failure> {
+fn known(dir: &Path, pinned: &Pinned, files: &[PathBuf]) -> Result<Vec<Checkpoint>, Failure> {
     let own = audit::identity(dir).map_err(|e| unverified(&e))?;
-    let vkey = vkey.unwrap_or(&own);
+    let vkey = pinned.log().unwrap_or(&own);
     let open = |file: &PathBuf| {
         let checkpoint = Checkpoint::open(&read_text(file)?, vkey);
         checkpoint.map_err(|e| Failure::new("value", format!("{}: {}", file.display(), chain(&e))))
@@ -61,190 +52,188 @@ fn known(dir: &Path, vkey: Option<&Vkey>, files: &[PathBuf]) -> Result<Vec<Check
 }
 
 fn verify(arguments: &VerifyArgs, output: &Output) -> Result<(), Failure> {
-    let VerifyArgs { dir, vkey, since } = arguments;
+    let VerifyArgs { dir, vkey, manifest, since } = arguments;
     std::fs::read_dir(dir).map_err(|e| Failure::new("value", format!("{} cannot be read: {e}", dir.display())))?;
-    let pinned = pinned(vkey.as_deref())?;
-    let known = known(dir, pinned.as_ref(), since)?;
+    let manifest = manifest.as_deref().map(read_manifest).transpose()?;
+    let pinned = Pinned::of(dir, vkey.as_deref(), manifest.as_ref())?;
+    let known = known(dir, &pinned, since)?;
     let bar = output.progress("verifying", false);
-    // Their number is known at the end only.
-    let progress = |done| bar(Progress { done, total: done + 1 });
+    // A log being written has a few more entries than its checkpoint signs.
+    let total = audit::signed_size(dir).map_err(|e| unverified(&e))?;
+    let progress = |done: u64| bar(Progress { done, total: total.max(done) });
     let held: Vec<u64> = known.iter().map(Checkpoint::size).collect();
-    let document = if is_export(dir) {
-        let exported = verify_export(dir, pinned.as_ref(), &known, |_, _| {}, progress).map_err(|e| unverified(&e))?;
+    let mut document = if is_export(dir) {
+        let exported = verify_export(dir, pinned.against(&known), |_, _| {}, progress).map_err(|e| unverified(&e))?;
+        pinned.enough(exported.cosigned, &exported.witnesses)?;
         json!({
-            "origin": exported.vkey.name(), "entries": exported.size, "checkpoint": exported.size, "verified": true,
+            "origin": exported.vkey.name(), "entries": exported.size, "checkpoint": exported.size,
             "exported": exported.entries, "cosigned": exported.cosigned, "witnesses": witnesses(&exported.witnesses),
-            "held_against": held,
         })
     } else {
-        let report = verify_against(dir, pinned.as_ref(), None, &known, progress).map_err(|e| unverified(&e))?;
+        let report = verify_against(dir, pinned.against(&known), None, progress).map_err(|e| unverified(&e))?;
+        pinned.enough(report.cosigned, &report.witnesses)?;
         json!({
-            "origin": report.vkey.name(), "entries": report.entries, "checkpoint": report.signed, "verified": true,
+            "origin": report.vkey.name(), "entries": report.entries, "checkpoint": report.signed,
             "torn_tail_bytes": report.torn_tail_bytes, "erased": report.payloads_erased, "cosigned": report.cosigned,
-            "witnesses": witnesses(&report.witnesses), "held_against": held,
+            "witnesses": witnesses(&report.witnesses),
         })
     };
-    bar(Progress { done: 1, total: 1 });
-    let of = |key: &str| document.get(key).cloned().unwrap_or_default();
-    output.result(&document, || {
-        let mut text = format!(
-            "{}: {} entries verified, {} of them under the signed checkpoint",
-            of("origin").as_str().unwrap_or_default(),
-            of("entries"),
-            of("checkpoint")
-        );
-        let cosigned = of("witnesses").as_array().map_or(0, Vec::len);
-        text.push_str(&format!(", {} under one that {cosigned} others cosigned", of("cosigned")));
-        if of("torn_tail_bytes").as_u64().is_some_and(|bytes| bytes > 0) {
-            text.push_str("; an unfinished write at the end is ignored");
-        }
-        if let Some(exported) = of("exported").as_u64() {
-            text.push_str(&format!("; {exported} given in clear, each the one in its place"));
-        }
-        for size in &held {
-            text.push_str(&format!("\nthe first {size} are those of the checkpoint given"));
-        }
-        text
-    });
+    bar(Progress { done: total, total });
+    if let Some(document) = document.as_object_mut() {
+        document.insert("verified".to_owned(), true.into());
+        document.insert("held_against".to_owned(), json!(held));
+        document.insert("witnesses_checked".to_owned(), pinned.knows_witnesses().into());
+    }
+    output.result(&document, || verified_words(&document, &held, &pinned));
     Ok(())
+}
+
+fn verified_words(document: &Value, held: &[u64], pinned: &Pinned) -> String {
+    let of = |key: &str| document.get(key).cloned().unwrap_or_default();
+    let mut text = format!(
+        "{}: {} entries verified, {} of them under the signed checkpoint",
+        of("origin").as_str().unwrap_or_default(),
+        of("entries"),
+        of("checkpoint")
+    );
+    if of("torn_tail_bytes").as_u64().is_some_and(|bytes| bytes > 0) {
+        text.push_str("; an unfinished write at the end is ignored");
+    }
+    if let Some(exported) = of("exported").as_u64() {
+        text.push_str(&format!("; {exported} given in clear, each the one in its place"));
+    }
+    let names: Vec<String> = of("witnesses")
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|witness| Some(witness.get("name")?.as_str()?.to_owned()))
+        .collect();
+    text.push_str(&match names.as_slice() {
+        [] => "\nnobody else vouches for any of them".to_owned(),
+        names => format!("\n{} of them cosigned by {}", of("cosigned"), names.join(", ")),
+    });
+    if !names.is_empty() {
+        text.push_str(&format!("; {}", pinned.words()));
+    }
+    for size in held {
+        text.push_str(&format!("\nthe first {size} are those of the checkpoint given"));
+    }
+    text
 }
 
 fn witnesses(witnesses: &[(Vkey, u64)]) -> Vec<Value> {
     witnesses.iter().map(|(key, time)| json!({ "name": key.name(), "time": time })).collect()
 }
 
-/// The filter as the local API takes it; the PESEL comes from a prompt or standard input.
-fn live_filter(arguments: &FilterArgs) -> Result<Value, Failure> {
-    let FilterArgs {
-        resident: by_pesel,
-        who,
-        event,
-        staff,
-        user,
-        peer,
-        purpose,
-        basis,
-        case,
-        decision,
-        key,
-        from,
-        until,
-        ..
-    } = arguments;
-    let mut filter = json!({
-        "event": event, "staff": staff, "user": user, "peer": peer, "purpose": purpose, "basis": basis,
-        "case_ref": case, "decision": decision, "key": key, "from": moment(from.as_deref())?, "until": moment(until.as_deref())?,
-    });
-    if *by_pesel || who.local_number.is_some() {
-        let resident = resident(who)?;
-        filter.as_object_mut().map(|filter| filter.insert("resident".to_owned(), resident));
-    }
-    if let Some(filter) = filter.as_object_mut() {
-        filter.retain(|_, value| !value.is_null());
-    }
-    Ok(filter)
-}
-
-/// The filter on an export, where only what stands in the entries can be looked for.
-fn offline_filter(arguments: &FilterArgs) -> Result<Filter, Failure> {
-    if arguments.resident
-        || arguments.who.local_number.is_some()
-        || arguments.staff.is_some()
-        || arguments.case.is_some()
-    {
-        let why = "a resident, a member of staff or a case can only be looked for live: the node alone knows their pseudonyms";
-        return Err(Failure::new("value", why));
-    }
-    let FilterArgs { event, user, file, peer, purpose, basis, decision, key, from, until, .. } = arguments;
-    Ok(Filter {
-        event: event.clone(),
-        file: file.clone(),
-        user: user.clone(),
-        peer: peer.clone(),
-        purpose: purpose.clone(),
-        basis: basis.clone(),
-        decision: decision.clone(),
-        key: key.clone(),
-        from: moment(from.as_deref())?,
-        until: moment(until.as_deref())?,
-        ..Filter::default()
-    })
-}
-
-/// A day of Warsaw or a moment (RFC 3339) in seconds since 1970.
-fn moment(text: Option<&str>) -> Result<Option<i64>, Failure> {
-    let Some(text) = text else { return Ok(None) };
-    let day = || policies::calendar::begins(text.parse().ok()?).map(|begins| begins.0);
-    let instant = text.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_second).or_else(day);
-    let wrong =
-        || Failure::new("value", format!("{text} is neither a day (2026-11-21) nor a moment (2026-11-21T12:00:00Z)"));
-    instant.map(Some).ok_or_else(wrong)
-}
-
 async fn search(arguments: SearchArgs, output: &Output) -> Result<(), Failure> {
-    let SearchArgs { api: to, filter, export, limit } = arguments;
+    let SearchArgs { api: to, filter, export, manifest, start: first, limit, stream } = arguments;
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let mut found: Vec<Value> = Vec::new();
     if let Some(dir) = export {
-        let wanted = offline_filter(&filter)?;
+        let (wanted, stream) = (offline(&filter)?, stream.shown());
+        let manifest = manifest.as_deref().map(read_manifest).transpose()?;
+        let pinned = Pinned::of(&dir, None, manifest.as_ref())?;
         let take = |index: u64, payload: Value| {
             let json = serde_json::to_vec(&payload).unwrap_or_default();
-            if found.len() < limit && wanted.matches(&json) {
-                found.extend(
-                    audit::project(&payload, audit::Stream::Dpo).map(|p| json!({ "index": index, "payload": p })),
-                );
+            if index >= first && found.len() < limit && wanted.matches(&json) {
+                let shown = audit::project(&payload, stream);
+                found.extend(shown.map(|payload| json!({ "index": index, "payload": payload })));
             }
         };
-        verify_export(&dir, None, &[], take, |_| {}).map_err(|e| unverified(&e))?;
+        let exported = verify_export(&dir, pinned.against(&[]), take, |_| {}).map_err(|e| unverified(&e))?;
+        pinned.enough(exported.cosigned, &exported.witnesses)?;
     } else {
-        let (api, token, filter) = (api(&to)?, token(&to)?, live_filter(&filter)?);
-        let mut start = Some(0);
+        let (api, token, filter) = (api(&to)?, token(&to)?, live(&filter)?);
+        let mut start = Some(first);
         while let Some(at) = start.filter(|_| found.len() < limit) {
-            let body = json!({ "filter": filter, "start": at, "limit": PAGE.min((limit - found.len()) as u64) });
+            let most = PAGE.min((limit - found.len()) as u64);
+            let body = json!({ "filter": filter, "start": at, "limit": most, "stream": stream.name() });
             let page: LogPage = api.call(Method::POST, "/v1/audit/search", &token, Some(&body)).await?;
             found.extend(page.entries.iter().filter_map(|entry| serde_json::to_value(entry).ok()));
             start = page.next;
         }
     }
     output.result(&json!({ "entries": found }), || {
-        let line = |entry: &Value| {
-            let payload = entry.get("payload").unwrap_or(&Value::Null);
-            let text = |key: &str| payload.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-            let time = payload.get("time").and_then(Value::as_i64).unwrap_or_default();
-            let index = entry.get("index").and_then(Value::as_u64).unwrap_or_default();
-            let told = ["asker", "holder", "query", "purpose", "basis", "decision", "reason", "detail"].map(text);
-            let told: Vec<String> = told.into_iter().filter(|word| !word.is_empty()).collect();
-            format!("{index:>8}  {}  {:<24}{}", report::moment(time), text("event"), told.join("  "))
-        };
-        let mut lines: Vec<String> = found.iter().map(line).collect();
+        let mut lines: Vec<String> = found.iter().map(entry_line).collect();
         lines.push(format!("{} entries", found.len()));
         lines.join("\n")
     });
     Ok(())
 }
 
+impl LogStream {
+    fn shown(self) -> audit::Stream {
+        match self {
+            LogStream::Dpo => audit::Stream::Dpo,
+            LogStream::Operations => audit::Stream::Operations,
+            LogStream::Siem => audit::Stream::Siem,
+        }
+    }
+
+    /// As the local API calls it.
+    fn name(self) -> &'static str {
+        match self {
+            LogStream::Dpo => "dpo",
+            LogStream::Operations => "operations",
+            LogStream::Siem => "siem",
+        }
+    }
+}
+
+/// An entry in a line: what it is about, what came of it at each holder, who.
+fn entry_line(entry: &Value) -> String {
+    let payload = entry.get("payload").unwrap_or(&Value::Null);
+    let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let time = payload.get("time").and_then(Value::as_i64).unwrap_or_default();
+    let index = entry.get("index").and_then(Value::as_u64).unwrap_or_default();
+    let told = ["asker", "holder", "query", "purpose", "basis", "decision", "reason", "detail"];
+    let outcome = |outcome: &Value| {
+        let reason = Some(text(outcome, "reason")).filter(|reason| !reason.is_empty());
+        let reason = reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
+        format!("{} {}: {}{reason}", text(outcome, "holder"), text(outcome, "query"), text(outcome, "outcome"))
+    };
+    let outcomes = payload.get("outcomes").and_then(Value::as_array).into_iter().flatten().map(outcome);
+    let user = Some(text(payload, "user")).filter(|user| !user.is_empty()).map(|user| format!("user {user}"));
+    let told: Vec<String> = told
+        .map(|key| text(payload, key))
+        .into_iter()
+        .filter(|word| !word.is_empty())
+        .chain(outcomes)
+        .chain(user)
+        .collect();
+    format!("{index:>8}  {}  {:<24}{}", report::moment(time), text(payload, "event"), told.join("  "))
+}
+
 async fn export(arguments: ExportArgs, output: &Output) -> Result<(), Failure> {
-    let ExportArgs { api: to, filter, into, reason } = arguments;
+    let ExportArgs { api: to, filter, manifest, into, reason } = arguments;
     if into.exists() {
         return Err(Failure::new("exists", format!("{} is already there", into.display())));
     }
+    let manifest = manifest.as_deref().map(read_manifest).transpose()?;
     let parent = std::path::absolute(&into)?;
     let parent = parent.parent().ok_or_else(|| Failure::new("value", "a directory is needed"))?;
-    let body = json!({ "filter": live_filter(&filter)?, "reason": reason });
+    let body = json!({ "filter": live(&filter)?, "reason": reason });
     let unpacked = fetch(&to, None, &body, parent).await?;
-    let exported = verify_export(&unpacked.path(), None, &[], |_, _| {}, |_| {}).map_err(|e| unverified(&e))?;
+    let pinned = Pinned::of(&unpacked.path(), None, manifest.as_ref())?;
+    let exported =
+        verify_export(&unpacked.path(), pinned.against(&[]), |_, _| {}, |_| {}).map_err(|e| unverified(&e))?;
+    pinned.enough(exported.cosigned, &exported.witnesses)?;
     std::fs::rename(unpacked.path(), &into)?;
     let document = json!({
         "directory": into, "origin": exported.vkey.name(), "entries": exported.size, "exported": exported.entries,
-        "cosigned": exported.cosigned,
+        "cosigned": exported.cosigned, "witnesses": witnesses(&exported.witnesses),
+        "witnesses_checked": pinned.knows_witnesses(),
     });
     output.result(&document, || {
         format!(
-            "{}: {} of {} entries, verified; {} of them others vouch for.\nIt verifies anywhere: ogniwo audit verify {}",
+            "{}: {} of {} entries, verified; {} of them others vouch for ({}).\n\
+             It verifies anywhere: {} audit verify {} --manifest FILE",
             into.display(),
             exported.entries,
             exported.size,
             exported.cosigned,
+            pinned.words(),
+            crate::program(),
             into.display()
         )
     });
@@ -293,50 +282,56 @@ async fn make_report(arguments: ReportArgs, output: &Output) -> Result<(), Failu
         vkey,
         reason,
     } = arguments;
+    let form = if output.is_json() { Form::Json } else { form };
+    kind.may_be(form)?;
     let manifest = manifest.as_deref().map(read_manifest).transpose()?;
-    if kind.of_one_resident() && export.is_none() && !filter.resident && filter.who.local_number.is_none() {
+    if kind.of_one_resident() && export.is_none() && !filter.names_resident() && filter.file.is_none() {
         return Err(Failure::new(
             "value",
-            format!("{} is about one resident: give --resident or --local-number", kind.name()),
+            format!("{} is about one resident: give --resident, --local-number or --document", kind.name()),
         ));
     }
-    let live;
+    let live_export;
     let mut held: Option<ResidentData> = None;
     let (dir, wanted) = if let Some(dir) = &export {
         if kind == Kind::R9 {
             return Err(Failure::new("value", "R9 is made live only, before the eyes of a second officer"));
         }
-        (dir.clone(), offline_filter(&filter)?)
+        (dir.clone(), offline(&filter)?)
     } else {
         let second = confirm_token_file.as_deref().map(read_text).transpose()?;
-        let filter = live_filter(&filter)?;
-        if kind == Kind::R1 {
-            let body =
-                json!({ "resident": filter.get("resident"), "reason": reason.as_deref().unwrap_or(kind.name()) });
+        let filter = live(&filter)?;
+        if let Some(resident) = filter.get("resident").filter(|_| kind == Kind::R1) {
+            let body = json!({ "resident": resident, "reason": reason.as_deref().unwrap_or(kind.name()) });
             let path = "/v1/audit/residents/show";
             held = Some(api(&to)?.call(Method::POST, path, &token(&to)?, Some(&body)).await?);
         }
         let body = json!({ "filter": filter, "report": kind.name(), "reason": reason });
-        live = fetch(&to, second.as_deref().map(str::trim), &body, &std::env::temp_dir()).await?;
-        (live.path(), Filter::default())
+        live_export = fetch(&to, second.as_deref().map(str::trim), &body, &std::env::temp_dir()).await?;
+        (live_export.path(), Filter::default())
     };
     let words = Words::new(lang, library()?, manifest.as_ref());
-    let made = Made::of(kind, &dir, vkey.as_deref(), &wanted, &words)?;
-    let Made { exported, report, usage, events } = made;
-    let (manifest, held) = (manifest.as_ref(), held.as_ref());
-    let context = Context { words: &words, exported: &exported, manifest, held };
-    let document = report::finish(kind, report, &context);
-    let form = if output.is_json() { Form::Json } else { form };
+    let pinned = Pinned::of(&dir, vkey.as_deref(), manifest.as_ref())?;
+    let Made { exported, report, lines } = Made::of(kind, form, &dir, &pinned, &wanted, &words)?;
+    let context = Context {
+        words: &words,
+        exported: &exported,
+        witnesses_checked: pinned.knows_witnesses(),
+        manifest: manifest.as_ref(),
+        held: held.as_ref(),
+    };
     let written = match form {
-        Form::Text => report::text(&document),
-        Form::Csv => report::csv(&document, if semicolon { ';' } else { ',' }),
-        Form::Html => report::html(&document),
-        Form::Json => pretty(&document)?,
-        Form::FindUsage => pretty(&usage)?,
-        Form::Fhir => pretty(&json!({
-            "resourceType": "Bundle", "type": "collection",
-            "entry": events.into_iter().map(|event| json!({ "resource": event })).collect::<Vec<_>>(),
-        }))?,
+        Form::FindUsage => pretty(&lines)?,
+        Form::Fhir => pretty(&exchange::bundle(lines))?,
+        _ => {
+            let document = report::finish(kind, report, &context);
+            match form {
+                Form::Csv => report::csv(&document, if semicolon { ';' } else { ',' }),
+                Form::Html => report::html(&document),
+                Form::Json => pretty(&document)?,
+                _ => report::text(&document),
+            }
+        }
     };
     if let Some(path) = out {
         return write_file(&path, written.as_bytes());
@@ -345,28 +340,50 @@ async fn make_report(arguments: ReportArgs, output: &Output) -> Result<(), Failu
     Ok(())
 }
 
+impl Kind {
+    /// Refuses a form that says something else than this report.
+    fn may_be(self, form: Form) -> Result<(), Failure> {
+        let other = match form {
+            Form::FindUsage => !self.of_one_resident(),
+            Form::Fhir => !self.of_accesses(),
+            _ => false,
+        };
+        if other { Err(Failure::new("value", format!("{} has no such form", self.name()))) } else { Ok(()) }
+    }
+}
+
 /// What one pass over a verified export comes to.
 struct Made {
     exported: Exported,
     report: Box<dyn report::Report>,
-    usage: Vec<Value>,
-    events: Vec<Value>,
+    /// In another's form, if one was asked for.
+    lines: Vec<Value>,
 }
 
 impl Made {
-    fn of(kind: Kind, dir: &Path, vkey: Option<&str>, wanted: &Filter, words: &Words) -> Result<Self, Failure> {
-        let (mut report, mut usage, mut events) = (report::begin(kind), Vec::new(), Vec::new());
+    fn of(
+        kind: Kind,
+        form: Form,
+        dir: &Path,
+        pinned: &Pinned,
+        wanted: &Filter,
+        words: &Words,
+    ) -> Result<Self, Failure> {
+        let (mut report, mut lines) = (report::begin(kind), Vec::new());
         let origin = audit::identity(dir).map_err(|e| unverified(&e))?.name().to_owned();
         let take = |index: u64, payload: Value| {
             let json = serde_json::to_vec(&payload).unwrap_or_default();
             if let Some(entry) = audit::project(&payload, audit::Stream::Dpo).filter(|_| wanted.matches(&json)) {
-                report.take(index, &entry, words);
-                usage.extend(exchange::usage(&entry, words));
-                events.extend(exchange::audit_event(index, &entry, &origin));
+                match form {
+                    Form::FindUsage => lines.extend(exchange::usage(&entry, words, &origin)),
+                    Form::Fhir => lines.extend(exchange::audit_events(index, &entry, &origin)),
+                    _ => report.take(index, &entry, words),
+                }
             }
         };
-        let exported = verify_export(dir, pinned(vkey)?.as_ref(), &[], take, |_| {}).map_err(|e| unverified(&e))?;
-        Ok(Made { exported, report, usage, events })
+        let exported = verify_export(dir, pinned.against(&[]), take, |_| {}).map_err(|e| unverified(&e))?;
+        pinned.enough(exported.cosigned, &exported.witnesses)?;
+        Ok(Made { exported, report, lines })
     }
 }
 
@@ -374,93 +391,11 @@ fn pretty(document: &impl serde::Serialize) -> Result<String, Failure> {
     serde_json::to_string_pretty(document).map_err(|e| Failure::new("internal", e))
 }
 
-fn read_manifest(path: &Path) -> Result<Manifest, Failure> {
-    let text = read_text(path)?;
-    let signed: SignedManifest =
-        serde_json::from_str(&text).map_err(|e| Failure::new("value", format!("{}: {e}", path.display())))?;
-    Ok(signed.accept_held()?)
-}
-
-async fn reconcile(arguments: ReconcileArgs, output: &Output) -> Result<(), Failure> {
-    let ReconcileArgs { api: to, peer, from, until } = arguments;
-    let body = node::ReconcileBody { peer, from: moment(from.as_deref())?, until: moment(until.as_deref())? };
-    let body = serde_json::to_value(body).map_err(|e| Failure::new("internal", e))?;
-    let done: Reconciled = api(&to)?.call(Method::POST, "/v1/audit/reconcile", &token(&to)?, Some(&body)).await?;
-    output.result(&done, || {
-        let lines = done.findings.iter().map(finding_line);
-        let head = format!("{} questions stand alike in both logs, {} do not", done.matched, done.findings.len());
-        std::iter::once(head).chain(lines).collect::<Vec<_>>().join("\n")
-    });
-    let open = done.findings.iter().any(|finding| finding.state == node::ReviewState::Open);
-    if open { Err(Failure::new("verification_failed", "the two logs disagree")) } else { Ok(()) }
-}
-
-async fn anomalies(arguments: AnomaliesArgs, output: &Output) -> Result<(), Failure> {
-    let AnomaliesArgs { api: to, from, until } = arguments;
-    let body = node::AnomaliesBody { from: moment(from.as_deref())?, until: moment(until.as_deref())? };
-    let body = serde_json::to_value(body).map_err(|e| Failure::new("internal", e))?;
-    let done: Anomalies = api(&to)?.call(Method::POST, "/v1/audit/anomalies", &token(&to)?, Some(&body)).await?;
-    output.result(&done, || {
-        let explained: u64 = done.explained.values().sum();
-        let mut lines = vec![format!("{} accesses, {explained} of them explained", done.examined)];
-        lines.extend(done.explained.iter().map(|(why, times)| format!("  {:<10} {times}", name(why))));
-        lines.extend(done.findings.iter().map(finding_line));
-        lines.join("\n")
-    });
-    Ok(())
-}
-
-async fn review(arguments: ReviewArgs, output: &Output) -> Result<(), Failure> {
-    let ReviewArgs { api: to, id, explained, confirmed, note } = arguments;
-    let (api, token) = (api(&to)?, token(&to)?);
-    let findings: Vec<Finding> = match id {
-        None => api.call(Method::GET, "/v1/audit/findings", &token, None).await?,
-        Some(id) => {
-            let state = if confirmed {
-                "confirmed"
-            } else if explained {
-                "explained"
-            } else {
-                "open"
-            };
-            let body = json!({ "state": state, "note": note.unwrap_or_default() });
-            vec![api.call(Method::POST, &format!("/v1/audit/findings/{id}"), &token, Some(&body)).await?]
-        }
-    };
-    output.result(&findings, || {
-        let lines: Vec<String> = findings.iter().map(finding_line).collect();
-        if lines.is_empty() { "nothing to look at".to_owned() } else { lines.join("\n") }
-    });
-    Ok(())
-}
-
-/// What something of the API is called on the wire.
-fn name(word: &impl serde::Serialize) -> String {
-    json!(word).as_str().unwrap_or_default().to_owned()
-}
-
-fn finding_line(finding: &Finding) -> String {
-    let (kind, state) = (name(&finding.kind), name(&finding.state));
-    let time = jiff::Timestamp::from_second(finding.time).map(|time| time.to_string()).unwrap_or_default();
-    let with = finding.peer.as_ref().map(|peer| format!(" with {peer}")).unwrap_or_default();
-    let entries = finding.entries.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
-    let mut text = format!("{}  {time}  {kind}{with}, {state}\n    {}; entries {entries}", finding.id, finding.why.en);
-    let numbers: Vec<&str> = finding.local_numbers.iter().map(String::as_str).collect();
-    if !numbers.is_empty() {
-        text.push_str(&format!("\n    client: {}", numbers.join(", ")));
-    }
-    let about = [("user", &finding.user), ("file", &finding.file), ("note", &finding.note)];
-    for (what, said) in about.into_iter().filter_map(|(what, said)| Some((what, said.as_ref()?))) {
-        text.push_str(&format!("\n    {what}: {said}"));
-    }
-    text
-}
-
 async fn continue_after_restore(arguments: ContinueArgs, output: &Output) -> Result<(), Failure> {
     let ContinueArgs { api: to } = arguments;
     let (config, token) = (node::Config::load(&to.node.config)?, token(&to)?);
     let continued = node::continue_after_restore(config, Clock::system(), &token, passphrase).await?;
-    output.result(&continued, || continued_words(&continued, "ogniwo node run"));
+    output.result(&continued, || continued_words(&continued, &format!("{} node run", crate::program())));
     Ok(())
 }
 

@@ -31,6 +31,12 @@ impl Failure {
         match self.code.as_str() {
             "exists" => "choose another place, or move away what is there if it is not needed",
             "authority_missing" => "name the authority's directory with --dir, or make one with `ogniwo certs init`",
+            "config" | "policies" | "tokens" => Exit::Config.next_step(),
+            "resident_unknown" => "check the number; that it was looked for is in the log",
+            "finding_unknown" | "consent_unknown" | "unknown" => "check the id against what is listed",
+            "role_not_allowed" => "use the token of somebody who has the role",
+            "confirmation_missing" => "give a second officer's token with --confirm-token-file",
+            _ if self.exit() == Exit::Config => "correct what was given and try again; nothing was done",
             _ => self.exit().next_step(),
         }
     }
@@ -305,5 +311,26 @@ impl Exit {
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> ExitCode {
         ExitCode::from(exit.number())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_to_do_next_follows_from_what_went_wrong() {
+        for (code, exit, word) in [
+            ("config", Exit::Config, "check-config"),
+            ("value", Exit::Config, "given"),
+            ("pesel_checksum", Exit::Config, "given"),
+            ("resident_unknown", Exit::Refused, "number"),
+            ("denied", Exit::Refused, "released"),
+            ("verification_failed", Exit::Verification, "officer"),
+        ] {
+            let failure = Failure::new(code, "");
+            assert_eq!(failure.exit(), exit, "{code}");
+            assert!(failure.next_step().contains(word), "{code}: {}", failure.next_step());
+        }
     }
 }

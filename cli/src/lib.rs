@@ -13,6 +13,9 @@ pub mod wire;
 
 mod agreement_command;
 mod audit_command;
+mod audit_filter;
+mod audit_findings;
+mod audit_keys;
 mod certs_command;
 mod consent_command;
 mod demo;
@@ -41,6 +44,15 @@ pub fn trace() {
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).json().flatten_event(true);
     // A second set-up in one process keeps the first.
     let _first_stays = format.try_init();
+}
+
+/// The running program as it is called again: by its name where the shell finds it under that, else by its path.
+pub(crate) fn program() -> String {
+    let by_name = "ogniwo".to_owned();
+    let Ok(running) = std::env::current_exe() else { return by_name };
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let same = |dir: std::path::PathBuf| dir.join("ogniwo").canonicalize().is_ok_and(|found| found == running);
+    if std::env::split_paths(&path).any(same) { by_name } else { running.display().to_string() }
 }
 
 /// Runs a command; how the program ends.

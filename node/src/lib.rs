@@ -68,7 +68,7 @@ pub use continuation::{ContinueError, continue_after_restore};
 pub use decisions::{Decision, DecisionList};
 pub use dpo::{AccessBody, EraseBody, Erased, ResidentData, ResidentRow, RestrictBody, Restricted};
 pub use dpo::{Anomalies, AnomaliesBody, AnomalyParameters, Explanation, Rule};
-pub use dpo::{ExportBody, LogEntry, LogFilter, LogPage, LogPosted, SearchBody};
+pub use dpo::{ExportBody, LogEntry, LogFilter, LogPage, LogPosted, LogStream, SearchBody};
 pub use dpo::{Finding, FindingKind, FindingReviewBody, ReconcileBody, Reconciled, ReviewState};
 pub use emergencies::{EmergencyBody, EmergencyList, EmergencyView, ReviewBody, Side};
 pub use enrol::{EnrolError, EnrolSummary, enrol};

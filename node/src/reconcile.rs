@@ -307,10 +307,10 @@ pub(crate) async fn reconcile(
         .chain(not_in_tree)
         .filter(|difference| inside(difference.time))
         .collect();
-    let here = ours.iter().filter(|side| inside(side.time)).count();
-    let of_ours = |kind| !matches!(kind, Disagreement::OnlyThere | Disagreement::NotInTree);
-    let odd = differences.iter().filter(|d| of_ours(d.kind)).count();
-    Ok(Compared { matched: here.saturating_sub(odd) as u64, differences })
+    let odd: BTreeSet<&str> = differences.iter().map(|difference| difference.request.as_str()).collect();
+    let alike = ours.iter().filter(|side| inside(side.time)).map(|side| side.request.as_str());
+    let matched = alike.filter(|request| !odd.contains(request)).collect::<BTreeSet<_>>().len() as u64;
+    Ok(Compared { matched, differences })
 }
 
 /// Our questions to `peer` that we have no answer of.

@@ -6,7 +6,8 @@ use protocol::agreement::{Hours, Weekday};
 use std::collections::BTreeSet;
 
 /// Whether `now` lies in one of `hours`; always, if there are none.
-pub(crate) fn open(hours: &BTreeSet<Hours>, now: Timestamp) -> bool {
+#[must_use]
+pub fn open(hours: &BTreeSet<Hours>, now: Timestamp) -> bool {
     if hours.is_empty() {
         return true;
     }

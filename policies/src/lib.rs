@@ -17,7 +17,7 @@ mod explain;
 mod export;
 mod facts;
 mod guard;
-mod hours;
+pub mod hours;
 mod library;
 mod permit;
 pub mod receipt;

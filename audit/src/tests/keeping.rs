@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fs, path::Path};
 use serde_json::{Value, json};
 
 use super::{CANARY, ORIGIN, PAYLOAD_KEY, config, files, open, verify};
-use crate::{Checkpoint, Config, Exported, Fault, Filter, Log, Vkey, export, segment, verify_export};
+use crate::{Against, Checkpoint, Config, Exported, Fault, Filter, Log, Vkey, export, segment, verify_export};
 
 /// Two segments and a half, so that some of it has an index and some not.
 const ENTRIES: u64 = 2 * segment::ENTRIES + 700;
@@ -181,7 +181,8 @@ fn retention_takes_what_is_old_and_not_kept() {
 
 fn verified(dir: &Path, pinned: Option<&Vkey>, known: &[Checkpoint]) -> Result<(Exported, Vec<Value>), Fault> {
     let mut seen = Vec::new();
-    let exported = verify_export(dir, pinned, known, |_, payload| seen.push(payload), |_| ())?;
+    let against = Against { log: pinned, known, ..Against::default() };
+    let exported = verify_export(dir, against, |_, payload| seen.push(payload), |_| ())?;
     Ok((exported, seen))
 }
 

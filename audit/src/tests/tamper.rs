@@ -7,7 +7,7 @@ use std::{
 
 use super::{CANARY, ORIGIN, PAYLOAD_KEY, SIGNING_KEY, assert_holds, closed, config, open, payload, records, verify};
 use crate::{
-    Checkpoint, Config, Fault, Log, NoteError, Vkey,
+    Against, Checkpoint, Config, Fault, Log, NoteError, Vkey,
     note::Signer,
     record::{self, Record},
     segment, verify_against, verify_dir,
@@ -156,7 +156,8 @@ fn a_replayed_old_checkpoint_is_found() {
     // Also with the tiles of its time: whoever kept the newer checkpoint knows.
     let elsewhere = tempfile::tempdir().unwrap();
     closed(elsewhere.path(), 5);
-    let shorter = verify_against(elsewhere.path(), None, None, &[newest], |_| ()).unwrap_err();
+    let shorter =
+        verify_against(elsewhere.path(), Against { known: &[newest], ..Against::default() }, None, |_| ()).unwrap_err();
     assert!(matches!(shorter, Fault::Shorter { size: 5, signed: 12 }), "{shorter:?}");
 }
 

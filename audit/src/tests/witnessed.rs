@@ -8,8 +8,8 @@ use super::{
     files, image, open, payload, verify,
 };
 use crate::{
-    AddCheckpoint, Checkpoint, Config, Fault, Log, Refusal, Step, Submission, SubmitError, SucceedError, Witness,
-    note::Signer, succeed, tree, verify_against, verify_dir,
+    AddCheckpoint, Against, Checkpoint, Config, Fault, Log, NoteError, Refusal, Step, Submission, SubmitError,
+    SucceedError, Vkey, Witness, note::Signer, succeed, tree, verify_against, verify_dir,
 };
 
 const NOW: u64 = 1_795_262_400;
@@ -208,18 +208,50 @@ fn a_log_rewritten_with_its_own_key_is_found_by_whoever_kept_a_checkpoint() {
     }
     drop(rewritten);
     assert!(verify(forged.path()).is_ok(), "by itself it is faultless");
-    let against = verify_against(
-        forged.path(),
-        Some(&open(dir.path()).vkey().clone()),
-        None,
-        std::slice::from_ref(&kept),
-        |_| (),
-    );
+    let vkey = open(dir.path()).vkey().clone();
+    let against = Against { log: Some(&vkey), known: std::slice::from_ref(&kept), ..Against::default() };
+    let against = verify_against(forged.path(), against, None, |_| ());
     assert!(matches!(against, Err(Fault::Rewritten { signed: 6 })), "{against:?}");
     let log = open(forged.path());
     assert!(matches!(log.hold_against(&kept), Err(Fault::Rewritten { signed: 6 })));
     drop(log);
     assert!(matches!(Log::open(config(forged.path())), Err(Fault::Rewritten { signed: 6 })));
+}
+
+#[test]
+fn cosignatures_of_keys_made_for_the_occasion_count_for_nothing_against_trusted_ones() {
+    let dirs: [_; 4] = std::array::from_fn(|_| tempfile::tempdir().unwrap());
+    let made_up = [witness(dirs[1].path(), "a.pl/witness"), witness(dirs[2].path(), "b.pl/witness")];
+    let log = open(dirs[0].path());
+    grow(&log, 6);
+    cosign(&log, &[&made_up[0], &made_up[1]]);
+    let given = dirs[3].path().join("export");
+    crate::export(&log, &given, &crate::Filter::default(), 7).unwrap();
+    let (seed, other) = (tree::sha256(b"the witness that the manifest lists"), made_up[1].vkey().clone());
+    let real = Signer::witness("a.pl/witness", &seed).unwrap().vkey().clone();
+    let by = |witnesses: Option<&[Vkey]>| {
+        let against = Against { witnesses, ..Against::default() };
+        let report = verify_against(dirs[0].path(), against, None, |_| ()).map(|report| report.witnesses);
+        let exported = crate::verify_export(&given, against, |_, _| (), |_| ()).map(|exported| exported.witnesses);
+        let names = |witnesses: Vec<(Vkey, u64)>| {
+            witnesses.into_iter().map(|(key, _)| key.name().to_owned()).collect::<Vec<_>>()
+        };
+        [report.map(names), exported.map(names)]
+    };
+    // By their own keys they are flawless.
+    for named in by(None) {
+        assert_eq!(named.unwrap(), ["a.pl/witness", "b.pl/witness"]);
+    }
+    for trusted in [std::slice::from_ref(&real), &[]] {
+        for refused in by(Some(trusted)) {
+            let strangers = |source| matches!(source, NoteError::Strangers);
+            assert!(matches!(&refused, Err(Fault::Checkpoint { source, .. }) if strangers(*source)), "{refused:?}");
+        }
+    }
+    for named in by(Some(&[real, other])) {
+        assert_eq!(named.unwrap(), ["b.pl/witness"], "who is not trusted is not named");
+    }
+    drop(log);
 }
 
 #[test]

@@ -55,22 +55,30 @@ async fn stay_up(federation: &Federation, output: &Output) -> Result<(), Failure
     let dir = &federation.founded.dir;
     let mops = story::unit("mops")?;
     let config = federation.founded.node_config(&mops).display().to_string();
-    let token_file = dir.join("mops/caseworker.token");
     output.say(format!(
         "\nThe federation stays up; Ctrl-C ends it. In another terminal try:\n\
-         \n  ogniwo node status --config {config}\
-         \n  ogniwo node shared --config {config} --list | head\
-         \n  ogniwo node ask --config {config} --token-file {token} \\\
+         \n  {program} node status --config {config}\
+         \n  {program} node shared --config {config} --list | head\
+         \n  {program} node ask --config {config} --token-file {mops}/caseworker.token \\\
          \n    --query q01 --purpose social-welfare-provision --mandate ups-105 --case MOPS/2026/1 --reason \"rozmowa\"\
-         \n  ogniwo audit verify {dir}/pup/data/log\
-         \n  ogniwo registry manifest show {dir}/manifest.json\
-         \n  ogniwo policy show",
-        token = token_file.display(),
+         \n\nas the data-protection officer of mops:\n\
+         \n  {program} audit search --config {config} --token-file {mops}/dpo.token --event query.outcome\
+         \n  {program} audit report R10 --config {config} --token-file {mops}/dpo.token --manifest {dir}/manifest.json\
+         \n  {program} audit reconcile --config {config} --token-file {mops}/dpo.token --peer pup\
+         \n\nas anybody with a copy of a log, and of the manifest:\n\
+         \n  {program} audit verify {dir}/pup/data/log --manifest {dir}/manifest.json\
+         \n  {program} registry manifest show {dir}/manifest.json\
+         \n  {program} policy show",
+        program = crate::program(),
+        mops = dir.join("mops").display(),
         dir = dir.display(),
     ));
+    let callers = [("jan.pracownik", "caseworker"), ("iod", "dpo")];
     loop {
-        let token = federation.token(&mops, "jan.pracownik", &["caseworker"])?;
-        keyring::write_atomically(&token_file, token.as_bytes())?;
+        for (user, role) in callers {
+            let token = federation.token(&mops, user, &[role])?;
+            keyring::write_atomically(&dir.join(format!("mops/{role}.token")), token.as_bytes())?;
+        }
         tokio::time::sleep(REFRESH_TOKENS).await;
     }
 }

@@ -1,6 +1,6 @@
 //! R10: consents as the log has them.
 
-use super::{Context, Report, Section, Words, str_of, time_of};
+use super::{Context, Report, Section, Words, outcomes, str_of, time_of};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -52,6 +52,11 @@ impl Report for Consents {
             "consent.withdrawn" => consent.withdrawn = Some(time),
             "consent.withdrawal_received" => consent.heard = Some(time),
             "query.answered" => consent.used += 1,
+            // At the recipient: each holder that answered on it.
+            "query.outcome" => {
+                let answered = outcomes(entry).filter(|outcome| str_of(outcome, "outcome") == "answered").count();
+                consent.used += answered as u64;
+            }
             _ => {}
         }
     }

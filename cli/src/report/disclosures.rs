@@ -50,13 +50,9 @@ pub(crate) fn lines(entry: &Value, words: &Words) -> Vec<Line> {
         purpose: words.purpose(str_of(entry, "purpose")),
         basis: words.basis(str_of(entry, "basis")),
     };
-    let presence = || words.say("czy jest znana lub znany w tej jednostce", "whether known to this unit").to_owned();
-    let released = |fields: Vec<&str>| {
-        if fields.is_empty() { presence() } else { words.fields(fields) }
-    };
     let asker = words.member(str_of(entry, "asker"));
     match str_of(entry, "event") {
-        "query.answered" => vec![line(asker, released(list_of(entry, "fields_returned")))],
+        "query.answered" => vec![line(asker, words.released(list_of(entry, "fields_returned")))],
         "query.denied" | "query.no_match" => {
             vec![line(asker, words.say("nic: odmówiono", "nothing: refused").to_owned())]
         }
@@ -65,7 +61,7 @@ pub(crate) fn lines(entry: &Value, words: &Words) -> Vec<Line> {
             .filter(|outcome| str_of(outcome, "outcome") == "answered")
             .map(|outcome| {
                 let from = words.member(str_of(outcome, "holder"));
-                let got = released(list_of(outcome, "fields"));
+                let got = words.released(list_of(outcome, "fields"));
                 line(asker.clone(), format!("{got} ({} {from})", words.say("źródło:", "from")))
             })
             .collect(),
@@ -144,7 +140,7 @@ impl Disclosures {
     fn recipients(&self, words: &Words) -> Section {
         let row = |(member, recipient): (&String, &Recipient)| {
             let (first, last) = recipient.days.clone().unwrap_or_default();
-            let fields = words.fields(recipient.fields.iter().map(String::as_str));
+            let fields = words.released(recipient.fields.iter().map(String::as_str));
             vec![words.member(member), fields, first, last, recipient.times.to_string()]
         };
         Section::Table {

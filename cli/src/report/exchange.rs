@@ -1,14 +1,22 @@
 //! Entries in the forms of others: Estonia's `findUsage` answer for a resident's list, and FHIR R4 `AuditEvent`s after IHE
-//! BALP (Basic Audit Log Patterns).
+//! BALP (Basic Audit Log Patterns): a release is a privacy disclosure, `Export` at its source and `Import` at its
+//! recipient, both with the same request id.
 
 use super::disclosures::lines;
 use super::{Words, list_of, outcomes, str_of, time_of};
 use serde_json::{Value, json};
 
-/// The lines of a resident's list as `findUsage` has them: time, action, receiver.
-pub(crate) fn usage(entry: &Value, words: &Words) -> Vec<Value> {
+const DICOM: &str = "http://dicom.nema.org/resources/ontology/DCM";
+const ENTITY_TYPE: &str = "http://terminology.hl7.org/CodeSystem/audit-entity-type";
+const OBJECT_ROLE: &str = "http://terminology.hl7.org/CodeSystem/object-role";
+const BALP: &str = "https://profiles.ihe.net/ITI/BALP";
+
+/// The lines of a resident's list as `findUsage` has them: time, action, receiver. What the institution itself did has
+/// no asker: it is the receiver, by the origin of its log.
+pub(crate) fn usage(entry: &Value, words: &Words, origin: &str) -> Vec<Value> {
     let time = jiff::Timestamp::from_second(time_of(entry)).map(|time| time.to_string()).unwrap_or_default();
-    let receiver = str_of(entry, "asker");
+    let own = origin.split('/').nth(1).unwrap_or_default();
+    let receiver = Some(str_of(entry, "asker")).filter(|asker| !asker.is_empty()).unwrap_or(own);
     lines(entry, words)
         .into_iter()
         .map(|line| {
@@ -22,59 +30,168 @@ pub(crate) fn usage(entry: &Value, words: &Words) -> Vec<Value> {
         .collect()
 }
 
-/// An entry as a BALP `AuditEvent`, if it is about one resident's data. A release is `Export` at the source and `Import`
-/// at the recipient, both with the same request id.
-pub(crate) fn audit_event(index: u64, entry: &Value, origin: &str) -> Option<Value> {
-    let event = str_of(entry, "event");
-    let (code, display, action) = match event {
-        "query.answered" => ("110106", "Export", "R"),
-        "query.outcome" => ("110107", "Import", "C"),
-        "query.denied" | "query.no_match" => ("110112", "Query", "E"),
-        _ => return None,
+/// Events as one `Bundle`.
+pub(crate) fn bundle(events: Vec<Value>) -> Value {
+    json!({
+        "resourceType": "Bundle", "type": "collection",
+        "entry": events.into_iter().map(|event| json!({ "resource": event })).collect::<Vec<_>>(),
+    })
+}
+
+/// An entry as BALP `AuditEvent`s, if it is about one resident's data: one of a release here, one of each answer that
+/// came, one of each refusal.
+pub(crate) fn audit_events(index: u64, entry: &Value, origin: &str) -> Vec<Value> {
+    let own = str_of(entry, "holder");
+    let side = |holder, query, request, fields, released| Side {
+        entry,
+        origin,
+        holder,
+        query,
+        request,
+        fields,
+        released,
+        import: false,
     };
-    let recorded = jiff::Timestamp::from_second(time_of(entry)).ok()?.to_string();
-    let answered = outcomes(entry).any(|outcome| str_of(outcome, "outcome") == "answered");
-    let succeeded = event == "query.answered" || answered;
-    let member = |id: &str, requestor: bool| json!({ "who": { "identifier": { "system": "urn:ogniwo:member", "value": id } }, "requestor": requestor });
-    let mut agents = vec![member(str_of(entry, "asker"), false)];
-    if !str_of(entry, "user").is_empty() {
-        agents.push(json!({
-            "type": { "coding": [{ "system": "http://terminology.hl7.org/CodeSystem/v3-ParticipationType", "code": "IRCP" }] },
-            "role": [{ "coding": [{ "system": "urn:ogniwo:role", "code": str_of(entry, "role") }] }],
-            "who": { "identifier": { "system": "urn:ogniwo:user", "value": str_of(entry, "user") } },
-            "requestor": true,
-            "policy": [str_of(entry, "basis")],
-            "purposeOfUse": [{ "coding": [{ "system": "urn:ogniwo:purpose", "code": str_of(entry, "purpose") }] }],
-        }));
+    let sides: Vec<Side<'_>> = match str_of(entry, "event") {
+        "query.answered" => {
+            let fields = list_of(entry, "fields_returned");
+            vec![side(own, str_of(entry, "query"), str_of(entry, "request"), fields, true)]
+        }
+        "query.denied" | "query.no_match" => {
+            vec![side(own, str_of(entry, "query"), str_of(entry, "request"), Vec::new(), false)]
+        }
+        "query.outcome" => outcomes(entry)
+            .map(|outcome| {
+                let [holder, query, request] = ["holder", "query", "request"].map(|field| str_of(outcome, field));
+                let released = str_of(outcome, "outcome") == "answered";
+                let fields = list_of(outcome, "fields");
+                Side { import: true, ..side(holder, query, request, fields, released) }
+            })
+            .collect(),
+        _ => Vec::new(),
+    };
+    (0..).zip(sides).filter_map(|(number, side): (u64, _)| side.event(&format!("entry-{index}-{number}"))).collect()
+}
+
+/// One question to one holder, as an entry has it.
+struct Side<'a> {
+    entry: &'a Value,
+    /// The log's.
+    origin: &'a str,
+    holder: &'a str,
+    query: &'a str,
+    request: &'a str,
+    fields: Vec<&'a str>,
+    released: bool,
+    /// Whether we are the recipient.
+    import: bool,
+}
+
+impl Side<'_> {
+    fn event(&self, id: &str) -> Option<Value> {
+        let entry = self.entry;
+        let recorded = jiff::Timestamp::from_second(time_of(entry)).ok()?.to_string();
+        let (profile, code, display, action) = match (self.released, self.import) {
+            (true, false) => (Some("PrivacyDisclosure.Source"), "110106", "Export", "R"),
+            (true, true) => (Some("PrivacyDisclosure.Recipient"), "110107", "Import", "C"),
+            // A question that brought nothing is no disclosure.
+            (false, _) => (None, "110112", "Query", "E"),
+        };
+        let disclosure = self.released.then(|| {
+            json!({
+                "system": "http://terminology.hl7.org/CodeSystem/iso-21089-lifecycle", "code": "disclose",
+                "display": "Disclose Record Lifecycle Event",
+            })
+        });
+        let own = json!({ "system": "urn:ogniwo:event", "code": str_of(entry, "event") });
+        let mut event = json!({
+            "resourceType": "AuditEvent",
+            "id": id,
+            "type": { "system": DICOM, "code": code, "display": display },
+            "subtype": disclosure.into_iter().chain([own]).collect::<Vec<_>>(),
+            "action": action,
+            "recorded": recorded,
+            "outcome": if self.released { "0" } else { "4" },
+            "purposeOfEvent": [{ "coding": [{ "system": "urn:ogniwo:purpose", "code": str_of(entry, "purpose") }] }],
+            "agent": self.agents(),
+            // Who recorded it is the source, or the recipient: BALP wants the very same reference.
+            "source": { "observer": who(if self.import { str_of(entry, "asker") } else { self.holder }), "site": self.origin },
+            "entity": self.entities(),
+        });
+        if let (Some(event), Some(profile)) = (event.as_object_mut(), profile) {
+            let url = format!("{BALP}/StructureDefinition/IHE.BasicAudit.{profile}");
+            event.insert("meta".to_owned(), json!({ "profile": [url] }));
+        }
+        Some(event)
     }
-    let holders = outcomes(entry).map(|outcome| str_of(outcome, "holder")).chain([str_of(entry, "holder")]);
-    let mut holders: Vec<&str> = holders.filter(|holder| !holder.is_empty()).collect();
-    holders.sort_unstable();
-    holders.dedup();
-    agents.extend(holders.into_iter().map(|holder| member(holder, false)));
-    let mut entities = vec![json!({
-        "what": { "identifier": { "system": format!("urn:ogniwo:file:{origin}"), "value": str_of(entry, "file") } },
-        "type": { "system": "http://terminology.hl7.org/CodeSystem/audit-entity-type", "code": "1", "display": "Person" },
-        "role": { "system": "http://terminology.hl7.org/CodeSystem/object-role", "code": "1", "display": "Patient" },
-        "detail": list_of(entry, "fields_returned").iter().map(|field| json!({ "type": "field", "valueString": field })).collect::<Vec<_>>(),
-    })];
-    let requests = outcomes(entry).map(|outcome| str_of(outcome, "request")).chain([str_of(entry, "request")]);
-    entities.extend(requests.filter(|request| !request.is_empty()).map(|request| {
-        json!({
-            "what": { "identifier": { "system": "urn:ogniwo:request", "value": request } },
-            "type": { "system": "https://profiles.ihe.net/ITI/BALP/CodeSystem/BasicAuditEntityType", "code": "XrequestId" },
-        })
-    }));
-    Some(json!({
-        "resourceType": "AuditEvent",
-        "id": format!("entry-{index}"),
-        "type": { "system": "http://dicom.nema.org/resources/ontology/DCM", "code": code, "display": display },
-        "subtype": [{ "system": "urn:ogniwo:event", "code": event }],
-        "action": action,
-        "recorded": recorded,
-        "outcome": if succeeded { "0" } else { "4" },
-        "agent": agents,
-        "source": { "observer": { "identifier": { "system": "urn:ogniwo:log", "value": origin } } },
-        "entity": entities,
-    }))
+
+    /// Source and recipient of the data, and the user it is for.
+    fn agents(&self) -> Vec<Value> {
+        let entry = self.entry;
+        let party = |code: &str, display: &str, member: &str| {
+            json!({
+                "type": { "coding": [{ "system": DICOM, "code": code, "display": display }] },
+                "who": who(member),
+                "requestor": false,
+                "network": { "address": member, "type": "1" },
+            })
+        };
+        let user = Some(str_of(entry, "user")).filter(|user| !user.is_empty()).map(|user| {
+            json!({
+                "type": { "coding": [{ "system": "http://terminology.hl7.org/CodeSystem/v3-ParticipationType", "code": "IRCP" }] },
+                "role": [{ "coding": [{ "system": "urn:ogniwo:role", "code": str_of(entry, "role") }] }],
+                "who": { "identifier": { "system": "urn:ogniwo:user", "value": user } },
+                "requestor": true,
+                "policy": [str_of(entry, "basis")],
+                "purposeOfUse": [{ "coding": [{ "system": "urn:ogniwo:purpose", "code": str_of(entry, "purpose") }] }],
+            })
+        });
+        let parties = [
+            party("110153", "Source Role ID", self.holder),
+            party("110152", "Destination Role ID", str_of(entry, "asker")),
+        ];
+        parties.into_iter().chain(user).collect()
+    }
+
+    /// The resident, what of the data, the consent relied on, the request.
+    fn entities(&self) -> Vec<Value> {
+        let entry = self.entry;
+        let object = |role: &str, display: &str, system: &str, value: &str| {
+            json!({
+                "what": { "identifier": { "system": system, "value": value } },
+                "type": { "system": ENTITY_TYPE, "code": "2", "display": "System Object" },
+                "role": { "system": OBJECT_ROLE, "code": role, "display": display },
+            })
+        };
+        let patient = json!({
+            "what": {
+                "type": "Patient",
+                "identifier": { "system": format!("urn:ogniwo:file:{}", self.origin), "value": str_of(entry, "file") },
+            },
+            "type": { "system": ENTITY_TYPE, "code": "1", "display": "Person" },
+            "role": { "system": OBJECT_ROLE, "code": "1", "display": "Patient" },
+        });
+        let data = self.released.then(|| {
+            let detail = |field: &&str| json!({ "type": "field", "valueString": field });
+            let mut data = object("3", "Report", "urn:ogniwo:query", self.query);
+            if let Some(data) = data.as_object_mut().filter(|_| !self.fields.is_empty()) {
+                data.insert("detail".to_owned(), self.fields.iter().map(detail).collect());
+            }
+            data
+        });
+        let consent = str_of(entry, "basis").strip_prefix("consent:").and_then(|rest| rest.split(' ').next());
+        let consent = consent.map(|id| object("13", "Security Resource", "urn:ogniwo:consent", id));
+        let request = Some(self.request).filter(|request| !request.is_empty()).map(|request| {
+            json!({
+                "what": { "identifier": { "system": "urn:ogniwo:request", "value": request } },
+                "type": { "system": format!("{BALP}/CodeSystem/BasicAuditEntityType"), "code": "XrequestId" },
+            })
+        });
+        std::iter::once(patient).chain(data).chain(consent).chain(request).collect()
+    }
+}
+
+/// A member.
+fn who(member: &str) -> Value {
+    json!({ "identifier": { "system": "urn:ogniwo:member", "value": member } })
 }

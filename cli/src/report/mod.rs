@@ -4,6 +4,7 @@
 //! rows, never whole entries. A document says nothing about its form: `text`, `csv`, `html` and JSON say the same.
 //! Nobody is rated: numbers about staff or residents are counts of what stands in the log.
 
+mod compliance;
 mod consents;
 mod disclosures;
 mod integrity;
@@ -74,6 +75,11 @@ impl Kind {
     pub(crate) fn of_one_resident(self) -> bool {
         matches!(self, Kind::R1 | Kind::R2)
     }
+
+    /// Whether it is about single accesses to residents' data.
+    pub(crate) fn of_accesses(self) -> bool {
+        matches!(self, Kind::R1 | Kind::R2 | Kind::R4 | Kind::R7 | Kind::R9)
+    }
 }
 
 /// What a report knows besides the entries.
@@ -81,6 +87,8 @@ pub(crate) struct Context<'a> {
     pub(crate) words: &'a Words,
     /// What was verified.
     pub(crate) exported: &'a Exported,
+    /// Whether the witnesses' keys are the federation's, and not those that came with the entries.
+    pub(crate) witnesses_checked: bool,
     /// The federation, where it is given.
     pub(crate) manifest: Option<&'a Manifest>,
     /// What is on file of the resident a report is about, where it was asked for.
@@ -131,7 +139,7 @@ pub(crate) fn begin(kind: Kind) -> Box<dyn Report> {
         Kind::R8 => Box::new(monthly::Monthly::default()),
         Kind::R9 => Box::new(scope::Specific::default()),
         Kind::R10 => Box::new(consents::Consents::default()),
-        Kind::R11 => Box::new(processing::Agreements::default()),
+        Kind::R11 => Box::new(compliance::Compliance::default()),
         Kind::R14 => Box::new(integrity::Integrity::default()),
     }
 }
@@ -139,7 +147,7 @@ pub(crate) fn begin(kind: Kind) -> Box<dyn Report> {
 /// The document of a report that took all entries.
 pub(crate) fn finish(kind: Kind, report: Box<dyn Report>, context: &Context<'_>) -> Document {
     let (title, mut sections) = report.sections(context);
-    sections.insert(0, Section::Facts(context.words.provenance(context.exported)));
+    sections.insert(0, Section::Facts(context.words.provenance(context.exported, context.witnesses_checked)));
     Document { report: kind.name(), title, lang: context.words.lang.tag(), sections }
 }
 

@@ -1,6 +1,6 @@
 //! R8: use by month, without persons.
 
-use super::{Context, Report, Section, Words, count, str_of, time_of};
+use super::{Context, Report, Section, Words, count, outcomes, str_of, time_of};
 use policies::calendar;
 use protocol::Timestamp;
 use serde_json::Value;
@@ -17,6 +17,8 @@ pub(crate) struct Monthly {
 #[derive(Default)]
 struct Month {
     asked: u64,
+    /// Of our own questions: what a holder refused us.
+    refused: u64,
     answered: u64,
     denied: u64,
     out_of_hours: u64,
@@ -29,7 +31,7 @@ impl Report for Monthly {
     fn take(&mut self, _: u64, entry: &Value, _: &Words) {
         let time = time_of(entry);
         let event = str_of(entry, "event");
-        if !matches!(event, "query.asking" | "query.answered" | "query.denied" | "query.no_match") {
+        if !matches!(event, "query.asking" | "query.outcome" | "query.answered" | "query.denied" | "query.no_match") {
             return;
         }
         let month = self.months.entry(super::month(time)).or_default();
@@ -40,11 +42,15 @@ impl Report for Monthly {
                 month.without_pesel += u64::from(str_of(entry, "search_key") != "pesel");
                 month.out_of_hours += u64::from(calendar::out_of_hours(Timestamp(time)));
             }
+            "query.outcome" => {
+                let refused = outcomes(entry).filter(|outcome| str_of(outcome, "outcome") == "denied").count();
+                month.refused += refused as u64;
+            }
             "query.answered" => month.answered += 1,
             _ => month.denied += 1,
         }
         let role = str_of(entry, "role");
-        if !role.is_empty() && event != "query.asking" {
+        if !role.is_empty() && !matches!(event, "query.asking" | "query.outcome") {
             count(&mut month.roles, role.to_owned());
         }
     }
@@ -58,6 +64,7 @@ impl Report for Monthly {
             vec![
                 name.clone(),
                 month.asked.to_string(),
+                month.refused.to_string(),
                 month.answered.to_string(),
                 month.denied.to_string(),
                 percent(month.out_of_hours, month.asked),
@@ -69,6 +76,7 @@ impl Report for Monthly {
         let columns = words.columns(&[
             ("miesiąc", "month"),
             ("pytania własne", "questions of our own"),
+            ("w tym odmowy innych", "refused to us"),
             ("odpowiedzi dla innych", "answers to others"),
             ("odmowy", "denials"),
             ("poza godzinami", "out of hours"),

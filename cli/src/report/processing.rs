@@ -1,12 +1,18 @@
-//! R3 and R11: what was agreed, and what of it was used. Both need the manifest.
+//! R3: what was agreed, what statutes and consents open, as a record of processing. Needs the manifest.
 
-use super::{Context, Report, Section, Words, count, list_of, str_of};
+use super::{Context, Report, Section, Words};
 use protocol::agreement::Agreement;
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-fn agreements<'a>(context: &'a Context<'_>) -> impl Iterator<Item = &'a Agreement> {
-    let mine = context.exported.vkey.name().split('/').nth(1).unwrap_or_default();
+/// Whose log it is.
+pub(super) fn mine<'a>(context: &'a Context<'_>) -> &'a str {
+    context.exported.vkey.name().split('/').nth(1).unwrap_or_default()
+}
+
+/// The agreements in which this institution is a party.
+pub(super) fn agreements<'a>(context: &'a Context<'_>) -> impl Iterator<Item = &'a Agreement> {
+    let mine = mine(context);
     let all = context.manifest.into_iter().flat_map(|manifest| &manifest.agreements).map(|signed| &signed.terms);
     all.filter(move |terms| terms.asker.as_str() == mine || terms.holder.as_str() == mine)
 }
@@ -60,7 +66,7 @@ impl Report for Register {
         );
         let title = words.say("Rejestr czynności przetwarzania (art. 30 RODO)", "Record of processing (GDPR art. 30)");
         let without = "Bez manifestu: podaj --manifest.";
-        let mut sections = vec![table, Section::Text(measures.to_owned())];
+        let mut sections = vec![table, mandates(context), templates(words), Section::Text(measures.to_owned())];
         if context.manifest.is_none() {
             sections.insert(0, Section::Text(words.say(without, "Without a manifest: give --manifest.").to_owned()));
         }
@@ -68,104 +74,73 @@ impl Report for Register {
     }
 }
 
-/// How each agreement is kept.
-#[derive(Default)]
-pub(crate) struct Agreements {
-    used: BTreeMap<String, Use>,
-    /// Denials by who asked whom, and why.
-    denials: BTreeMap<(String, String, String), u64>,
-}
-
-#[derive(Default)]
-struct Use {
-    answers: u64,
-    queries: BTreeSet<String>,
-    fields: BTreeSet<String>,
-    purposes: BTreeSet<String>,
-}
-
-impl Report for Agreements {
-    fn take(&mut self, _: u64, entry: &Value, _: &Words) {
-        match str_of(entry, "event") {
-            "query.answered" => {
-                let used = self.used.entry(str_of(entry, "agreement").to_owned()).or_default();
-                used.answers += 1;
-                used.queries.insert(str_of(entry, "query").to_owned());
-                used.purposes.insert(str_of(entry, "purpose").to_owned());
-                used.fields.extend(list_of(entry, "fields_returned").into_iter().map(str::to_owned));
-            }
-            "query.denied" => {
-                let of = |field| str_of(entry, field).to_owned();
-                count(&mut self.denials, (of("asker"), of("query"), of("reason")));
-            }
-            _ => {}
-        }
+/// The statutes this institution may rely on, or has to answer under.
+fn mandates(context: &Context<'_>) -> Section {
+    let words = context.words;
+    let mine = context.manifest.and_then(|manifest| manifest.members.iter().find(|m| m.id.as_str() == mine(context)));
+    let all = words.library.catalogue().mandates.iter();
+    let rows = all.filter_map(|(id, mandate)| {
+        let kind = &mine?.kind;
+        let (asks, answers) = (mandate.asker_kinds.contains(kind), mandate.holder_kinds.contains(kind));
+        let side = match (asks, answers) {
+            (true, true) => words.say("pyta i odpowiada", "asks and answers"),
+            (true, false) => words.say("pyta", "asks"),
+            (false, true) => words.say("odpowiada", "answers"),
+            (false, false) => return None,
+        };
+        let purposes: Vec<String> = mandate.purposes.iter().map(|purpose| words.purpose(purpose.as_str())).collect();
+        Some(vec![
+            format!("{id}@{}", mandate.version),
+            format!("{}, {}", mandate.statute, mandate.article),
+            side.to_owned(),
+            purposes.join("; "),
+            words.fields(mandate.fields.iter().map(protocol::FieldId::as_str)),
+            mandate.gdpr.iter().cloned().collect::<Vec<_>>().join(", "),
+        ])
+    });
+    Section::Table {
+        title: words.say("Przepisy", "Mandates").to_owned(),
+        columns: words.columns(&[
+            ("upoważnienie", "mandate"),
+            ("przepis", "statute"),
+            ("ta jednostka", "this institution"),
+            ("cele", "purposes"),
+            ("kategorie danych", "categories of data"),
+            ("podstawa w RODO", "GDPR basis"),
+        ]),
+        rows: rows.collect(),
     }
+}
 
-    fn sections(self: Box<Self>, context: &Context<'_>) -> (String, Vec<Section>) {
-        let words = context.words;
-        let mut rows = Vec::new();
-        let mut known = BTreeSet::new();
-        let mine = context.exported.vkey.name().split('/').nth(1).unwrap_or_default();
-        for terms in agreements(context).filter(|terms| terms.holder.as_str() == mine) {
-            let name = terms.reference().to_string();
-            let nothing = Use::default();
-            let used = self.used.get(&name).unwrap_or(&nothing);
-            let unused = |all: Vec<String>, used: &BTreeSet<String>| -> Vec<String> {
-                all.into_iter().filter(|one| !used.contains(one)).collect()
-            };
-            let fields = unused(terms.fields.iter().map(ToString::to_string).collect(), &used.fields);
-            let queries = unused(terms.queries.iter().map(ToString::to_string).collect(), &used.queries);
-            let purposes = unused(terms.purposes.iter().map(ToString::to_string).collect(), &used.purposes);
-            rows.push(vec![
-                name.clone(),
-                words.member(terms.asker.as_str()),
-                used.answers.to_string(),
-                queries.join(", "),
-                words.fields(fields.iter().map(String::as_str)),
-                purposes.iter().map(|purpose| words.purpose(purpose)).collect::<Vec<_>>().join("; "),
-            ]);
-            known.insert(name);
-        }
-        for (name, used) in self.used.iter().filter(|(name, _)| !known.contains(*name)) {
-            rows.push(vec![
-                name.clone(),
-                String::new(),
-                used.answers.to_string(),
-                String::new(),
-                String::new(),
-                String::new(),
-            ]);
-        }
-        let table = Section::Table {
-            title: words.say("Porozumienia", "Agreements").to_owned(),
-            columns: words.columns(&[
-                ("porozumienie", "agreement"),
-                ("kto pyta", "asker"),
-                ("odpowiedzi", "answers"),
-                ("nieużyte pytania", "queries never used"),
-                ("nieużyte dane", "fields never used"),
-                ("nieużyte cele", "purposes never used"),
-            ]),
-            rows,
-        };
-        let denials = Section::Table {
-            title: words.say("Odmowy", "Denials").to_owned(),
-            columns: words.columns(&[
-                ("kto pytał", "asker"),
-                ("pytanie", "query"),
-                ("powód", "reason"),
-                ("ile razy", "times"),
-            ]),
-            rows: self
-                .denials
-                .iter()
-                .map(|((asker, query, reason), times)| {
-                    vec![words.member(asker), words.query(query), reason.clone(), times.to_string()]
-                })
-                .collect(),
-        };
-        let title = words.say("Zgodność z porozumieniami", "Use of agreements").to_owned();
-        (title, vec![table, denials])
+/// What residents may consent to, in the newest version of each template.
+fn templates(words: &Words) -> Section {
+    let newest = words.library.catalogue().templates.iter().filter_map(|(id, all)| Some((id, all.last()?)));
+    let rows = newest.map(|(id, template)| {
+        let fields: BTreeSet<&str> = template
+            .all_permissions()
+            .flat_map(|permission| &permission.fields)
+            .map(protocol::FieldId::as_str)
+            .collect();
+        let purposes: Vec<String> = template.purposes.iter().map(|purpose| words.purpose(purpose.as_str())).collect();
+        vec![
+            format!("{id}@{}", template.version),
+            words.say(&template.pl.title, &template.en.title).to_owned(),
+            purposes.join("; "),
+            words.fields(fields),
+            template.gdpr.iter().cloned().collect::<Vec<_>>().join(", "),
+            template.max_days.to_string(),
+        ]
+    });
+    Section::Table {
+        title: words.say("Wzory zgód", "Consent templates").to_owned(),
+        columns: words.columns(&[
+            ("wzór", "template"),
+            ("tytuł", "title"),
+            ("cele", "purposes"),
+            ("kategorie danych", "categories of data"),
+            ("podstawa w RODO", "GDPR basis"),
+            ("najwyżej dni", "days at most"),
+        ]),
+        rows: rows.collect(),
     }
 }

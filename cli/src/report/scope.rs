@@ -113,7 +113,7 @@ impl Report for Scope {
                 .files
                 .iter()
                 .map(|(file, seen)| {
-                    vec![file.clone(), seen.times.to_string(), words.fields(seen.fields.iter().map(String::as_str))]
+                    vec![file.clone(), seen.times.to_string(), words.released(seen.fields.iter().map(String::as_str))]
                 })
                 .collect(),
         };
@@ -128,7 +128,17 @@ impl Report for Scope {
 #[derive(Default)]
 pub(crate) struct Emergencies {
     opened: Vec<(i64, String, Vec<String>)>,
-    reviewed: BTreeMap<String, (i64, String)>,
+    reviewed: BTreeMap<String, Review>,
+}
+
+struct Review {
+    at: i64,
+    /// What it came to: `justified` or `unjustified`.
+    outcome: String,
+    /// Who reviewed it here; empty when the other side did.
+    by: String,
+    /// What the reviewer says.
+    text: String,
 }
 
 /// An emergency must be reviewed in this time.
@@ -140,13 +150,16 @@ impl Report for Emergencies {
         let emergency = str_of(entry, "basis").strip_prefix("emergency:");
         match event {
             "emergency.reviewed" => {
-                let outcome = [str_of(entry, "decision"), str_of(entry, "reason_text")].join(" ");
-                self.reviewed.insert(id, (time_of(entry), outcome.trim().to_owned()));
+                let [outcome, by, text] =
+                    ["detail", "user", "reason_text"].map(|field| str_of(entry, field).to_owned());
+                self.reviewed.insert(id, Review { at: time_of(entry), outcome, by, text });
             }
             "emergency.opened" | "query.answered" if event == "emergency.opened" || emergency.is_some() => {
-                let fields = words.fields(list_of(entry, "fields_returned"));
+                let opened = event == "emergency.opened";
+                let fields = if opened { String::new() } else { words.released(list_of(entry, "fields_returned")) };
                 let (user, asker) = (str_of(entry, "user").to_owned(), words.member(str_of(entry, "asker")));
-                let why = emergency.unwrap_or_default().to_owned();
+                let why = [emergency.unwrap_or_default(), str_of(entry, "reason_text")];
+                let why = why.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(": ");
                 self.opened.push((time_of(entry), id, vec![asker, user, why, fields]));
             }
             _ => {}
@@ -157,13 +170,20 @@ impl Report for Emergencies {
         let words = context.words;
         let rows = self.opened.into_iter().map(|(time, id, mut row)| {
             let overdue = context.exported.exported_at - time > REVIEW_SECONDS;
-            let state = match self.reviewed.get(&id) {
-                Some((at, outcome)) => format!("{} {outcome}", super::moment(*at)),
-                None if overdue => words.say("po terminie", "overdue").to_owned(),
-                None => words.say("czeka", "waiting").to_owned(),
+            let (state, by, text) = match self.reviewed.get(&id) {
+                Some(Review { at, outcome, by, text }) => {
+                    let outcome = match outcome.as_str() {
+                        "justified" => words.say("uzasadniony", "justified"),
+                        "unjustified" => words.say("nieuzasadniony", "not justified"),
+                        other => other,
+                    };
+                    (format!("{} {outcome}", super::moment(*at)), by.clone(), text.clone())
+                }
+                None if overdue => (words.say("po terminie", "overdue").to_owned(), String::new(), String::new()),
+                None => (words.say("czeka", "waiting").to_owned(), String::new(), String::new()),
             };
             row.insert(0, super::moment(time));
-            row.push(state);
+            row.extend([state, by, text]);
             row
         });
         let table = Section::Table {
@@ -175,6 +195,8 @@ impl Report for Emergencies {
                 ("powód", "reason"),
                 ("dane", "data"),
                 ("przegląd", "review"),
+                ("kto przejrzał (pseudonim)", "reviewer (pseudonym)"),
+                ("ustalenia", "finding"),
             ]),
             rows: rows.collect(),
         };

@@ -1,6 +1,7 @@
-use super::exchange::{audit_event, usage};
+use super::exchange::{audit_events, bundle, usage};
 use super::*;
 use policies::Library;
+use protocol::Manifest;
 use serde_json::json;
 
 /// 2026-11-21 12:00 in Warsaw, a Saturday.
@@ -42,7 +43,43 @@ fn with_data(kind: Kind, entries: &[Value], held: Option<&ResidentData>) -> Docu
     for (index, entry) in (0..).zip(entries) {
         report.take(index, entry, &words);
     }
-    finish(kind, report, &Context { words: &words, exported: &exported, manifest: None, held })
+    let manifest = manifest();
+    let context =
+        Context { words: &words, exported: &exported, witnesses_checked: false, manifest: Some(&manifest), held };
+    finish(kind, report, &context)
+}
+
+/// Three members, and two agreements: mops asks pup, pup asks zlm on Mondays only.
+fn manifest() -> Manifest {
+    let member = |id: &str, kind: &str| {
+        json!({
+            "id": id, "name": id, "kind": kind, "endpoints": [], "roles": [], "operator": "x", "keys": [],
+            "quotas": { "evaluations_burst": 1, "evaluations_per_day": 1 },
+        })
+    };
+    let agreement = |asker: &str, holder: &str, fields: &[&str], hours: Value| {
+        json!({
+            "terms": {
+                "id": format!("{asker}-{holder}"), "version": 1, "asker": asker, "holder": holder,
+                "queries": ["q01", "q02"], "fields": fields,
+                "purposes": ["social-welfare-eligibility-assessment", "social-welfare-provision"],
+                "queries_per_day": 50, "hours": hours, "valid_from": 0, "valid_to": SATURDAY,
+            },
+            "assents": {},
+        })
+    };
+    let mondays = json!([{ "day": "monday", "from_minute": 0, "to_minute": 1440 }]);
+    let manifest = json!({
+        "realm": "lodz.example", "version": 1, "issued": 0, "expires": SATURDAY,
+        "officers": { "threshold": 1, "keys": [] },
+        "members": [member("mops", "mops"), member("pup", "pup"), member("zlm", "hou")],
+        "epochs": [], "library": "",
+        "agreements": [
+            agreement("mops", "pup", &["pup.status", "pup.benefit_right"], json!([])),
+            agreement("pup", "zlm", &["hou.eviction"], mondays),
+        ],
+    });
+    serde_json::from_value(manifest).unwrap()
 }
 
 fn rows(document: &Document, title: &str) -> Vec<Vec<String>> {
@@ -67,7 +104,7 @@ fn a_residents_list_is_in_plain_words_with_repeats_folded() {
     assert_eq!(list[0][1..3], ["css", "nic: odmówiono"]);
     assert_eq!((list[1][1].as_str(), list[1][3].as_str()), ("mops", "ustalenie prawa do pomocy społecznej"));
     assert_eq!(list[1][5], "2");
-    assert!(list[1][4].contains("105"), "{list:?}");
+    assert_eq!(list[1][4], "ustawa z 12.03.2004 o pomocy społecznej, art. 105");
     assert_eq!(list[2][2], "czy jest znana lub znany w tej jednostce (źródło: zlm)");
     let package = of(Kind::R1, &entries);
     assert!(text(&package).contains("Prezesa Urzędu Ochrony Danych Osobowych"));
@@ -112,6 +149,10 @@ fn the_scope_of_a_breach_counts_persons_and_special_categories() {
     assert_eq!(rows(&scope, "Kanały"), [["mops", "pup", "3"]]);
     assert!(rows(&scope, "Klucze i certyfikaty").is_empty(), "entries of before say nothing of keys");
     assert_eq!(rows(&scope, "Osoby, według numeru akt w dzienniku").len(), 2);
+    let mut presence = answered(SATURDAY, "F");
+    presence["fields_returned"] = json!([]);
+    let known = rows(&of(Kind::R4, &[presence]), "Osoby, według numeru akt w dzienniku");
+    assert_eq!(known, [["F", "1", "czy jest znana lub znany w tej jednostce"]]);
 }
 
 #[test]
@@ -145,9 +186,11 @@ fn the_monthly_report_names_nobody() {
             asking(monday, "local_number"),
             answered(monday, "FILE"),
             json!({ "event": "query.denied", "time": monday, "role": "caseworker" }),
+            json!({ "event": "query.outcome", "time": monday, "outcomes": [
+                { "holder": "zlm", "outcome": "denied" }, { "holder": "css", "outcome": "answered" } ] }),
         ],
     );
-    assert_eq!(rows(&report, "Miesiące"), [["2026-11", "2", "1", "1", "50%", "50%", "1", "caseworker 2"]]);
+    assert_eq!(rows(&report, "Miesiące"), [["2026-11", "2", "1", "1", "1", "50%", "50%", "1", "caseworker 2"]]);
     let page = html(&report);
     assert!(!page.contains("SECRET") && !page.contains("FILE"));
     assert_eq!(page.matches("<svg").count(), 3);
@@ -161,13 +204,22 @@ fn unreviewed_emergencies_are_overdue_after_three_days() {
         entry["emergency"] = json!(id);
         entry
     };
-    let reviewed =
-        json!({ "event": "emergency.reviewed", "time": SATURDAY + HOUR, "emergency": "a", "decision": "permit" });
-    let entries = [emergency("a", SATURDAY), emergency("b", SATURDAY), emergency("c", SATURDAY + 90 * HOUR), reviewed];
+    // As the node writes it: the outcome is the detail, the user who reviewed.
+    let reviewed = json!({
+        "event": "emergency.reviewed", "time": SATURDAY + HOUR, "emergency": "a", "detail": "unjustified",
+        "basis": "emergency:life-at-risk", "user": "R", "reason_text": "nikogo nie ratowano",
+    });
+    let opened = json!({
+        "event": "emergency.opened", "time": SATURDAY, "emergency": "d", "basis": "emergency:life-at-risk", "user": "U",
+        "asker": "pup", "reason_text": "nieprzytomny",
+    });
+    let entries =
+        [emergency("a", SATURDAY), emergency("b", SATURDAY), emergency("c", SATURDAY + 90 * HOUR), opened, reviewed];
     let list = rows(&of(Kind::R7, &entries), "Dostępy");
     let states: Vec<&str> = list.iter().map(|row| row[5].as_str()).collect();
-    assert!(states[0].ends_with("permit"), "{states:?}");
-    assert_eq!(states[1..], ["po terminie", "czeka"]);
+    assert_eq!(states, ["2026-11-21 13:00:00 nieuzasadniony", "po terminie", "czeka", "po terminie"]);
+    assert_eq!(list[0][6..], ["R", "nikogo nie ratowano"]);
+    assert_eq!((list[3][3].as_str(), list[3][4].as_str()), ("life-at-risk: nieprzytomny", ""));
 }
 
 #[test]
@@ -185,6 +237,10 @@ fn consents_and_integrity_say_what_is_missing() {
             json!({ "event": "consent.granted", "time": SATURDAY, "consent": "D", "detail": format!("recorded by css ({current})") }),
             json!({ "event": "query.answered", "time": SATURDAY, "basis": format!("consent:D ({current})") }),
             json!({ "event": "consent.refused", "time": SATURDAY, "consent": "E", "detail": current }),
+            // At the recipient: two of three holders answered on it.
+            json!({ "event": "query.outcome", "time": SATURDAY, "basis": format!("consent:D ({current})"), "outcomes": [
+                { "holder": "pup", "outcome": "answered" }, { "holder": "zlm", "outcome": "answered" },
+                { "holder": "css", "outcome": "denied" } ] }),
         ],
     );
     assert_eq!(
@@ -195,7 +251,7 @@ fn consents_and_integrity_say_what_is_missing() {
         rows(&consents, "Zgody"),
         [
             ["C", "F", "instead-of-certificate@0", "2026-11-21 12:00:00", "2026-11-21 13:00:00", "0"],
-            ["D", "", current.as_str(), "2026-11-21 12:00:00", "", "1"],
+            ["D", "", current.as_str(), "2026-11-21 12:00:00", "", "3"],
             ["E", "", current.as_str(), "", "", "0"],
         ]
     );
@@ -209,19 +265,148 @@ fn consents_and_integrity_say_what_is_missing() {
     assert_eq!(rows(&integrity, "Zdarzenia").len(), 1);
     let Section::Facts(facts) = &integrity.sections[1] else { panic!("{integrity:?}") };
     let values: Vec<&str> = facts.iter().map(|(_, value)| value.as_str()).collect();
-    assert_eq!(values, ["zgodne", "2", "1", "1"]);
+    assert_eq!(values, ["zgodne", "2", "1", "1", "niesprawdzone: klucze z samego eksportu"]);
 }
 
 #[test]
-fn others_forms_hold_the_same() {
-    let entry = answered(SATURDAY, "F");
-    let used = usage(&entry, &words(Lang::Pl));
-    assert_eq!((&used[0]["receiverCode"], &used[0]["logtime"]), (&json!("mops"), &json!("2026-11-21T11:00:00Z")));
-    let event = audit_event(3, &entry, "lodz.example/pup").unwrap();
+fn integrity_counts_by_peer_what_has_no_other_side() {
+    let outcome = |holder: &str, peer_log: Value| json!({ "holder": holder, "outcome": "answered", "request": "Q", "peer_log": peer_log });
+    let asked = json!({
+        "event": "query.outcome", "time": SATURDAY, "asker": "pup",
+        "outcomes": [outcome("zlm", json!({ "index": 1 })), outcome("zlm", Value::Null), outcome("css", json!({ "index": 2 }))],
+    });
+    let compared = json!({
+        "event": "log.reconciled", "time": SATURDAY, "holder": "zlm", "counts": { "matched": 7, "findings": 1 },
+    });
+    let report = of(Kind::R14, &[asked, answered(SATURDAY, "F"), compared]);
     assert_eq!(
-        (&event["resourceType"], &event["type"]["code"], &event["outcome"]),
-        (&json!("AuditEvent"), &json!("110106"), &json!("0"))
+        rows(&report, "Pary wpisów z innymi"),
+        [
+            ["css", "1", "0", "0", "nigdy", "", ""],
+            ["mops", "0", "0", "1", "nigdy", "", ""],
+            ["zlm", "1", "1", "0", "2026-11-21 12:00:00", "7", "1"],
+        ]
     );
-    assert_eq!(event["entity"][1]["what"]["identifier"]["value"], "Q");
-    assert!(audit_event(0, &json!({ "event": "node.started", "time": 1 }), "o").is_none());
+}
+
+#[test]
+fn the_record_of_processing_has_agreements_statutes_and_templates() {
+    let register = of(Kind::R3, &[]);
+    let names = |title: &str| rows(&register, title).into_iter().map(|row| row[0].clone()).collect::<Vec<_>>();
+    assert_eq!(names("Czynności"), ["mops-pup@1", "pup-zlm@1"]);
+    let statutes = rows(&register, "Przepisy");
+    let welfare = statutes.iter().find(|row| row[0].starts_with("ups-105@")).expect("the labour office has to answer");
+    assert_eq!(welfare[1..3], ["ustawa z 12.03.2004 o pomocy społecznej, art. 105", "odpowiada"]);
+    assert!(names("Wzory zgód").iter().any(|name| name.starts_with("instead-of-certificate@")));
+}
+
+#[test]
+fn single_persons_use_is_a_line_for_each_access() {
+    let asking = json!({
+        "event": "query.asking", "time": SATURDAY, "asker": "pup", "user": "U", "file": "F", "reason_text": "rozmowa",
+        "purpose": "social-welfare-provision", "basis": "none", "outcomes": [{ "holder": "zlm", "query": "q01" }],
+    });
+    let list = rows(&of(Kind::R9, &[asking, json!({ "event": "node.started", "time": SATURDAY })]), "Dostępy");
+    assert_eq!(list.len(), 1, "what the machine does is no use by a person");
+    assert_eq!(list[0][..6], ["0", "2026-11-21 12:00:00", "query.asking", "pup", "U", "F"]);
+    assert_eq!(list[0][8..], ["brak", "rozmowa"]);
+}
+
+#[test]
+fn agreements_are_held_against_their_use_on_both_sides() {
+    let words = words(Lang::Pl);
+    let asked = |time: i64, outcome: &str| {
+        json!({
+            "event": "query.outcome", "time": time, "asker": "pup", "purpose": "social-welfare-provision",
+            "outcomes": [{ "holder": "zlm", "query": "q02", "outcome": outcome, "reason": "not_available", "fields": ["hou.eviction"] }],
+        })
+    };
+    let monday = SATURDAY + 46 * HOUR;
+    let entries = [
+        answered(SATURDAY, "F"),
+        answered(SATURDAY, "G"),
+        asked(SATURDAY, "answered"),
+        asked(monday, "answered"),
+        asked(monday, "denied"),
+    ];
+    let report = of(Kind::R11, &entries);
+    let right = words.field("pup.benefit_right");
+    let provision = words.purpose("social-welfare-provision");
+    let assessment = words.purpose("social-welfare-eligibility-assessment");
+    assert_eq!(
+        rows(&report, "Porozumienia"),
+        [
+            ["mops-pup@1", "mops", "pup", "2", "2 / 50", "0", "q01", &right, &provision],
+            ["pup-zlm@1", "pup", "zlm", "2", "1 / 50", "1", "q01", "", &assessment],
+        ]
+    );
+    assert_eq!(rows(&report, "Odmowy"), [["pup", "zlm", &words.query("q02"), "not_available", "1"]]);
+}
+
+#[test]
+fn a_residents_list_in_the_estonian_form_names_who_received() {
+    let entry = answered(SATURDAY, "F");
+    let used = usage(&entry, &words(Lang::Pl), "lodz.example/pup");
+    assert_eq!((&used[0]["receiverCode"], &used[0]["logtime"]), (&json!("mops"), &json!("2026-11-21T11:00:00Z")));
+    let looked = json!({ "event": "dpo.searched", "time": SATURDAY });
+    assert_eq!(usage(&looked, &words(Lang::Pl), "lodz.example/pup")[0]["receiverCode"], "pup", "the officer's own");
+}
+
+/// What IHE BALP's profiles of a privacy disclosure want of an event, at the source or the recipient.
+fn is_a_disclosure(event: &Value, side: &str) {
+    let coded = |coding: &Value, code: &str| coding["code"] == code;
+    let profile =
+        format!("https://profiles.ihe.net/ITI/BALP/StructureDefinition/IHE.BasicAudit.PrivacyDisclosure.{side}");
+    assert_eq!(event["meta"]["profile"], json!([profile]));
+    let (code, action, me) = if side == "Source" { ("110106", "R", "110153") } else { ("110107", "C", "110152") };
+    assert_eq!((&event["type"]["code"], &event["action"]), (&json!(code), &json!(action)));
+    let subtypes = event["subtype"].as_array().unwrap();
+    assert!(subtypes.iter().any(|subtype| coded(subtype, "disclose")
+        && subtype["system"] == "http://terminology.hl7.org/CodeSystem/iso-21089-lifecycle"));
+    assert!(event["recorded"].is_string() && event["outcome"] == "0");
+    let agents = event["agent"].as_array().unwrap();
+    for party in ["110153", "110152"] {
+        let of_type: Vec<&Value> = agents.iter().filter(|agent| coded(&agent["type"]["coding"][0], party)).collect();
+        assert_eq!(of_type.len(), 1, "{party}: {agents:?}");
+        assert!(of_type[0]["who"].is_object() && of_type[0]["network"].is_object());
+        // The source of the record is the agent itself.
+        assert_eq!(party == me, of_type[0]["who"] == event["source"]["observer"], "{event}");
+    }
+    let entities = event["entity"].as_array().unwrap();
+    let patients: Vec<&Value> = entities.iter().filter(|entity| coded(&entity["role"], "1")).collect();
+    assert_eq!(patients.len(), 1);
+    assert!(coded(&patients[0]["type"], "1") && patients[0]["what"]["type"] == "Patient");
+    assert!(entities.iter().any(|entity| coded(&entity["role"], "3")), "no data: {entities:?}");
+}
+
+#[test]
+fn releases_are_privacy_disclosures_at_both_ends() {
+    let mut given = answered(SATURDAY, "F");
+    given["basis"] = json!("consent:CCCC (instead-of-certificate@1.0)");
+    let source = audit_events(3, &given, "lodz.example/pup");
+    assert_eq!(source.len(), 1);
+    is_a_disclosure(&source[0], "Source");
+    let identifier = |event: &Value, system: &str| -> Vec<String> {
+        let entities = event["entity"].as_array().unwrap().iter().map(|entity| &entity["what"]["identifier"]);
+        let found = entities.filter(|identifier| identifier["system"] == system);
+        found.map(|identifier| identifier["value"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(identifier(&source[0], "urn:ogniwo:consent"), ["CCCC"]);
+    assert_eq!(identifier(&source[0], "urn:ogniwo:request"), ["Q"]);
+
+    let got = json!({
+        "event": "query.outcome", "time": SATURDAY, "asker": "mops", "user": "U", "file": "G", "basis": "none", "purpose": "x",
+        "outcomes": [
+            { "holder": "pup", "query": "q02", "outcome": "answered", "fields": ["pup.status"], "request": "Q" },
+            { "holder": "css", "query": "q01", "outcome": "denied", "request": "P" },
+        ],
+    });
+    let events = audit_events(4, &got, "lodz.example/mops");
+    assert_eq!(events.len(), 2, "an event for each holder");
+    is_a_disclosure(&events[0], "Recipient");
+    assert_eq!(identifier(&events[0], "urn:ogniwo:request"), identifier(&source[0], "urn:ogniwo:request"));
+    assert_eq!((&events[1]["type"]["code"], &events[1]["outcome"]), (&json!("110112"), &json!("4")));
+    assert!(events[1].get("meta").is_none(), "nothing was disclosed");
+    assert_eq!(bundle(events)["entry"].as_array().map(Vec::len), Some(2));
+    assert!(audit_events(0, &json!({ "event": "node.started", "time": 1 }), "o").is_empty());
 }

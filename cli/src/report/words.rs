@@ -84,6 +84,13 @@ impl Words {
         names.join(", ")
     }
 
+    /// What was released: the fields, or that somebody is known.
+    pub(crate) fn released<'a>(&self, ids: impl IntoIterator<Item = &'a str>) -> String {
+        let fields = self.fields(ids);
+        let presence = self.say("czy jest znana lub znany w tej jednostce", "whether known to this unit");
+        if fields.is_empty() { presence.to_owned() } else { fields }
+    }
+
     pub(crate) fn query(&self, id: &str) -> String {
         let query = id.parse().ok().and_then(|query| self.catalogue().queries.get(&query));
         query.map_or_else(|| id.to_owned(), |query| self.say(&query.pl, &query.en).to_owned())
@@ -99,7 +106,7 @@ impl Words {
                 let mandate = self.catalogue().mandates.get(id);
                 mandate.map_or_else(
                     || format!("{} {id}", self.say("przepis", "statute")),
-                    |mandate| format!("{} {} {}", mandate.statute, self.say("art.", "art."), mandate.article),
+                    |mandate| format!("{}, {}", mandate.statute, mandate.article),
                 )
             }
             "emergency" => self.say("nagłe zagrożenie", "emergency").to_owned(),
@@ -108,16 +115,22 @@ impl Words {
     }
 
     /// What a report rests on.
-    pub(crate) fn provenance(&self, exported: &Exported) -> Vec<(String, String)> {
-        let witnesses: Vec<&str> = exported.witnesses.iter().map(|(key, _)| key.name()).collect();
+    pub(crate) fn provenance(&self, exported: &Exported, witnesses_checked: bool) -> Vec<(String, String)> {
+        let names: Vec<&str> = exported.witnesses.iter().map(|(key, _)| key.name()).collect();
         let say = |pl: &str, en: &str| self.say(pl, en).to_owned();
+        let unchecked = self.say(
+            " (niesprawdzone: klucze z samego eksportu; podaj --manifest)",
+            " (unchecked: by keys of the export itself; give --manifest)",
+        );
+        let unchecked = if names.is_empty() || witnesses_checked { "" } else { unchecked };
+        let witnesses = format!("{}{unchecked}", names.join(", "));
         vec![
             (say("Dziennik", "Log"), exported.vkey.name().to_owned()),
             (say("Stan na", "As of"), moment(exported.exported_at)),
             (say("Wpisy w dzienniku", "Entries of the log"), exported.size.to_string()),
             (say("Wpisy w tym eksporcie", "Entries exported"), exported.entries.to_string()),
             (say("Poświadczone przez innych", "Vouched for by others"), exported.cosigned.to_string()),
-            (say("Świadkowie", "Witnesses"), witnesses.join(", ")),
+            (say("Świadkowie", "Witnesses"), witnesses),
         ]
     }
 }

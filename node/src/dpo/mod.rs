@@ -18,7 +18,7 @@ pub(crate) use api::routes;
 pub use export::{ExportBody, LogPosted};
 pub use findings::{Finding, FindingKind, FindingReviewBody, ReconcileBody, Reconciled, ReviewState};
 pub use resident::{AccessBody, EraseBody, Erased, ResidentData, ResidentRow, RestrictBody, Restricted};
-pub use search::{LogEntry, LogFilter, LogPage, SearchBody};
+pub use search::{LogEntry, LogFilter, LogPage, LogStream, SearchBody};
 
 use crate::node::{Node, NodeError};
 use crate::residents::ResidentError;

@@ -7,7 +7,7 @@ use crate::node::Node;
 use crate::residents::{Resident, find};
 use audit::{Filter, Stream, project};
 use protocol::FileId;
-use protocol::encoding::b64;
+use protocol::encoding::{b64, unb64};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::sync::Arc;
@@ -23,6 +23,9 @@ pub struct LogFilter {
     /// About this resident; the node turns the number into its file id and keeps it nowhere.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resident: Option<Resident>,
+    /// A resident by the file id that stands in the log, instead.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
     /// The event's name, as `query.answered`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub event: Option<String>,
@@ -74,6 +77,32 @@ pub struct SearchBody {
     /// Entries at most, 1 to 1000; 100 if not said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
+    /// For whom: only what the catalogue lets these see of each entry.
+    #[serde(default)]
+    pub stream: LogStream,
+}
+
+/// Who reads what leaves the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LogStream {
+    /// The data-protection officer.
+    #[default]
+    Dpo,
+    /// Those who keep the machines running.
+    Operations,
+    /// A security monitor.
+    Siem,
+}
+
+impl From<LogStream> for Stream {
+    fn from(stream: LogStream) -> Self {
+        match stream {
+            LogStream::Dpo => Stream::Dpo,
+            LogStream::Operations => Stream::Operations,
+            LogStream::Siem => Stream::Siem,
+        }
+    }
 }
 
 /// Some of the entries looked for.
@@ -107,9 +136,11 @@ pub(super) struct Criteria {
 impl LogFilter {
     /// Turns what people say into what stands in the log.
     pub(super) fn resolve(&self, node: &Node) -> Result<Criteria, DpoError> {
-        let file = match &self.resident {
-            Some(resident) => Some(find(node, resident).map_err(DpoError::Filter)?.ok_or(DpoError::Unknown)?),
-            None => None,
+        let file = match (&self.resident, &self.file) {
+            (Some(resident), None) => Some(find(node, resident).map_err(DpoError::Filter)?.ok_or(DpoError::Unknown)?),
+            (None, Some(file)) => Some(FileId(unb64(file).ok_or(DpoError::Value("filter.file"))?)),
+            (None, None) => None,
+            (Some(_), Some(_)) => return Err(DpoError::Value("filter.file")),
         };
         if self.staff.is_some() && self.user.is_some() {
             return Err(DpoError::Value("filter.user"));
@@ -176,7 +207,7 @@ pub(super) async fn search(node: &Arc<Node>, officer: &Officer, body: &SearchBod
     act.counts = [("found", found.entries.len() as u64)].into();
     let _recorded = act.record(node).await?;
     let shown = |entry: audit::Entry| {
-        let payload = project(entry.payload.as_ref()?, Stream::Dpo)?;
+        let payload = project(entry.payload.as_ref()?, body.stream.into())?;
         Some(LogEntry { index: entry.index, entry: b64(&entry.hash), payload })
     };
     Ok(LogPage { entries: found.entries.into_iter().filter_map(shown).collect(), next: found.next })

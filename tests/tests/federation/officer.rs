@@ -45,6 +45,7 @@ async fn a_search_finds_by_what_people_say_and_stands_in_the_log_itself() {
         (json!({ "staff": "somebody" }), 0),
         (json!({ "basis": "mandate", "purpose": tests::PURPOSE, "event": "query.asking" }), 2),
         (json!({ "event": "query.asking", "until": 1 }), 0),
+        (json!({ "file": found[0]["file"], "event": "query.asking" }), 1),
     ] {
         let found = entries(&search(&harness, "mops", &json!({ "filter": filter })).await);
         assert_eq!(found.len(), expected, "{filter}");
@@ -67,6 +68,8 @@ async fn a_search_finds_by_what_people_say_and_stands_in_the_log_itself() {
         (json!({ "limit": 0 }), 422, "value_invalid"),
         (json!({ "filter": { "from": 2, "until": 2 } }), 422, "value_invalid"),
         (json!({ "filter": { "staff": "a", "user": "b" } }), 422, "value_invalid"),
+        (json!({ "filter": { "file": found[0]["file"], "resident": resident } }), 422, "value_invalid"),
+        (json!({ "filter": { "file": "nobody" } }), 422, "value_invalid"),
     ] {
         let answer = search(&harness, "mops", &body).await;
         assert_eq!(answer.status, status, "{body}: {}", answer.text);
@@ -79,7 +82,7 @@ async fn a_search_finds_by_what_people_say_and_stands_in_the_log_itself() {
 
     harness.federation.nodes.get_mut(&tests::member("mops")).expect("a node").stop().await.expect("stopped");
     let acts: Vec<Value> = read_log(&harness, "mops").into_iter().filter(|e| e["event"] == "dpo.searched").collect();
-    assert_eq!(acts.len(), 1 + 5 + pages + 1, "every page, and the resident who is not there");
+    assert_eq!(acts.len(), 1 + 6 + pages + 1, "every page, and the resident who is not there");
     assert_eq!((&acts[0]["filter"], &acts[0]["file"]), (&json!(["file"]), &found[0]["file"]));
     assert_eq!(acts[0]["counts"], json!({ "found": 2 }));
     assert!(acts.iter().all(|act| act["role"] == "dpo" && act["user"].is_string()));
@@ -105,8 +108,7 @@ async fn an_export_verifies_alone_and_the_specific_report_needs_two() {
     let mut events = Vec::new();
     let exported = verify_export(
         &dir.join("unpacked/export"),
-        None,
-        &[],
+        audit::Against::default(),
         |_, entry| events.push(entry["event"].as_str().expect("a name").to_owned()),
         |_| {},
     )

@@ -76,17 +76,23 @@ fn searching_and_reporting(harness: &Harness) {
     assert_eq!(events(&found), ["query.asking", "query.outcome"]);
     let text = officer.run("", &["audit", "search", "--event", "query.outcome", "--peer", "pup"]).succeeded();
     assert!(text.ends_with("2 entries\n"), "{text}");
+    assert!(text.contains("pup q02: answered  user "), "{text}");
+    narrowed(&officer, &found);
     officer.run("css", &["audit", "search", "--resident"]).failed(10, "No such resident");
     caseworker.run("", &["audit", "search"]).failed(10, "data-protection officer");
     officer.run("", &["audit", "search", "--from", "yesterday"]).failed(3, "yesterday");
+    // What to do next follows from what went wrong.
+    let unknown = officer.run("css", &["audit", "search", "--resident"]);
+    assert!(unknown.stderr.contains("next: check the number"), "{}", unknown.stderr);
 
     let into = harness.extracts().join("bundle").to_str().expect("UTF-8").to_owned();
     let exported = officer.json("mops+pup", &["audit", "export", "--resident", "--into", &into, "--reason", "wniosek"]);
-    assert!(exported["exported"].as_u64().is_some_and(|entries| entries >= 3), "{exported}");
+    assert!(exported["exported"] == 4, "asked, answered, searched for, exported: {exported}");
     officer.run("", &["audit", "export", "--into", &into]).failed(12, "already there");
     // It verifies anywhere, without the node.
     let verified = ogniwo_typing("", &["audit", "verify", &into, "--json"]).succeeded();
     assert_eq!(serde_json::from_str::<Value>(&verified).expect("JSON")["verified"], true);
+    held_against_the_manifest(harness, &into);
 
     let list = officer.run("mops+pup", &["audit", "report", "R2", "--resident"]).succeeded();
     assert!(list.contains("Kto sprawdzał moje dane"), "{list}");
@@ -105,6 +111,91 @@ fn searching_and_reporting(harness: &Harness) {
         let scope = holder.json("", &["audit", "report", "R4", "--key", key]);
         assert_eq!(scope["sections"][1]["facts"][0][1], persons, "{scope}");
     }
+}
+
+/// Criteria that are no question to the node's own store.
+fn narrowed(officer: &Desk, found: &Value) {
+    let (first, outcome) = (&found["entries"][0], &found["entries"][1]);
+    let file = first["payload"]["file"].as_str().expect("a file");
+    let indexes = |found: &Value| -> Vec<u64> {
+        let entries = found["entries"].as_array().expect("entries").iter();
+        entries.map(|entry| entry["index"].as_u64().expect("an index")).collect()
+    };
+    let by_file = officer.json("", &["audit", "search", "--file", file, "--event", "query.asking"]);
+    assert_eq!(indexes(&by_file), indexes(&json!({ "entries": [first] })));
+    let request = outcome["payload"]["outcomes"][0]["request"].as_str().expect("a digest");
+    let by_request = officer.json("", &["audit", "search", "--request", request, "--event", "query.outcome"]);
+    assert_eq!(indexes(&by_request), indexes(&json!({ "entries": [outcome] })));
+    // The entry a finding names.
+    let start = outcome["index"].to_string();
+    let alone = officer.json("", &["audit", "search", "--start", &start, "--limit", "1"]);
+    assert_eq!(alone["entries"], json!([outcome]));
+    for (stream, user) in [("operations", false), ("siem", true)] {
+        let seen = officer.json("", &["audit", "search", "--start", &start, "--limit", "1", "--stream", stream]);
+        let seen = &seen["entries"][0]["payload"];
+        assert_eq!((seen["event_id"].as_u64(), seen.get("user").is_some()), (Some(402), user), "{seen}");
+        assert!(seen.get("file").is_none() && seen.get("purpose").is_some() == user, "{seen}");
+    }
+    // A document nobody has brings nobody's entries, and not everybody's.
+    let typed = ogniwo_typing(
+        "XX0000000\n",
+        &[
+            "audit",
+            "search",
+            "--document",
+            "PASSPORT,UKR",
+            "--config",
+            &officer.config,
+            "--api",
+            &officer.api,
+            "--token-file",
+            officer.token.to_str().expect("UTF-8"),
+        ],
+    );
+    typed.failed(10, "No such resident");
+}
+
+/// An export by the keys of the manifest; then with witnesses that were made up for it.
+fn held_against_the_manifest(harness: &Harness, export: &str) {
+    let manifest = harness.home().join("manifest.json").to_str().expect("UTF-8").to_owned();
+    let dir = std::path::Path::new(export);
+    let read = |name: &str| std::fs::read_to_string(dir.join(name)).expect("a file");
+    let verify = |more: &[&str]| ogniwo_typing("", &[&["audit", "verify", export] as &[&str], more].concat());
+    verify(&["--manifest", &manifest]).succeeded();
+
+    let log = audit::Vkey::parse(read("vkey").trim()).expect("a key");
+    let mut cosigned = audit::Checkpoint::open(&read("checkpoint"), &log).expect("signed");
+    let mut keys = String::new();
+    for unit in ["pup", "css", "zlm"] {
+        let state = harness.extracts().join(format!("made-up-{unit}"));
+        let name = format!("test.ogniwo.example/{unit}/witness");
+        let witness = audit::Witness::open(&state, &name, &[7; 32]).expect("a witness");
+        witness.trust([log.clone()]);
+        let note = read("checkpoint");
+        let asked = audit::AddCheckpoint { old: 0, proof: Vec::new(), checkpoint: note }.body();
+        let line = witness.add_checkpoint(&asked, 1_795_262_400).expect("cosigned");
+        let line = String::from_utf8(line).expect("text");
+        cosigned.add_cosignature(&line, witness.vkey()).expect("its own");
+        keys.push_str(&format!("{}\n", witness.vkey()));
+    }
+    std::fs::write(dir.join("cosigned"), cosigned.note()).expect("written");
+    std::fs::write(dir.join("witnesses"), keys).expect("written");
+    let flawless = verify(&[]).succeeded();
+    assert!(flawless.contains("cosigned by") && flawless.contains("unchecked"), "{flawless}");
+    for command in [
+        &["audit", "verify", export, "--manifest", &manifest] as &[&str],
+        &["audit", "search", "--export", export, "--manifest", &manifest],
+        &["audit", "report", "R14", "--export", export, "--manifest", &manifest],
+    ] {
+        ogniwo_typing("", command).failed(11, "none of the witnesses");
+    }
+    let report = ogniwo_typing("", &["audit", "report", "R14", "--export", export]).succeeded();
+    assert!(report.contains("niesprawdzone"), "{report}");
+    // Offline nobody can be looked for by a case; the hint is not about the configuration.
+    let case = ogniwo_typing("", &["audit", "search", "--export", export, "--case", "MOPS/2026/1"]);
+    case.failed(3, "live");
+    assert!(case.stderr.contains("correct what was given"), "{}", case.stderr);
+    ogniwo_typing("", &["audit", "report", "R8", "--export", export, "--form", "find-usage"]).failed(3, "no such form");
 }
 
 fn comparing_and_reviewing(harness: &Harness) {

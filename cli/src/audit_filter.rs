@@ -1,0 +1,97 @@
+//! Which entries of a log, live and in an export. What one of the two cannot look for is refused: a criterion that is
+//! passed over would show everything.
+
+use crate::args::FilterArgs;
+use crate::exit::Failure;
+use crate::prompt::resident;
+use audit::Filter;
+use serde_json::{Value, json};
+
+impl FilterArgs {
+    /// Whether it is about one resident by a number or document, which only the node can turn into a file id.
+    pub(crate) fn names_resident(&self) -> bool {
+        self.resident || self.who.local_number.is_some() || self.who.document.is_some()
+    }
+}
+
+/// The filter as the local API takes it; the PESEL comes from a prompt or standard input.
+pub(crate) fn live(arguments: &FilterArgs) -> Result<Value, Failure> {
+    let FilterArgs {
+        resident: _,
+        who,
+        file,
+        event,
+        staff,
+        user,
+        peer,
+        purpose,
+        basis,
+        case,
+        decision,
+        request,
+        key,
+        from,
+        until,
+    } = arguments;
+    let mut filter = json!({
+        "file": file, "event": event, "staff": staff, "user": user, "peer": peer, "purpose": purpose, "basis": basis,
+        "case_ref": case, "decision": decision, "request": request, "key": key,
+        "from": moment(from.as_deref())?, "until": moment(until.as_deref())?,
+    });
+    if let Some(filter) = filter.as_object_mut() {
+        if arguments.names_resident() {
+            filter.insert("resident".to_owned(), resident(who)?);
+        }
+        filter.retain(|_, value| !value.is_null());
+    }
+    Ok(filter)
+}
+
+/// The filter on an export, where only what stands in the entries can be looked for.
+pub(crate) fn offline(arguments: &FilterArgs) -> Result<Filter, Failure> {
+    if arguments.names_resident() || arguments.staff.is_some() || arguments.case.is_some() {
+        let why = "a resident, a member of staff or a case can only be looked for live: the node alone knows their pseudonyms";
+        return Err(Failure::new("value", why));
+    }
+    let FilterArgs {
+        resident: _,
+        who: _,
+        file,
+        event,
+        staff: _,
+        user,
+        peer,
+        purpose,
+        basis,
+        case: _,
+        decision,
+        request,
+        key,
+        from,
+        until,
+    } = arguments;
+    Ok(Filter {
+        event: event.clone(),
+        file: file.clone(),
+        user: user.clone(),
+        peer: peer.clone(),
+        purpose: purpose.clone(),
+        basis: basis.clone(),
+        case: None,
+        decision: decision.clone(),
+        request: request.clone(),
+        key: key.clone(),
+        from: moment(from.as_deref())?,
+        until: moment(until.as_deref())?,
+    })
+}
+
+/// A day of Warsaw or a moment (RFC 3339) in seconds since 1970.
+pub(crate) fn moment(text: Option<&str>) -> Result<Option<i64>, Failure> {
+    let Some(text) = text else { return Ok(None) };
+    let day = || policies::calendar::begins(text.parse().ok()?).map(|begins| begins.0);
+    let instant = text.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_second).or_else(day);
+    let wrong =
+        || Failure::new("value", format!("{text} is neither a day (2026-11-21) nor a moment (2026-11-21T12:00:00Z)"));
+    instant.map(Some).ok_or_else(wrong)
+}

@@ -1,0 +1,106 @@
+//! By whose keys a log or an export is verified: those it came with, which anybody who makes a directory can make up,
+//! one that was typed, or those of the federation's manifest.
+
+use crate::exit::{Failure, chain, read_text};
+use audit::{Against, Checkpoint, Vkey};
+use protocol::manifest::{KeyUse, MemberKey};
+use protocol::{Manifest, MemberId, SignedManifest};
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// A manifest, as its file says and its officers signed.
+pub(crate) fn read_manifest(path: &Path) -> Result<Manifest, Failure> {
+    let text = read_text(path)?;
+    let signed: SignedManifest =
+        serde_json::from_str(&text).map_err(|e| Failure::new("value", format!("{}: {e}", path.display())))?;
+    Ok(signed.accept_held()?)
+}
+
+pub(crate) fn unverified(error: &audit::Fault) -> Failure {
+    Failure::new("verification_failed", chain(error))
+}
+
+/// The keys that count.
+#[derive(Debug, Default)]
+pub(crate) struct Pinned {
+    log: Option<Vkey>,
+    /// The other members' witnesses, and from how many of these members a checkpoint has to have a cosignature.
+    witnesses: Option<(Vec<Vkey>, usize)>,
+}
+
+impl Pinned {
+    /// The keys for the log in `dir`: its own as typed, and what the manifest lists.
+    pub(crate) fn of(dir: &Path, vkey: Option<&str>, manifest: Option<&Manifest>) -> Result<Self, Failure> {
+        let typed = vkey.map(Vkey::parse).transpose().map_err(|e| Failure::new("value", chain(&e)))?;
+        let Some(manifest) = manifest else { return Ok(Pinned { log: typed, witnesses: None }) };
+        let own = audit::identity(dir).map_err(|e| unverified(&e))?;
+        let owner = owner(&own, manifest)?;
+        let listed = keys(manifest, &owner, KeyUse::Log)
+            .filter_map(|key| witness::log_key(own.name(), &key.key).ok())
+            .any(|key| key == own);
+        if !listed {
+            let why = format!("{own} is no key that the manifest lists for the log of {owner}");
+            return Err(Failure::new("verification_failed", why));
+        }
+        let others: Vec<&MemberId> = manifest.members.iter().map(|m| &m.id).filter(|id| **id != owner).collect();
+        let of = |id: &MemberId| {
+            let key = |key: &MemberKey| witness::witness_key(&manifest.realm, id, &key.key).ok();
+            keys(manifest, id, KeyUse::Cosign).filter_map(key).collect::<Vec<_>>()
+        };
+        let needed = witness::NEEDED.min(others.len());
+        let witnesses = others.into_iter().flat_map(of).collect();
+        Ok(Pinned { log: Some(typed.unwrap_or(own)), witnesses: Some((witnesses, needed)) })
+    }
+
+    /// The same, for verifying, with checkpoints that others kept.
+    pub(crate) fn against<'a>(&'a self, known: &'a [Checkpoint]) -> Against<'a> {
+        Against { log: self.log.as_ref(), witnesses: self.witnesses.as_ref().map(|(keys, _)| keys.as_slice()), known }
+    }
+
+    /// The log's key, where it is known.
+    pub(crate) fn log(&self) -> Option<&Vkey> {
+        self.log.as_ref()
+    }
+
+    /// Whether the witnesses' keys are the manifest's.
+    pub(crate) fn knows_witnesses(&self) -> bool {
+        self.witnesses.is_some()
+    }
+
+    /// Refuses a cosigned checkpoint that too few members vouch for; one without cosignatures is no claim.
+    pub(crate) fn enough(&self, cosigned: u64, witnesses: &[(Vkey, u64)]) -> Result<(), Failure> {
+        let Some((_, needed)) = &self.witnesses else { return Ok(()) };
+        let names: BTreeSet<&str> = witnesses.iter().map(|(key, _)| key.name()).collect();
+        if cosigned == 0 || names.len() >= *needed {
+            return Ok(());
+        }
+        let why = format!("{} of the manifest's members cosigned the checkpoint, {needed} have to", names.len());
+        Err(Failure::new("verification_failed", why))
+    }
+
+    /// What that says of cosignatures, for people.
+    pub(crate) fn words(&self) -> &'static str {
+        if self.knows_witnesses() {
+            "cosignatures are checked under the manifest's keys"
+        } else {
+            "cosignatures are unchecked: their keys are those it came with; give --manifest"
+        }
+    }
+}
+
+/// Whose log it is: `REALM/MEMBER`, with more behind it once it went on or for an instance.
+fn owner(log: &Vkey, manifest: &Manifest) -> Result<MemberId, Failure> {
+    let other = || Failure::new("verification_failed", format!("{} is no log of {}", log.name(), manifest.realm));
+    let rest = log.name().strip_prefix(manifest.realm.as_str()).and_then(|rest| rest.strip_prefix('/'));
+    let id = rest.and_then(|rest| rest.split('/').next()).and_then(|id| id.parse().ok()).ok_or_else(other)?;
+    manifest.member(&id).map(|member| member.id.clone()).ok_or_else(other)
+}
+
+/// Keys of a member, past ones too: what they signed was signed. Not those taken back: whoever has one may sign anything.
+fn keys<'a>(manifest: &'a Manifest, id: &MemberId, usage: KeyUse) -> impl Iterator<Item = &'a MemberKey> {
+    manifest
+        .member(id)
+        .into_iter()
+        .flat_map(|member| &member.keys)
+        .filter(move |key| key.usage == usage && key.revoked_at.is_none())
+}
