@@ -3,7 +3,7 @@
 
 use crate::args::{
     AnomaliesArgs, AuditCommand, ContinueArgs, ExportArgs, FilterArgs, Form, ReconcileArgs, ReportArgs, ReviewArgs,
-    SearchArgs, VerifyArgs,
+    SearchArgs, VerifyArgs, WhoArgs,
 };
 use crate::exit::{Failure, chain, read_text, write_file};
 use crate::node_command::{api, token};
@@ -12,7 +12,7 @@ use crate::prompt::{passphrase, resident};
 use crate::report::{self, Context, Kind, Words, exchange};
 use audit::{Checkpoint, Exported, Filter, Vkey, verify_against, verify_export};
 use http::Method;
-use node::{Anomalies, Finding, LogPage, Progress, Reconciled, ResidentData};
+use node::{Anomalies, Finding, LogPage, Progress, Reconciled, ResidentData, Who};
 use policies::Library;
 use protocol::{Manifest, SignedManifest};
 use serde_json::{Value, json};
@@ -29,6 +29,7 @@ pub(crate) async fn run(command: AuditCommand, output: &Output) -> Result<(), Fa
         AuditCommand::Search(arguments) => search(arguments, output).await,
         AuditCommand::Export(arguments) => export(arguments, output).await,
         AuditCommand::Report(arguments) => make_report(arguments, output).await,
+        AuditCommand::Who(arguments) => who(arguments, output).await,
         AuditCommand::Reconcile(arguments) => reconcile(arguments, output).await,
         AuditCommand::Anomalies(arguments) => anomalies(arguments, output).await,
         AuditCommand::Review(arguments) => review(arguments, output).await,
@@ -182,7 +183,7 @@ fn moment(text: Option<&str>) -> Result<Option<i64>, Failure> {
 }
 
 async fn search(arguments: SearchArgs, output: &Output) -> Result<(), Failure> {
-    let SearchArgs { api: to, filter, export, limit } = arguments;
+    let SearchArgs { api: to, filter, export, limit, reason } = arguments;
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let mut found: Vec<Value> = Vec::new();
     if let Some(dir) = export {
@@ -200,7 +201,7 @@ async fn search(arguments: SearchArgs, output: &Output) -> Result<(), Failure> {
         let (api, token, filter) = (api(&to)?, token(&to)?, live_filter(&filter)?);
         let mut start = Some(0);
         while let Some(at) = start.filter(|_| found.len() < limit) {
-            let body = json!({ "filter": filter, "start": at, "limit": PAGE.min((limit - found.len()) as u64) });
+            let body = json!({ "filter": filter, "start": at, "limit": PAGE.min((limit - found.len()) as u64), "reason": reason });
             let page: LogPage = api.call(Method::POST, "/v1/audit/search", &token, Some(&body)).await?;
             found.extend(page.entries.iter().filter_map(|entry| serde_json::to_value(entry).ok()));
             start = page.next;
@@ -379,6 +380,20 @@ fn read_manifest(path: &Path) -> Result<Manifest, Failure> {
     let signed: SignedManifest =
         serde_json::from_str(&text).map_err(|e| Failure::new("value", format!("{}: {e}", path.display())))?;
     Ok(signed.accept_held()?)
+}
+
+async fn who(arguments: WhoArgs, output: &Output) -> Result<(), Failure> {
+    let WhoArgs { api: to, user, file, reason } = arguments;
+    let body = serde_json::to_value(node::WhoBody { user, file, reason }).map_err(|e| Failure::new("internal", e))?;
+    let found: Who = api(&to)?.call(Method::POST, "/v1/audit/who", &token(&to)?, Some(&body)).await?;
+    output.result(&found, || match &found.staff {
+        Some(staff) => {
+            let seen = |at: Option<i64>| report::moment(at.unwrap_or_default());
+            format!("{staff}, seen first {} and last {}", seen(found.first_seen), seen(found.last_seen))
+        }
+        None => format!("client {}", found.local_numbers.iter().map(String::as_str).collect::<Vec<_>>().join(", ")),
+    });
+    Ok(())
 }
 
 async fn reconcile(arguments: ReconcileArgs, output: &Output) -> Result<(), Failure> {

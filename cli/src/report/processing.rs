@@ -94,7 +94,7 @@ impl Report for Agreements {
                 used.purposes.insert(str_of(entry, "purpose").to_owned());
                 used.fields.extend(list_of(entry, "fields_returned").into_iter().map(str::to_owned));
             }
-            "query.denied" => {
+            "query.denied" | "query.no_match" => {
                 let of = |field| str_of(entry, field).to_owned();
                 count(&mut self.denials, (of("asker"), of("query"), of("reason")));
             }
