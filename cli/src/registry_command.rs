@@ -74,7 +74,7 @@ async fn log(config: Config, into: PathBuf, output: &Output) -> Result<(), Failu
     let made = into.clone();
     let exported =
         blocking(move || registry::export_log(&config, &made, &Clock::system(), passphrase).map_err(Failure::from))
-            .await?;
+            .await??;
     let document = json!({ "directory": into, "origin": exported.vkey.name(), "entries": exported.entries });
     output.result(&document, || {
         let dir = into.display();
