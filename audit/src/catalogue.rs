@@ -27,6 +27,7 @@ pub enum Stream {
 
 /// Every field there is: name, and what it holds.
 pub const FIELDS: &[(&str, &str)] = &[
+    ("about", "pseudonymous id of the member of staff whose name was read"),
     ("agreement", "id@version of the agreement relied on"),
     ("approval", "id of the question a person has to approve"),
     ("asker", "member that asks"),
@@ -50,34 +51,50 @@ pub const FIELDS: &[(&str, &str)] = &[
     ("finding", "id of a finding of the review"),
     ("found", "registry: others' entries shown"),
     ("holder", "member that is asked"),
+    ("honeypots", "registry: indexes among them that the officers had planted"),
     ("indexes", "registry: HMACs of indexes asked about"),
+    ("items", "registry: items of a review queue read"),
     ("key", "id of the key a request was signed with"),
     ("known", "checkpoint that others have: signed note"),
+    ("latency_ms", "milliseconds from a request's arrival to its entry"),
     ("library", "digest of the policy library"),
     ("lost_from", "first index missing"),
     ("lost_until", "index after the last missing"),
     ("manifest", "registry: version and digest of the manifest"),
     ("member", "registry: member that called"),
+    ("met", "registry: of its new entries, those that met another member's"),
+    ("never_converted", "registry: of the rows removed, provisional ones that never became ordinary"),
+    ("obligations", "delete_after, do_not_contact, onward_transfer, review_by"),
     ("old_ticket", "a ticket past its time was served because the registry was away"),
     ("origin", "a log's origin"),
-    ("outcomes", "per holder and question, at the asker: holder, query, outcome, reason, fields, request, peer_log"),
+    (
+        "outcomes",
+        "per holder and question, at the asker: agreement, fields, holder, obligations, outcome, peer_log, query, reason, request, response",
+    ),
     ("own", "registry: indexes over which the asker had a live entry"),
     ("peer_log", "the other side's entry: origin, index, entry hash"),
+    ("planted", "registry: indexes planted"),
+    ("policies", "digest of the institution's own policies"),
+    ("posted", "registry: new entries of a member in a period"),
     ("previous_origin", "origin of the log before"),
     ("previous_root", "root of the log before"),
     ("previous_size", "entries of the log before"),
+    ("provisional", "registry: why entries are provisional"),
     ("purpose", "purpose"),
     ("put", "registry: HMACs of indexes put"),
     ("query", "query type"),
     ("reason", "code"),
     ("reason_text", "the caseworker's own words"),
+    ("removed", "registry: planted indexes removed"),
     ("replay", "single-use id of a request, for the replay guard"),
     ("report", "kind of a report"),
     ("request", "SHA-256 of the request as signed, the same on both sides"),
+    ("response", "SHA-256 of what the signed answer says, the same on both sides"),
     ("retention", "category of retention"),
     ("role", "role"),
     ("rows", "registry: rows removed"),
     ("search_key", "`pesel`, `document` or `local_number`"),
+    ("template", "id@version of the template of the consent relied on"),
     ("tickets", "registry: tickets issued"),
     ("time", "seconds since 1970"),
     ("trace", "W3C trace id"),
@@ -99,7 +116,9 @@ const QUERY: &[&str] = &[
     "reason_text",
     "agreement",
     "library",
+    "policies",
     "consent",
+    "template",
     "approval",
     "emergency",
     "fields_requested",
@@ -114,6 +133,9 @@ const QUERY: &[&str] = &[
     "peer_log",
     "epoch",
     "outcomes",
+    "obligations",
+    "response",
+    "latency_ms",
     "counts",
     "trace",
 ];
@@ -130,6 +152,7 @@ const QUERY_OPERATIONS: &[&str] = &[
     "outcomes.query",
     "outcomes.outcome",
     "outcomes.reason",
+    "latency_ms",
     "trace",
 ];
 const QUERY_SIEM: &[&str] = &[
@@ -154,15 +177,17 @@ const QUERY_SIEM: &[&str] = &[
     "trace",
 ];
 const CONSENT: &[&str] = &[
-    "file", "asker", "holder", "user", "role", "consent", "purpose", "basis", "case", "detail", "peer_log", "request",
+    "file", "asker", "holder", "user", "role", "consent", "template", "purpose", "basis", "case", "detail", "peer_log",
+    "request",
 ];
 const CONSENT_SIEM: &[&str] = &["asker", "holder", "user", "role", "purpose"];
 const MEMBERS: &[&str] = &["asker", "holder"];
 const BULK: &[&str] = &["counts", "epoch", "detail", "user", "role", "asker", "holder"];
 const BULK_OPERATIONS: &[&str] = &["counts", "epoch", "detail", "asker", "holder"];
 const CHANGE: &[&str] =
-    &["user", "role", "agreement", "library", "certificate", "manifest", "detail", "counts", "holder"];
-const CHANGE_OPERATIONS: &[&str] = &["agreement", "library", "certificate", "manifest", "detail", "counts", "holder"];
+    &["user", "role", "agreement", "library", "policies", "certificate", "manifest", "detail", "counts", "holder"];
+const CHANGE_OPERATIONS: &[&str] =
+    &["agreement", "library", "policies", "certificate", "manifest", "detail", "counts", "holder"];
 const REVIEW: &[&str] = &[
     "file",
     "user",
@@ -181,15 +206,68 @@ const REVIEW: &[&str] = &[
     "peer_log",
     "holder",
     "asker",
+    "about",
 ];
 const REVIEW_SIEM: &[&str] = &["user", "role", "filter", "report", "counts", "confirmed_by"];
 const COUNTS: &[&str] = &["counts"];
 const REGISTRY: &[&str] = &[
-    "member", "epoch", "manifest", "request", "audience", "purpose", "put", "delete", "indexes", "own", "found",
-    "tickets", "rows",
+    "member",
+    "epoch",
+    "manifest",
+    "request",
+    "audience",
+    "purpose",
+    "put",
+    "delete",
+    "indexes",
+    "own",
+    "found",
+    "tickets",
+    "rows",
+    "provisional",
+    "honeypots",
+    "items",
+    "planted",
+    "removed",
+    "posted",
+    "met",
+    "never_converted",
+    "confirmed_by",
 ];
-const REGISTRY_OPERATIONS: &[&str] = &["member", "epoch", "manifest", "audience", "own", "found", "tickets", "rows"];
-const REGISTRY_SIEM: &[&str] = &["member", "purpose", "request", "own", "found", "tickets"];
+const REGISTRY_OPERATIONS: &[&str] = &[
+    "member",
+    "epoch",
+    "manifest",
+    "audience",
+    "own",
+    "found",
+    "tickets",
+    "rows",
+    "provisional",
+    "items",
+    "planted",
+    "removed",
+    "posted",
+    "met",
+    "never_converted",
+    "confirmed_by",
+];
+const REGISTRY_SIEM: &[&str] = &[
+    "member",
+    "purpose",
+    "request",
+    "own",
+    "found",
+    "tickets",
+    "provisional",
+    "honeypots",
+    "items",
+    "planted",
+    "removed",
+    "posted",
+    "met",
+    "confirmed_by",
+];
 const LOG: &[&str] = &[
     "origin",
     "detail",
@@ -257,9 +335,9 @@ macro_rules! events {
 events! {
     /// The node was opened.
     NodeStarted = 101 "node.started", BULK BULK_OPERATIONS BULK_OPERATIONS;
-    /// The node was closed by a failure or by hand: why.
+    /// The node was closed: by hand, or by what failed.
     NodeClosed = 102 "node.closed", BULK BULK_OPERATIONS BULK_OPERATIONS;
-    /// An administrator did something by hand.
+    /// Something was done over the administrator's socket: what, under which user of the machine.
     AdminActed = 110 "admin.acted", CHANGE CHANGE_OPERATIONS CHANGE;
 
     /// An extract is about to be imported.
@@ -305,7 +383,7 @@ events! {
     QueryAnswered = 403 "query.answered", QUERY QUERY_OPERATIONS QUERY_SIEM;
     /// A holder denied.
     QueryDenied = 404 "query.denied", QUERY QUERY_OPERATIONS QUERY_SIEM;
-    /// A holder has nothing.
+    /// A holder does not know the resident; the asker is told what it is told of every refusal.
     QueryNoMatch = 405 "query.no_match", QUERY QUERY_OPERATIONS QUERY_SIEM;
 
     /// A consent was recorded.
@@ -340,11 +418,11 @@ events! {
 
     /// A manifest came into force.
     ManifestAccepted = 701 "manifest.accepted", CHANGE CHANGE_OPERATIONS CHANGE_OPERATIONS;
-    /// The policy library changed.
+    /// The policy library or the institution's own policies in use changed.
     PolicyChanged = 702 "policy.changed", CHANGE CHANGE_OPERATIONS CHANGE;
     /// An agreement changed.
     AgreementChanged = 703 "agreement.changed", CHANGE CHANGE_OPERATIONS CHANGE;
-    /// A certificate was put in use, replaced or revoked.
+    /// A certificate was put in use, at first or in the place of another.
     CertificateChanged = 704 "certificate.changed", CHANGE CHANGE_OPERATIONS CHANGE;
 
     /// The log was searched.
@@ -361,6 +439,10 @@ events! {
     AnomaliesReviewed = 806 "log.reviewed", REVIEW COUNTS REVIEW_SIEM;
     /// The registry told what it noticed.
     ReviewNoticed = 807 "review.noticed", REVIEW BULK_OPERATIONS BULK_OPERATIONS;
+    /// Entries were given to the peer that took part in them, or decisions were read back at the desk.
+    LogRead = 808 "log.read", REVIEW COUNTS REVIEW_SIEM;
+    /// A pseudonymous id of the log was turned into whom it stands for.
+    IdentityRead = 809 "dpo.resolved", REVIEW NOTHING REVIEW_SIEM;
     /// A resident's data were shown to the DPO.
     ResidentShown = 811 "resident.shown", REVIEW NOTHING REVIEW_SIEM;
     /// Processing of a resident's data was restricted.
@@ -380,6 +462,16 @@ events! {
     RegistryManifest = 903 "manifest", REGISTRY REGISTRY_OPERATIONS REGISTRY_OPERATIONS;
     /// Registry: lapsed rows were removed.
     RegistrySwept = 904 "swept", REGISTRY REGISTRY_OPERATIONS NOTHING;
+    /// Registry: a member reads what was noticed for it.
+    RegistryReview = 905 "review", REGISTRY REGISTRY_OPERATIONS REGISTRY_SIEM;
+    /// Registry: the officers planted indexes that stand for nobody, or removed some.
+    RegistryHoneypots = 906 "honeypots", REGISTRY REGISTRY_OPERATIONS REGISTRY_SIEM;
+    /// Registry: a member's new entries met hardly anybody's.
+    RegistrySeldomMet = 907 "seldom_met", REGISTRY REGISTRY_OPERATIONS REGISTRY_SIEM;
+    /// Registry: members confirmed what a restored registry knows, and it opened again.
+    RegistryReopened = 908 "reopened", REGISTRY REGISTRY_OPERATIONS REGISTRY_SIEM;
+    /// Registry: its log was exported for review.
+    RegistryExported = 909 "exported", REGISTRY REGISTRY_OPERATIONS REGISTRY_SIEM;
 
     /// This log goes on for one that lost entries.
     LogContinued = 1001 "log.continued", LOG LOG LOG;

@@ -317,6 +317,12 @@ pub enum ResidentCommand {
         /// You checked art. 17(3): no legal duty to keep the data, no archive, no claim.
         #[arg(long, required = true)]
         no_exception_applies: bool,
+        /// Erase the payloads of the log's entries about the resident as well; their places in its tree stay.
+        #[arg(long, requires = "no_proof_needed")]
+        log_entries: bool,
+        /// You checked that none of those entries is needed as proof, of a consent or against a claim.
+        #[arg(long, requires = "log_entries")]
+        no_proof_needed: bool,
     },
 }
 
@@ -530,6 +536,17 @@ pub enum RegistryCommand {
         after_help = "Example:\n  ogniwo registry continue-after-restore draft --config registry.toml --out loss.json\n  ogniwo registry continue-after-restore sign loss.json --key officer.key\n  ogniwo registry continue-after-restore confirmed loss.json --config registry.toml"
     )]
     ContinueAfterRestore(LossCommand),
+    /// Export the registry's own log, in clear and with what proves it, for `audit verify` and `audit search --export`.
+    /// Recorded; the registry must be stopped.
+    #[command(after_help = "Example:\n  ogniwo registry log --config registry.toml --into november")]
+    Log {
+        /// Which registry.
+        #[command(flatten)]
+        registry: RegistryConfig,
+        /// The directory to make.
+        #[arg(long, value_name = "DIR")]
+        into: PathBuf,
+    },
     /// Indexes that stand for nobody: draw up, sign, plant.
     #[command(subcommand)]
     Honeypots(HoneypotCommand),
@@ -833,6 +850,11 @@ pub enum AuditCommand {
         after_help = "Examples:\n  ogniwo audit report R2 --token-file token --resident --form html --out lista.html < pesel\n  ogniwo audit report R8 --export november --form csv --semicolon\n  ogniwo audit report R9 --token-file mine --confirm-token-file colleagues --staff jan.kowalski"
     )]
     Report(ReportArgs),
+    /// Tell whom a pseudonymous id of the log stands for: a user, or a resident's file. Recorded.
+    #[command(
+        after_help = "Examples:\n  ogniwo audit who --token-file token --user ID --reason 'skarga 3/2026'\n  ogniwo audit who --token-file token --file ID --reason 'naruszenie 1/2026'"
+    )]
+    Who(WhoArgs),
     /// Compare the log with a peer's: what stands on one side only, or otherwise on each. The node does so every day.
     #[command(after_help = "Example:\n  ogniwo audit reconcile --token-file token --peer pup --from 2026-11-01")]
     Reconcile(ReconcileArgs),
@@ -943,6 +965,9 @@ pub struct SearchArgs {
     /// For whom: only what the catalogue lets these see of each entry.
     #[arg(long, value_enum, default_value = "dpo")]
     pub stream: LogStream,
+    /// Why; stays in the log. With --staff or --user it is needed, and another officer is told of the search.
+    #[arg(long)]
+    pub reason: Option<String>,
 }
 
 /// Who reads what leaves a log.
@@ -954,6 +979,23 @@ pub enum LogStream {
     Operations,
     /// A security monitor: users, but no residents, cases or words.
     Siem,
+}
+
+/// An id of the log.
+#[derive(Debug, Args)]
+pub struct WhoArgs {
+    /// How to reach the node.
+    #[command(flatten)]
+    pub api: ApiArgs,
+    /// A user of this institution, as entries have it.
+    #[arg(long, value_name = "ID", required_unless_present = "file", conflicts_with = "file")]
+    pub user: Option<String>,
+    /// A resident's file, as entries have it.
+    #[arg(long, value_name = "ID")]
+    pub file: Option<String>,
+    /// Why; stays in the log.
+    #[arg(long)]
+    pub reason: String,
 }
 
 /// An export.

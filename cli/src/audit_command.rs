@@ -1,7 +1,7 @@
 //! `ogniwo audit`: verify, search, export, report. Works on a copy of a log, on an export, or live through the local API
 //! with an officer's token. What is made live is an export first, and verified before anything is said about it.
 
-use crate::args::{AuditCommand, ContinueArgs, ExportArgs, Form, LogStream, ReportArgs, SearchArgs, VerifyArgs};
+use crate::args::{AuditCommand, ContinueArgs, ExportArgs, Form, LogStream, ReportArgs, SearchArgs, VerifyArgs, WhoArgs};
 use crate::audit_filter::{live, offline};
 use crate::audit_findings::{anomalies, reconcile, review};
 use crate::audit_keys::{Pinned, read_manifest, unverified};
@@ -12,7 +12,7 @@ use crate::prompt::passphrase;
 use crate::report::{self, Context, Kind, Words, exchange};
 use audit::{Checkpoint, Exported, Filter, Vkey, verify_against, verify_export};
 use http::Method;
-use node::{LogPage, Progress, ResidentData};
+use node::{LogPage, Progress, ResidentData, Who};
 use policies::Library;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -28,6 +28,7 @@ pub(crate) async fn run(command: AuditCommand, output: &Output) -> Result<(), Fa
         AuditCommand::Search(arguments) => search(arguments, output).await,
         AuditCommand::Export(arguments) => export(arguments, output).await,
         AuditCommand::Report(arguments) => make_report(arguments, output).await,
+        AuditCommand::Who(arguments) => who(arguments, output).await,
         AuditCommand::Reconcile(arguments) => reconcile(arguments, output).await,
         AuditCommand::Anomalies(arguments) => anomalies(arguments, output).await,
         AuditCommand::Review(arguments) => review(arguments, output).await,
@@ -126,7 +127,7 @@ fn witnesses(witnesses: &[(Vkey, u64)]) -> Vec<Value> {
 }
 
 async fn search(arguments: SearchArgs, output: &Output) -> Result<(), Failure> {
-    let SearchArgs { api: to, filter, export, manifest, start: first, limit, stream } = arguments;
+    let SearchArgs { api: to, filter, export, manifest, start: first, limit, stream, reason } = arguments;
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let mut found: Vec<Value> = Vec::new();
     if let Some(dir) = export {
@@ -147,7 +148,7 @@ async fn search(arguments: SearchArgs, output: &Output) -> Result<(), Failure> {
         let mut start = Some(first);
         while let Some(at) = start.filter(|_| found.len() < limit) {
             let most = PAGE.min((limit - found.len()) as u64);
-            let body = json!({ "filter": filter, "start": at, "limit": most, "stream": stream.name() });
+            let body = json!({ "filter": filter, "start": at, "limit": most, "stream": stream.name(), "reason": reason });
             let page: LogPage = api.call(Method::POST, "/v1/audit/search", &token, Some(&body)).await?;
             found.extend(page.entries.iter().filter_map(|entry| serde_json::to_value(entry).ok()));
             start = page.next;
@@ -389,6 +390,20 @@ impl Made {
 
 fn pretty(document: &impl serde::Serialize) -> Result<String, Failure> {
     serde_json::to_string_pretty(document).map_err(|e| Failure::new("internal", e))
+}
+
+async fn who(arguments: WhoArgs, output: &Output) -> Result<(), Failure> {
+    let WhoArgs { api: to, user, file, reason } = arguments;
+    let body = serde_json::to_value(node::WhoBody { user, file, reason }).map_err(|e| Failure::new("internal", e))?;
+    let found: Who = api(&to)?.call(Method::POST, "/v1/audit/who", &token(&to)?, Some(&body)).await?;
+    output.result(&found, || match &found.staff {
+        Some(staff) => {
+            let seen = |at: Option<i64>| report::moment(at.unwrap_or_default());
+            format!("{staff}, seen first {} and last {}", seen(found.first_seen), seen(found.last_seen))
+        }
+        None => format!("client {}", found.local_numbers.iter().map(String::as_str).collect::<Vec<_>>().join(", ")),
+    });
+    Ok(())
 }
 
 async fn continue_after_restore(arguments: ContinueArgs, output: &Output) -> Result<(), Failure> {

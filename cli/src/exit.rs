@@ -251,6 +251,8 @@ impl Exit {
             | "provisional_quota"
             | "provisional_renewed"
             | "finding_unknown"
+            | "finding_own"
+            | "user_unknown"
             | "agreement_missing"
             | "confirmation_missing"
             | "already_decided"

@@ -16,7 +16,7 @@ use registry::{Config, Engine, LogLoss, Migrated, Registry, Status};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use transport::{Client, Clock, IdentityStore, Trust};
@@ -56,6 +56,7 @@ pub(crate) async fn run(command: RegistryCommand, output: &Output) -> Result<(),
             Ok(())
         }
         RegistryCommand::ContinueAfterRestore(command) => continue_after_restore(command, output).await,
+        RegistryCommand::Log { registry, into } => log(Config::load(&registry.config)?, into, output).await,
         RegistryCommand::Honeypots(command) => honeypots(command, output).await,
         RegistryCommand::Manifest(command) => manifest(command, output).await,
         RegistryCommand::Officer { path } => {
@@ -64,6 +65,22 @@ pub(crate) async fn run(command: RegistryCommand, output: &Output) -> Result<(),
             Ok(())
         }
     }
+}
+
+async fn log(config: Config, into: PathBuf, output: &Output) -> Result<(), Failure> {
+    if into.exists() {
+        return Err(Failure::new("exists", format!("{} is already there", into.display())));
+    }
+    let made = into.clone();
+    let exported =
+        blocking(move || registry::export_log(&config, &made, &Clock::system(), passphrase).map_err(Failure::from))
+            .await??;
+    let document = json!({ "directory": into, "origin": exported.vkey.name(), "entries": exported.entries });
+    output.result(&document, || {
+        let dir = into.display();
+        format!("{dir}: {} entries. It verifies anywhere: ogniwo audit verify {dir}", exported.entries)
+    });
+    Ok(())
 }
 
 fn init(config: &Config, csr: &Path, keys: &Path, output: &Output) -> Result<(), Failure> {

@@ -28,14 +28,23 @@ pub(crate) async fn run(command: ResidentCommand, output: &Output) -> Result<(),
                 format!("The processing of file {} {now}.", done.file)
             });
         }
-        ResidentCommand::Erase { api: to, resident: who, reason, no_exception_applies } => {
+        ResidentCommand::Erase {
+            api: to,
+            resident: who,
+            reason,
+            no_exception_applies,
+            log_entries,
+            no_proof_needed,
+        } => {
             let body = json!({
                 "resident": resident(&who)?, "reason": reason, "no_exception_applies": no_exception_applies,
+                "log_entries": log_entries, "no_proof_needed": no_proof_needed,
             });
             let path = "/v1/audit/residents/erase";
             let erased: Erased = api(&to)?.call(Method::POST, path, &token(&to)?, Some(&body)).await?;
             output.result(&erased, || {
-                format!("{} rows erased. Run `ogniwo node enrol` to take back what is published.", erased.rows)
+                let Erased { rows, log_entries, .. } = &erased;
+                format!("{rows} rows and {log_entries} entries of the log erased. Run `ogniwo node enrol` to take back what is published.")
             });
         }
     }

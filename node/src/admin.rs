@@ -3,14 +3,19 @@
 
 use crate::agreements::AgreeError;
 use crate::bulk::Progress;
+use crate::events::{Event, Happened};
 use crate::import::{ImportRequest, import};
 use crate::meters::AgreementUse;
 use crate::node::{Node, NodeError, file};
 use crate::{ceremony, enrol, retention, review, shared, unenrol};
 use axum::body::Body;
-use axum::extract::{Query, State};
+use axum::extract::connect_info::Connected;
+use axum::extract::{ConnectInfo, Query, Request, State};
+use axum::http::Method;
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::serve::IncomingStream;
 use axum::{Json, Router};
 use bytes::Bytes;
 use futures_util::stream::unfold;
@@ -111,7 +116,8 @@ pub(crate) async fn serve(
     node: Arc<Node>,
     shutdown: CancellationToken,
 ) -> Result<(), NodeError> {
-    let served = axum::serve(listener, router(node)).with_graceful_shutdown(async move { shutdown.cancelled().await });
+    let router = router(node).into_make_service_with_connect_info::<By>();
+    let served = axum::serve(listener, router).with_graceful_shutdown(async move { shutdown.cancelled().await });
     Ok(served.await?)
 }
 
@@ -127,7 +133,43 @@ fn router(node: Arc<Node>) -> Router {
         .route("/agreements/assent", post(assent))
         .route("/agreements/revoke", post(revoke))
         .nest("/keyholder", ceremony::router())
+        .layer(middleware::from_fn_with_state(node.clone(), recorded))
         .with_state(node)
+}
+
+/// The user of the machine who is at the other end of the socket.
+#[derive(Clone, Copy)]
+struct By(Option<u32>);
+
+impl Connected<IncomingStream<'_, UnixListener>> for By {
+    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
+        By(stream.io().peer_cred().ok().map(|who| who.uid()))
+    }
+}
+
+/// Records what is done over the socket, before it is done; without that nothing is.
+async fn recorded(
+    State(node): State<Arc<Node>>,
+    ConnectInfo(By(uid)): ConnectInfo<By>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if request.method() != Method::POST {
+        return next.run(request).await;
+    }
+    let uid = uid.map_or_else(|| "unknown".to_owned(), |uid| uid.to_string());
+    let detail = format!("{} by uid {uid}", request.uri().path());
+    match note(&node, detail).await {
+        Ok(()) => next.run(request).await,
+        Err(error) => stream(|lines| async move { finish::<(), _>(&lines, error.code(), Err(error)) }),
+    }
+}
+
+async fn note(node: &Node, detail: String) -> Result<(), NodeError> {
+    let mut event = Event::new(Happened::AdminActed, node.now().map_err(|_| NodeError::Clock)?);
+    event.detail = Some(detail);
+    let _recorded = node.log.append(&event).await?;
+    Ok(())
 }
 
 /// Sends lines while `work` goes on.

@@ -305,7 +305,7 @@ pub(crate) async fn refuse(
     }
     let mut event = noted(node, Happened::ApprovalRefused, &question, &row, now)?;
     event.user = Some(desk::user(node, caller));
-    event.reason = Some(Reason::ApprovalRefused);
+    event.reason = Some(Reason::ApprovalRefused.code());
     event.reason_text = Some(body.reason.clone());
     let _recorded = node.log.append(&event).await?;
     settle(node, &question, Word::Refused { reason: body.reason.clone(), at: now }, now)?;

@@ -3,12 +3,13 @@
 //! Each holder has its own outcome; what one answers does not wait for another's failure beyond the deadline.
 
 use crate::emergencies;
-use crate::events::{Event, Happened, OutcomeLine, position};
+use crate::events::{Duties, Event, Happened, OutcomeLine, position};
 use crate::locate::RegistryError;
 use crate::manifests::Held;
 use crate::node::Node;
 use crate::pseudonymise::PseudonymError;
 use crate::query::{basis_name, consent_of};
+use crate::release::response_digest;
 use crate::residents::{Client, Resident, ResidentError, Whereabouts, client, find, pseudonym, whereabouts};
 use crate::store::StoreError;
 use crate::tokens::Caller;
@@ -285,6 +286,7 @@ pub(crate) async fn ask(node: &Arc<Node>, caller: &Caller, body: &QueryBody, id:
     let now = node.now().map_err(AskError::Closed)?;
     let file = find(node, &body.resident)?;
     let basis = body.basis.claim(node, caller, file, now).map_err(AskError::Refused)?;
+    let begun_ms = node.clock.now_ms();
     let case = body.case_ref.as_ref().map(|case| B64(node.macs.case.mac(&[case.as_bytes()]).to_vec()));
     let user = B64(node.macs.staff.mac(&[caller.staff.as_bytes()]).to_vec());
 
@@ -292,9 +294,17 @@ pub(crate) async fn ask(node: &Arc<Node>, caller: &Caller, body: &QueryBody, id:
     event.file = file;
     event.asker = Some(node.config.member.clone());
     event.user = Some(user.clone());
+    event.role = body
+        .asks
+        .iter()
+        .find_map(|ask| role_for(node, &held, caller, &ask.query).ok())
+        .or(caller.roles.first())
+        .cloned();
+    event.library = Some(B64(node.engine.library().digest().to_vec()));
+    event.policies.clone_from(&node.policies);
     event.search_key = Some(body.resident.search_key());
     event.purpose = Some(body.purpose.clone());
-    event.basis = Some(basis_name(&basis));
+    event.basis = Some(cited(node, &basis));
     event.consent = consent_of(&basis);
     if let Basis::Emergency(claim) = &basis {
         event.emergency = Some(B64(claim.id(&node.config.member).to_vec()));
@@ -302,8 +312,7 @@ pub(crate) async fn ask(node: &Arc<Node>, caller: &Caller, body: &QueryBody, id:
     event.reason_text = Some(body.reason.clone());
     event.case.clone_from(&case);
     event.outcomes = body.asks.iter().map(|ask| ask.line("asking")).collect();
-    event.fields_requested =
-        body.asks.iter().flat_map(|ask| ask.fields.iter().chain(ask.expected.keys())).cloned().collect();
+    event.fields_requested = body.asks.iter().flat_map(|ask| ask.fields_asked(node)).collect();
     let receipt = node.log.append(&event).await?;
 
     let known = file.map(|file| client(node, &held, file, now)).transpose()?.flatten();
@@ -317,6 +326,8 @@ pub(crate) async fn ask(node: &Arc<Node>, caller: &Caller, body: &QueryBody, id:
     done.event = Happened::QueryOutcome;
     done.time = node.clock.now();
     done.outcomes = told.iter().map(Told::line).collect();
+    (done.decision, done.reason) = together(&told);
+    done.latency_ms = Some(node.since(begun_ms));
     done.fields_returned = told.iter().flat_map(|t| t.outcome.fields.keys().cloned()).collect();
     let _recorded = node.log.append(&done).await?;
     let answered = told.iter().filter(|told| told.outcome.outcome == OutcomeKind::Answered);
@@ -336,9 +347,58 @@ impl BasisBody {
     }
 }
 
+/// A basis as a log names it, with the version a mandate has here.
+fn cited(node: &Node, basis: &Basis) -> String {
+    let mandates = &node.engine.library().catalogue().mandates;
+    match basis {
+        Basis::Mandate { id } => {
+            mandates.get(id).map_or_else(|| basis_name(basis), |mandate| format!("mandate:{id}@{}", mandate.version))
+        }
+        _ => basis_name(basis),
+    }
+}
+
+/// A role of the caller's in which a question may be asked.
+fn role_for<'a>(node: &Node, held: &Held, caller: &'a Caller, query: &QueryType) -> Result<&'a Role, Reason> {
+    let kind = held.manifest.member(&node.config.member).map(|m| &m.kind).ok_or(Reason::NodeClosed)?;
+    let mut refusal = Reason::RoleNotAllowed;
+    for role in &caller.roles {
+        match node.engine.askable(query, kind, role) {
+            Ok(_) => return Ok(role),
+            Err(reason) => refusal = reason,
+        }
+    }
+    Err(refusal)
+}
+
+/// What came of all questions together: a permit, where anything was answered; a denial with the first reason, where
+/// nothing was and somebody refused.
+fn together(told: &[Told]) -> (Option<&'static str>, Option<&'static str>) {
+    let first = |kind: OutcomeKind| told.iter().find(|told| told.outcome.outcome == kind);
+    if first(OutcomeKind::Answered).is_some() {
+        return (Some("permit"), None);
+    }
+    let denied = first(OutcomeKind::Denied);
+    (denied.map(|_| "deny"), denied.or(told.first()).and_then(|told| told.code))
+}
+
 impl Ask {
+    /// The fields it is about: those named, or all of the query type.
+    fn fields_asked(&self, node: &Node) -> BTreeSet<FieldId> {
+        if !self.expected.is_empty() && self.fields.is_empty() {
+            self.expected.keys().cloned().collect()
+        } else if self.fields.is_empty() {
+            node.engine.query(&self.query).map(|query| query.fields.clone()).unwrap_or_default()
+        } else {
+            self.fields.clone()
+        }
+    }
+
     fn line(&self, outcome: &'static str) -> OutcomeLine {
         OutcomeLine {
+            agreement: None,
+            obligations: None,
+            response: None,
             holder: self.holder.clone(),
             query: self.query.clone(),
             outcome,
@@ -353,7 +413,12 @@ impl Ask {
 /// An outcome with what the log also wants to know.
 struct Told {
     outcome: Outcome,
+    /// Code of the refusal or failure.
+    code: Option<&'static str>,
+    agreement: Option<String>,
+    obligations: Option<Duties>,
     request: Option<[u8; 32]>,
+    response: Option<B64>,
     peer_log: Option<LogPosition>,
     ask: Option<Ask>,
 }
@@ -373,7 +438,8 @@ impl Told {
             matches: BTreeMap::new(),
             obligations: None,
         };
-        Told { outcome, request: None, peer_log: None, ask: None }
+        let (code, agreement, obligations) = (None, None, None);
+        Told { outcome, code, agreement, obligations, request: None, response: None, peer_log: None, ask: None }
     }
 
     fn refused(ask: &Ask, reason: Reason) -> Self {
@@ -381,6 +447,7 @@ impl Told {
     }
 
     fn because(mut self, reason: Reason) -> Self {
+        self.code = Some(reason.code());
         self.outcome.reason = Some(reason.code().to_owned());
         self.outcome.next_step = Some(reason.next_step().to_owned());
         self.outcome.message = Some(Message::of(|language| reason.saying(language)));
@@ -389,6 +456,7 @@ impl Told {
 
     /// What a holder told of a refusal.
     fn told(mut self, told: protocol::Told) -> Self {
+        self.code = Some(told.code());
         self.outcome.reason = Some(told.code().to_owned());
         self.outcome.next_step = Some(told.next_step().to_owned());
         self.outcome.message = Some(Message::of(|language| told.saying(language)));
@@ -410,6 +478,9 @@ impl Told {
 
     fn line(&self) -> OutcomeLine {
         OutcomeLine {
+            agreement: self.agreement.clone(),
+            obligations: self.obligations.clone(),
+            response: self.response.clone(),
             holder: self.outcome.holder.clone(),
             query: self.outcome.query.clone(),
             outcome: self.outcome.outcome.as_str(),
@@ -468,7 +539,7 @@ impl Asking<'_> {
 
     /// Puts one question to its holders.
     async fn one(&self, ask: &Ask, output: &Output, found: &Whereabouts) -> Vec<Told> {
-        let role = match self.role_for(ask) {
+        let role = match role_for(self.node, self.held, self.caller, &ask.query) {
             Ok(role) => role,
             Err(reason) => return vec![Told::refused(ask, reason)],
         };
@@ -479,36 +550,28 @@ impl Asking<'_> {
         join_all(holders.into_iter().map(|holder| self.put(ask, holder, role, output, &found.ticket))).await
     }
 
-    /// A role of the caller's in which the question may be asked.
-    fn role_for(&self, ask: &Ask) -> Result<&Role, Reason> {
-        let kind = self.held.manifest.member(&self.node.config.member).map(|m| &m.kind).ok_or(Reason::NodeClosed)?;
-        let mut refusal = Reason::RoleNotAllowed;
-        for role in &self.caller.roles {
-            match self.node.engine.askable(&ask.query, kind, role) {
-                Ok(_) => return Ok(role),
-                Err(reason) => refusal = reason,
-            }
-        }
-        Err(refusal)
-    }
-
     /// Those located who may answer this question under an agreement; a holder named is asked even without one, so that
     /// the refusal is its own.
     fn holders<'f>(&self, ask: &Ask, found: &'f Whereabouts) -> Vec<&'f MemberId> {
         let kinds = self.node.engine.query(&ask.query).map(|query| &query.holder_kinds);
-        let (manifest, revoked) = (&self.held.manifest, self.node.revoked.get());
         let may = |holder: &&MemberId| {
             if let Some(named) = &ask.holder {
                 named == *holder
             } else {
-                let of_kind = manifest.member(holder).is_some_and(|m| kinds.is_some_and(|k| k.contains(&m.kind)));
-                let me = &self.node.config.member;
-                of_kind
-                    && Engine::agreement_for(manifest, &revoked, me, holder, &ask.query, &self.body.purpose, self.now)
-                        .is_ok()
+                let of_kind =
+                    self.held.manifest.member(holder).is_some_and(|m| kinds.is_some_and(|k| k.contains(&m.kind)));
+                of_kind && self.agreement(ask, holder).is_some()
             }
         };
         found.holders.iter().filter(may).collect()
+    }
+
+    /// The agreement under which `holder` may answer, id@version.
+    fn agreement(&self, ask: &Ask, holder: &MemberId) -> Option<String> {
+        let (manifest, revoked) = (&self.held.manifest, self.node.revoked.get());
+        let (me, purpose) = (&self.node.config.member, &self.body.purpose);
+        let terms = Engine::agreement_for(manifest, &revoked, me, holder, &ask.query, purpose, self.now).ok()?;
+        Some(format!("{}@{}", terms.id, terms.version))
     }
 
     async fn put(&self, ask: &Ask, holder: &MemberId, role: &Role, output: &Output, ticket: &str) -> Told {
@@ -524,6 +587,7 @@ impl Asking<'_> {
             Ok(message) => self.read(ask, holder, &message, &digest),
             Err(error) => Told::unavailable(&ask.query, holder, error.code()),
         };
+        told.agreement = self.agreement(ask, holder);
         told.request = Some(digest);
         told.ask = Some(ask.clone());
         told
@@ -551,7 +615,7 @@ impl Asking<'_> {
             ticket: ticket.to_owned(),
             user: User { id: self.user.clone(), role: role.clone() },
             query: ask.query.clone(),
-            fields: self.fields(ask),
+            fields: ask.fields_asked(self.node),
             expected: ask.expected.clone(),
             purpose: self.body.purpose.clone(),
             basis: self.basis.clone(),
@@ -561,16 +625,6 @@ impl Asking<'_> {
             log: self.log.clone(),
         };
         Ok(jws::sign(&self.node.keys.message, &request)?)
-    }
-
-    fn fields(&self, ask: &Ask) -> BTreeSet<FieldId> {
-        if !ask.expected.is_empty() && ask.fields.is_empty() {
-            ask.expected.keys().cloned().collect()
-        } else if ask.fields.is_empty() {
-            self.node.engine.query(&ask.query).map(|query| query.fields.clone()).unwrap_or_default()
-        } else {
-            ask.fields.clone()
-        }
     }
 
     async fn call(&self, holder: &MemberId, request: String) -> Result<AnswerMessage, CallError> {
@@ -597,7 +651,7 @@ impl Asking<'_> {
         let Some(values) = message.open(&answer) else {
             return Told::unavailable(&ask.query, holder, "answer_invalid");
         };
-        let asked = self.fields(ask);
+        let asked = ask.fields_asked(self.node);
         let compared = match &answer.outcome {
             AnswerOutcome::Answered { matches, .. } => matches.keys().all(|field| ask.expected.contains_key(field)),
             _ => true,
@@ -605,12 +659,14 @@ impl Asking<'_> {
         if !compared || !values.keys().all(|field| asked.contains(field)) {
             return Told::unavailable(&ask.query, holder, "answer_invalid");
         }
+        let response = response_digest(&answer.outcome);
         let mut told = match answer.outcome {
             AnswerOutcome::Answered { present, obligations, matches, .. } => {
                 let mut told = Told::new(&ask.query, Some(holder), OutcomeKind::Answered);
                 told.outcome.present = present;
                 told.outcome.fields = values;
                 told.outcome.matches = matches;
+                told.obligations = Some((&obligations).into());
                 told.outcome.obligations = Some(obligations.into());
                 told
             }
@@ -622,6 +678,7 @@ impl Asking<'_> {
             }
             AnswerOutcome::Denied { told } => Told::new(&ask.query, Some(holder), OutcomeKind::Denied).told(told),
         };
+        told.response = Some(response);
         told.peer_log = Some(answer.log);
         told
     }

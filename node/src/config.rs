@@ -43,6 +43,8 @@ pub struct Config {
     pub peer_deadline: Duration,
     /// What the daily look for accesses without explanation goes by.
     pub anomalies: AnomalyParameters,
+    /// Days after which entries of the log lose their payloads.
+    pub log_retention_days: u32,
     /// How long imported records stay, by archive category; without one until an import removes them.
     pub retention: BTreeMap<String, RetentionCategory>,
 }
@@ -145,6 +147,8 @@ struct Raw {
     peer_deadline_seconds: u64,
     #[serde(default)]
     anomalies: AnomalyParameters,
+    #[serde(default = "five_years")]
+    log_retention_days: u32,
     #[serde(default)]
     retention: BTreeMap<String, RetentionCategory>,
 }
@@ -187,6 +191,11 @@ struct RawTokens {
     #[serde(default = "roles_claim")]
     roles_claim: String,
     roles: BTreeMap<String, Role>,
+}
+
+/// In days: what the peers' own systems keep of accesses.
+fn five_years() -> u32 {
+    1_825
 }
 
 fn five_seconds() -> u64 {
@@ -237,6 +246,7 @@ impl Config {
             policies: raw.policies.map(at),
             peer_deadline: seconds("peer_deadline_seconds", raw.peer_deadline_seconds)?,
             anomalies: raw.anomalies.checked()?,
+            log_retention_days: days("log_retention_days", raw.log_retention_days)?,
             retention: raw.retention,
             data,
         })
@@ -293,6 +303,14 @@ fn https(key: &'static str, url: String) -> Result<String, ConfigError> {
     if good { Ok(url) } else { Err(ConfigError::Value { key, expected: "an address like https://host:port" }) }
 }
 
+fn days(key: &'static str, value: u32) -> Result<u32, ConfigError> {
+    if (1..=36_500).contains(&value) {
+        Ok(value)
+    } else {
+        Err(ConfigError::Value { key, expected: "between 1 and 36500" })
+    }
+}
+
 fn seconds(key: &'static str, value: u64) -> Result<Duration, ConfigError> {
     if (1..=300).contains(&value) {
         Ok(Duration::from_secs(value))
@@ -323,6 +341,7 @@ mod tests {
         assert!(refused(format!("surprise = 1\n{example}")).contains("surprise"));
         assert!(refused(example.replace("credential = ", "passphrase = true\ncredential = ")).contains("storage_key"));
         assert!(refused(format!("peer_deadline_seconds = 0\n{example}")).contains("peer_deadline_seconds"));
+        assert!(refused(format!("log_retention_days = 0\n{example}")).contains("log_retention_days"));
         let days = example.replace("look_back_days = 90", "look_back_days = 0");
         assert!(refused(days).contains("anomalies.look_back_days"));
         assert!(refused(format!("{example}\nsurprise = 1")).contains("surprise"));

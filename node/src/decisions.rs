@@ -1,9 +1,12 @@
 //! Decisions made here, read back from the log: why one was made, and a period of them for trying a draft of the rules.
 
 use crate::desk::{self, DeskError};
+use crate::dpo::Act;
+use crate::events::Happened;
 use crate::node::Node;
 use crate::store::Table;
 use crate::tokens::Caller;
+use audit::Filter;
 use policies::{Recorded, RecordedBasis};
 use protocol::consent::{Grant, TemplateRef};
 use protocol::saying::Language;
@@ -15,6 +18,8 @@ use utoipa::ToSchema;
 
 /// Who may look back.
 const READERS: [&str; 2] = ["dpo", "supervisor"];
+/// Entries read at once.
+const PAGE: usize = 1_000;
 /// What of an entry explains a decision; nothing of the resident or the user.
 const EXPLAINS: [&str; 17] = [
     "agreement",
@@ -73,68 +78,68 @@ pub struct DecisionList {
 /// The decision on the request of this digest.
 pub(crate) async fn show(node: &Arc<Node>, caller: &Caller, request: &str) -> Result<Decision, DeskError> {
     desk::only(caller, &READERS)?;
-    let (node, request) = (node.clone(), request.to_owned());
-    blocking(move || {
-        let mut found = None;
-        for payload in decisions(&node) {
-            if payload.get("request").and_then(Value::as_str) == Some(&request) {
-                found = Some(payload);
-            }
-        }
-        let mut entry = found.ok_or(DeskError::Unknown)?;
-        entry.retain(|key, _| EXPLAINS.contains(&key.as_str()));
-        let reason = entry.get("reason").and_then(|reason| serde_json::from_value::<Reason>(reason.clone()).ok());
-        let words = |language| {
-            reason.map(|reason| {
-                let saying = reason.saying(language);
-                format!("{} {}", saying.missing, saying.next)
-            })
-        };
-        let told = reason.map(|reason| reason.told().code().to_owned());
-        Ok(Decision { entry, pl: words(Language::Pl), en: words(Language::En), told })
-    })
-    .await
+    let filter = Filter { request: Some(request.to_owned()), ..Filter::default() };
+    let found = decisions(node, filter).await?.pop();
+    let mut act = reading(node, caller, "request", found.iter().count())?;
+    let file = found.as_ref().and_then(|entry| entry.get("file"));
+    act.file = file.and_then(|file| serde_json::from_value(file.clone()).ok());
+    let _recorded = node.log.append(&act).await?;
+    let mut entry = found.ok_or(DeskError::Unknown)?;
+    entry.retain(|key, _| EXPLAINS.contains(&key.as_str()));
+    let reason = entry.get("reason").and_then(|reason| serde_json::from_value::<Reason>(reason.clone()).ok());
+    let words = |language| {
+        reason.map(|reason| {
+            let saying = reason.saying(language);
+            format!("{} {}", saying.missing, saying.next)
+        })
+    };
+    let told = reason.map(|reason| reason.told().code().to_owned());
+    Ok(Decision { entry, pl: words(Language::Pl), en: words(Language::En), told })
 }
 
 /// The decisions of a period.
 pub(crate) async fn list(node: &Arc<Node>, caller: &Caller, period: Period) -> Result<DecisionList, DeskError> {
     desk::only(caller, &READERS)?;
-    let node = node.clone();
-    blocking(move || {
-        let mut list = DecisionList { decisions: Vec::new(), left_out: 0 };
-        for payload in decisions(&node) {
-            let time = payload.get("time").and_then(Value::as_i64).unwrap_or_default();
-            if period.from.is_some_and(|from| time < from) || period.to.is_some_and(|to| time > to) {
-                continue;
-            }
-            match recorded(&node, &payload) {
-                Some(recorded) => list.decisions.push(recorded),
-                None => list.left_out += 1,
-            }
+    let until = period.to.map(|to| to.saturating_add(1));
+    let found = decisions(node, Filter { from: period.from, until, ..Filter::default() }).await?;
+    let _recorded = node.log.append(&reading(node, caller, "period", found.len())?).await?;
+    let decisions: Vec<Recorded> = found.iter().filter_map(|payload| recorded(node, payload)).collect();
+    let left_out = (found.len() - decisions.len()) as u64;
+    Ok(DecisionList { decisions, left_out })
+}
+
+/// That decisions are read back by one of [`READERS`], by `criterion`: recorded before they are shown, and also that there
+/// were none.
+fn reading(node: &Node, caller: &Caller, criterion: &'static str, found: usize) -> Result<Act, DeskError> {
+    let now = node.now().map_err(DeskError::Closed)?;
+    let role = READERS.into_iter().find(|role| caller.has(&[role])).unwrap_or_default();
+    let mut act = Act::by(desk::user(node, caller), role, Happened::LogRead, now);
+    act.filter = vec![criterion];
+    act.counts = [("found", found as u64)].into();
+    Ok(act)
+}
+
+/// Entries of this log that are decisions on peers' requests, oldest first.
+async fn decisions(node: &Arc<Node>, filter: Filter) -> Result<Vec<Map<String, Value>>, DeskError> {
+    let reader = node.clone();
+    let read = move || {
+        let (mut found, mut start) = (Vec::new(), Some(0));
+        while let Some(at) = start {
+            let page = reader.log.search(&filter, at, PAGE)?;
+            found.extend(page.entries.into_iter().filter_map(|entry| decision(entry.payload?)));
+            start = page.next;
         }
-        Ok(list)
-    })
-    .await
+        Ok::<_, audit::Fault>(found)
+    };
+    let read = tokio::task::spawn_blocking(read).await.map_err(std::io::Error::other)?;
+    Ok(read.map_err(std::io::Error::other)?)
 }
 
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, DeskError> + Send + 'static,
-) -> Result<T, DeskError> {
-    tokio::task::spawn_blocking(work).await.map_err(|e| DeskError::System(std::io::Error::other(e))).flatten()
-}
-
-/// Entries of this log that are decisions on peers' requests.
-fn decisions(node: &Node) -> impl Iterator<Item = Map<String, Value>> {
-    node.log
-        .iter(0)
-        .filter_map(|entry| match entry.ok()?.payload? {
-            Value::Object(payload) => Some(payload),
-            _ => None,
-        })
-        .filter(|payload| {
-            let event = payload.get("event").and_then(Value::as_str).unwrap_or_default();
-            matches!(event, "query.answered" | "query.denied" | "approval.waiting")
-        })
+fn decision(payload: Value) -> Option<Map<String, Value>> {
+    let Value::Object(payload) = payload else { return None };
+    let event = payload.get("event").and_then(Value::as_str).unwrap_or_default();
+    let decided = matches!(event, "query.answered" | "query.denied" | "query.no_match" | "approval.waiting");
+    decided.then_some(payload)
 }
 
 fn recorded(node: &Node, payload: &Map<String, Value>) -> Option<Recorded> {

@@ -2,8 +2,8 @@
 //! A field or event that is new here comes into `audit::FIELDS` and the event's streams first.
 
 use protocol::encoding::{Bytes, b64};
-use protocol::query::LogPosition;
-use protocol::{ConsentId, Epoch, FieldId, FileId, KeyId, MemberId, Purpose, QueryType, Reason, Role, Timestamp};
+use protocol::query::{LogPosition, Obligations};
+use protocol::{ConsentId, Epoch, FieldId, FileId, KeyId, MemberId, Purpose, QueryType, Role, Timestamp};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -56,8 +56,14 @@ pub(crate) struct Event {
     /// The key a request was signed with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) key: Option<KeyId>,
+    /// From the arrival of what is answered to this entry; at the asker, from the first entry to this one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) latency_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) library: Option<Bytes>,
+    /// What the recipient has to do with what was released.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) obligations: Option<Duties>,
     /// A ticket of more than its ordinary age was accepted because the registry is away.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(crate) old_ticket: bool,
@@ -67,12 +73,15 @@ pub(crate) struct Event {
     /// The other side's entry.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) peer_log: Option<LogPosition>,
+    /// Digest of the institution's own policies.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) policies: Option<Bytes>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) purpose: Option<Purpose>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) query: Option<QueryType>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) reason: Option<Reason>,
+    pub(crate) reason: Option<&'static str>,
     /// The caller's own words; only in the asker's log.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) reason_text: Option<String>,
@@ -82,11 +91,17 @@ pub(crate) struct Event {
     /// SHA-256 of the request's compact JWS: joins both sides' entries.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) request: Option<Bytes>,
+    /// SHA-256 of what the signed answer says, the same on both sides.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) response: Option<Bytes>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) role: Option<Role>,
     /// `pesel`, `document` or `local_number`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) search_key: Option<&'static str>,
+    /// id@version of the template of the consent relied on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) template: Option<String>,
     pub(crate) time: Timestamp,
     /// Pseudonymous id of the user, resolvable by its institution alone.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -103,9 +118,13 @@ pub(crate) struct Replay {
 /// One holder's outcome in the asker's log.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct OutcomeLine {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) agreement: Option<String>,
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub(crate) fields: BTreeSet<FieldId>,
     pub(crate) holder: Option<MemberId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) obligations: Option<Duties>,
     pub(crate) outcome: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) peer_log: Option<LogPosition>,
@@ -114,6 +133,26 @@ pub(crate) struct OutcomeLine {
     pub(crate) reason: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) request: Option<Bytes>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) response: Option<Bytes>,
+}
+
+/// [`Obligations`], in the order of their names.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Duties {
+    delete_after: Timestamp,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    do_not_contact: bool,
+    onward_transfer: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    review_by: Option<Timestamp>,
+}
+
+impl From<&Obligations> for Duties {
+    fn from(obligations: &Obligations) -> Self {
+        let Obligations { delete_after, onward_transfer, do_not_contact, review_by } = *obligations;
+        Duties { delete_after, do_not_contact, onward_transfer, review_by }
+    }
 }
 
 impl Event {
@@ -138,18 +177,23 @@ impl Event {
             file: None,
             holder: None,
             key: None,
+            latency_ms: None,
             library: None,
+            obligations: None,
             old_ticket: false,
             outcomes: Vec::new(),
             peer_log: None,
+            policies: None,
             purpose: None,
             query: None,
             reason: None,
             reason_text: None,
             replay: None,
             request: None,
+            response: None,
             role: None,
             search_key: None,
+            template: None,
             time,
             user: None,
         }
@@ -179,19 +223,28 @@ pub(crate) fn fingerprint(hash: &[u8; 32]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use protocol::Told;
+    use protocol::{Reason, Told};
 
     /// Everything at once.
     fn full() -> Event {
         let log = LogPosition { entry: Bytes(vec![1; 32]), index: 7, origin: "pup".into() };
+        let duties = Duties {
+            delete_after: Timestamp(1),
+            do_not_contact: true,
+            onward_transfer: false,
+            review_by: Some(Timestamp(2)),
+        };
         let line = OutcomeLine {
+            agreement: Some("a@1".into()),
             fields: ["pup.status".parse().unwrap()].into(),
             holder: Some("pup".parse().unwrap()),
+            obligations: Some(duties.clone()),
             outcome: "answered",
             peer_log: Some(log.clone()),
             query: "q02".parse().unwrap(),
             reason: Some(Told::NotAvailable.code().into()),
             request: Some(Bytes(vec![2; 32])),
+            response: Some(Bytes(vec![13; 32])),
         };
         Event {
             agreement: Some("a".into()),
@@ -210,18 +263,23 @@ mod tests {
             file: Some(FileId([5; 16])),
             holder: Some("pup".parse().unwrap()),
             key: Some(KeyId("k".into())),
+            latency_ms: Some(5),
             library: Some(Bytes(vec![6; 32])),
+            obligations: Some(duties),
             old_ticket: true,
             outcomes: vec![line],
             peer_log: Some(log),
+            policies: Some(Bytes(vec![14; 32])),
             purpose: Some("p".parse().unwrap()),
             query: Some("q02".parse().unwrap()),
-            reason: Some(Reason::NotServed),
+            reason: Some(Reason::NotServed.code()),
             reason_text: Some("r".into()),
             replay: Some(Replay { jti: Bytes(vec![7; 16]), until: Timestamp(9) }),
             request: Some(Bytes(vec![8; 32])),
+            response: Some(Bytes(vec![15; 32])),
             role: Some("caseworker".parse().unwrap()),
             search_key: Some("pesel"),
+            template: Some("t@1".into()),
             user: Some(Bytes(vec![9; 32])),
             ..Event::new(Happened::QueryOutcome, Timestamp(1)).counting([("z", 1), ("a", 2)])
         }
@@ -233,5 +291,9 @@ mod tests {
         // A `Value` keeps its keys in order.
         let ordered: serde_json::Value = serde_json::from_str(&written).unwrap();
         assert_eq!(written, ordered.to_string());
+        let seen = audit::project(&ordered, audit::Stream::Dpo).unwrap();
+        for field in ordered.as_object().unwrap().keys().filter(|field| *field != "replay") {
+            assert!(seen.get(field).is_some(), "{field} is the officer's to see");
+        }
     }
 }

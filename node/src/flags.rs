@@ -68,7 +68,7 @@ pub struct FlagBody {
     /// Flags to set.
     #[serde(default)]
     pub set: BTreeSet<Flag>,
-    /// Flags to lift.
+    /// Flags to lift; not `restricted`, whose end is the data-protection officer's.
     #[serde(default)]
     pub clear: BTreeSet<Flag>,
     /// Why; stays in this institution's log.
@@ -195,6 +195,12 @@ pub(crate) async fn put(node: &Arc<Node>, caller: &Caller, body: &FlagBody) -> R
     }
     if !body.set.is_disjoint(&body.clear) {
         return Err(DeskError::Value { field: "clear", expected: "no flag that is also set".to_owned() });
+    }
+    if body.clear.contains(&Flag::Restricted) {
+        // Art. 18(3): the resident is told before, which only the officer's route asks for.
+        let expected =
+            "not `restricted`, which the data-protection officer ends (`ogniwo node resident restrict --lift`)";
+        return Err(DeskError::Value { field: "clear", expected: expected.to_owned() });
     }
     let now = node.now().map_err(DeskError::Closed)?;
     let file = desk::file(node, &body.resident)?;

@@ -130,9 +130,19 @@ impl FromRequestParts<Arc<Node>> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, node: &Arc<Node>) -> Answer<Self> {
         let authorization = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let tokens = node.tokens.as_ref().ok_or(TokenError::UnknownKey).map_err(TokenError::problem)?;
-        Ok(tokens.caller(authorization, node.clock.now()).await.map_err(TokenError::problem)?)
+        Ok(caller(node, authorization).await?)
     }
+}
+
+/// Who presents `authorization`, the header's value; kept, so that the log's id of the user can be told later.
+pub(crate) async fn caller(node: &Node, authorization: Option<&str>) -> Result<Caller, Problem> {
+    let tokens = node.tokens.as_ref().ok_or(TokenError::UnknownKey).map_err(TokenError::problem)?;
+    let caller = tokens.caller(authorization, node.clock.now()).await.map_err(TokenError::problem)?;
+    node.know(&caller).map_err(|error| {
+        tracing::error!(%error, "a user cannot be kept");
+        Problem::new(503, "store_failed", "The node's store failed")
+    })?;
+    Ok(caller)
 }
 
 /// A JSON body whose faults are problems that name the field and never repeat a value.

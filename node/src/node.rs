@@ -12,6 +12,7 @@ use crate::manifests::Held;
 use crate::results::InProgress;
 use crate::retention;
 use crate::shares::Shares;
+use crate::staff::Today;
 use crate::status::Followed;
 use crate::store::{Store, StoreError};
 use crate::tokens::{Tokens, TokensError};
@@ -19,6 +20,7 @@ use arc_swap::ArcSwapOption;
 use audit::{AppendError, Log};
 use keyring::{KeyRing, MacKey, RingError, Sealer, StorageKey, StorageKeyError};
 use policies::Engine;
+use protocol::encoding::{Bytes, sha256};
 use protocol::manifest::{KeyUse, ManifestError, MemberKey};
 use protocol::time::MAX_SKEW_SECONDS;
 use protocol::{Epoch, Reason, SpiffeId, Timestamp};
@@ -164,7 +166,10 @@ pub struct Node {
     pub(crate) client: Client,
     pub(crate) circle: Arc<Circle>,
     pub(crate) engine: Engine,
+    /// Digest of the institution's own policies, if it has any.
+    pub(crate) policies: Option<Bytes>,
     pub(crate) tokens: Option<Tokens>,
+    pub(crate) known_today: Today,
     pub(crate) held: ArcSwapOption<Held>,
     pub(crate) accepting: tokio::sync::Mutex<()>,
     /// One walk along the registry's manifests at a time.
@@ -240,6 +245,7 @@ impl Node {
         // The configuration is judged before anything is opened: a mistake in it changes nothing.
         let engine = load_engine(&config)?;
         retention::check(&config.retention, |field| retention::is_date(&engine, field))?;
+        let policies = config.policies.as_deref().map(policies_digest).transpose()?;
         let storage = StorageKey::obtain(&config.storage_key, passphrase)?;
         let keys = KeyRing::open(&ring_path(&config), &storage)?;
         let store = Store::open(&config.data.join("node.redb"), &storage)?;
@@ -273,7 +279,9 @@ impl Node {
             client,
             circle,
             engine,
+            policies,
             tokens,
+            known_today: Today::default(),
             held: ArcSwapOption::empty(),
             accepting: tokio::sync::Mutex::new(()),
             refreshing: tokio::sync::Mutex::new(()),
@@ -323,6 +331,17 @@ impl Node {
         // Only a time that is believed raises the floor.
         self.floor.fetch_max(now.0, Ordering::Relaxed);
         Ok(now)
+    }
+
+    /// When this log's first entry was written, if it can be read.
+    pub(crate) fn log_begun(&self) -> Option<Timestamp> {
+        let first = self.log.read(0).ok()??;
+        Some(Timestamp(first.payload?.get("time")?.as_i64()?))
+    }
+
+    /// Milliseconds since `start_ms`, of the same clock.
+    pub(crate) fn since(&self, start_ms: i64) -> u64 {
+        u64::try_from(self.clock.now_ms().saturating_sub(start_ms)).unwrap_or_default()
     }
 
     /// Closes the node while our clock and the registry's differ by more than clocks may.
@@ -445,6 +464,17 @@ pub fn local_policies(directory: &Path) -> Result<Vec<(String, String)>, NodeErr
     }
     local.sort();
     Ok(local)
+}
+
+/// One digest of every policy of the institution's own, by name.
+fn policies_digest(directory: &Path) -> Result<Bytes, NodeError> {
+    let local = local_policies(directory)?;
+    let of = |(path, text): &(String, String)| {
+        let name = Path::new(path).file_name().map(|name| name.as_encoded_bytes().to_vec()).unwrap_or_default();
+        [sha256(&[&name]), sha256(&[text.as_bytes()])].concat()
+    };
+    let all: Vec<u8> = local.iter().flat_map(of).collect();
+    Ok(Bytes(sha256(&[&all]).to_vec()))
 }
 
 fn public_keys(ring: &KeyRing, now: Timestamp) -> Vec<MemberKey> {

@@ -2,6 +2,8 @@
 
 use crate::agreements::{self, REVOCATIONS};
 use crate::consents::WITHDRAWALS;
+use crate::dpo::Act;
+use crate::events::Happened;
 use crate::node::Node;
 use crate::{ceremony, emergencies, grants, holder, query, reconcile, results};
 use axum::body::Bytes;
@@ -147,7 +149,7 @@ async fn status_copy(State(node): State<Arc<Node>>, Peer(peer): Peer) -> Answer<
     })
 }
 
-/// The entries of our log that the peer took part in.
+/// The entries of our log that the peer took part in; that they were given is recorded first.
 async fn sides(
     State(node): State<Arc<Node>>,
     Peer(peer): Peer,
@@ -157,13 +159,20 @@ async fn sides(
     if held.manifest.member(member(&peer)).is_none() {
         return Err(Problem::new(403, "peer_unknown", "Not an active member").into());
     }
+    let unwritten = |_| Problem::new(503, "log_unavailable", "The log cannot be written");
     let unsigned = |_| Problem::new(503, "log_unavailable", "The log cannot be signed");
     let checkpoint = node.log.checkpoint().await.map_err(unsigned)?;
-    let read = tokio::task::spawn_blocking(move || reconcile::page(&node, member(&peer), &asked, &checkpoint)).await;
-    read.ok().and_then(Result::ok).map(Json).ok_or_else(|| {
+    let (reader, asker) = (node.clone(), member(&peer).clone());
+    let read = tokio::task::spawn_blocking(move || reconcile::page(&reader, &asker, &asked, &checkpoint)).await;
+    let handed = read.ok().and_then(Result::ok).ok_or_else(|| {
         tracing::error!("the log cannot be read for a peer");
-        Problem::new(503, "log_unavailable", "The log cannot be read").into()
-    })
+        Problem::new(503, "log_unavailable", "The log cannot be read")
+    })?;
+    let mut act = Act::new(Happened::LogRead, node.now().map_err(closed)?);
+    act.asker = Some(member(&peer).clone());
+    act.counts = [("sides", handed.count())].into();
+    let _recorded = node.log.append(&act).await.map_err(unwritten)?;
+    Ok(Json(handed))
 }
 
 async fn pushed_status(State(node): State<Arc<Node>>, Peer(peer): Peer, body: String) -> Answer<StatusCode> {

@@ -29,7 +29,7 @@ use policies::{
     ApprovalFact, BasisRef, ConsentFact, Denial, Facts, PeerFact, Permit, Refusal as Refused, SubjectFact, TicketFact,
     Used,
 };
-use protocol::consent::Grant;
+use protocol::consent::{Grant, TemplateRef};
 use protocol::encoding::Bytes;
 use protocol::jws::{self, JwsError};
 use protocol::query::{AnswerMessage, Basis, QueryRequest};
@@ -68,6 +68,7 @@ impl QueryError {
 
 /// Answers the query `token` of the peer whose certificate was checked. Every outcome is recorded before it leaves.
 pub(crate) async fn answer(node: Arc<Node>, peer: PeerIdentity, token: String) -> Result<AnswerMessage, QueryError> {
+    let arrived_ms = node.clock.now_ms();
     let held = node.manifest().map_err(QueryError::Closed)?;
     let now = node.now().map_err(QueryError::Closed)?;
     let (request, key) = read_signed(&held, &token, now);
@@ -80,18 +81,22 @@ pub(crate) async fn answer(node: Arc<Node>, peer: PeerIdentity, token: String) -
     let received = Received { node: &node, held: &held, peer, request: &request, at: now, registry_away, now };
     let digest = jws::digest(&token);
     let attempt = received.attempt(&token, &digest).await;
-    let receipt = node.log.append(&received.describe(&attempt, key, &digest)).await?;
-    let parties = Parties { holder: &node.config.member, asker: peer.member, request: digest, now };
-    let said = match attempt.outcome {
-        Ok((_, released)) => Answer::Released(released),
-        Err(Refusal::Pending { until, .. }) => Answer::Pending(until),
-        Err(refusal) => {
-            let counted = node.count_refusal(peer.member, refusal.reason(), now);
-            counted.unwrap_or_else(|error| tracing::error!(%error, "a refusal is not counted"));
-            Answer::Denied(refusal.reason().told())
-        }
+    let mut event = received.describe(&attempt, key, &digest);
+    let (said, refused) = match attempt.outcome {
+        Ok((_, released)) => (Answer::Released(released), None),
+        Err(Refusal::Pending { until, .. }) => (Answer::Pending(until), None),
+        Err(refusal) => (Answer::Denied(refusal.reason().told()), Some(refusal.reason())),
     };
-    Ok(write_answer(&parties, said, &receipt, &node.keys.message)?)
+    let written = said.written();
+    event.response = Some(written.digest());
+    event.latency_ms = Some(node.since(arrived_ms));
+    let receipt = node.log.append(&event).await?;
+    if let Some(reason) = refused {
+        let counted = node.count_refusal(peer.member, reason, now);
+        counted.unwrap_or_else(|error| tracing::error!(%error, "a refusal is not counted"));
+    }
+    let parties = Parties { holder: &node.config.member, asker: peer.member, request: digest, now };
+    Ok(write_answer(&parties, written, &receipt, &node.keys.message)?)
 }
 
 /// A request, if one of the members signed it.
@@ -125,6 +130,10 @@ pub(crate) struct Received<'a> {
 /// What became of a request, and which resident it meant here.
 struct Attempt {
     file: Option<FileId>,
+    /// The question a person was asked.
+    approval: Option<[u8; 32]>,
+    /// Of the consent cited, if it is known here.
+    template: Option<TemplateRef>,
     outcome: Result<(Permit, Released), Refusal>,
 }
 
@@ -133,7 +142,6 @@ enum Refusal {
     Decision(Denial),
     /// A person decides.
     Pending {
-        question: [u8; 32],
         until: Timestamp,
     },
     /// Something needed for the decision or the release could not be read.
@@ -163,6 +171,8 @@ pub(crate) struct Gathered {
     heard: Heard,
     status: Option<Status>,
     used: Used,
+    /// The question a person was asked.
+    approval: Option<[u8; 32]>,
 }
 
 impl Received<'_> {
@@ -172,15 +182,16 @@ impl Received<'_> {
             _ => {
                 let denied = self.decide(&Gathered::default(), ApprovalFact::Awaited).err();
                 let outcome = Err(denied.map_or(Refusal::Failure("a permit without a request"), Refusal::Decision));
-                return Attempt { file: None, outcome };
+                return Attempt { file: None, approval: None, template: None, outcome };
             }
         };
         match self.arrived(request).await {
             Ok(mut gathered) => {
                 let outcome = self.settle(request, &mut gathered, token, digest);
-                Attempt { file: gathered.file, outcome }
+                let template = gathered.grant.map(|grant| grant.template);
+                Attempt { file: gathered.file, approval: gathered.approval, template, outcome }
             }
-            Err(what) => Attempt { file: None, outcome: Err(Refusal::Failure(what)) },
+            Err(what) => Attempt { file: None, approval: None, template: None, outcome: Err(Refusal::Failure(what)) },
         }
     }
 
@@ -301,7 +312,7 @@ impl Received<'_> {
     fn by_a_person(
         &self,
         request: &QueryRequest,
-        gathered: &Gathered,
+        gathered: &mut Gathered,
         pending: &Denial,
         token: &str,
         digest: &[u8; 32],
@@ -312,9 +323,10 @@ impl Received<'_> {
             return Err(Refusal::Failure("nothing to approve"));
         };
         let fresh = Waiting::new(self, request, proposal, file, token);
+        gathered.approval = Some(question);
         let kept = approvals::find_or_keep(self.node, &question, fresh, digest, self.now).map_err(failed)?;
         match kept.fact(&question) {
-            ApprovalFact::Awaited => Err(Refusal::Pending { question, until: kept.until() }),
+            ApprovalFact::Awaited => Err(Refusal::Pending { until: kept.until() }),
             fact => self.decide(gathered, fact).map_err(Refusal::Decision),
         }
     }
@@ -331,6 +343,7 @@ impl Received<'_> {
         let happened = match &attempt.outcome {
             Ok(_) => Happened::QueryAnswered,
             Err(Refusal::Pending { .. }) => Happened::ApprovalWaiting,
+            Err(Refusal::Decision(denial)) if denial.reason() == Reason::SubjectUnknown => Happened::QueryNoMatch,
             Err(_) => Happened::QueryDenied,
         };
         let mut event = Event::new(happened, self.now);
@@ -339,6 +352,9 @@ impl Received<'_> {
         event.file = attempt.file;
         event.request = Some(Bytes(digest.to_vec()));
         event.certificate = Some(Bytes(self.peer.certificate_sha256.to_vec()));
+        event.approval = attempt.approval.map(|question| Bytes(question.to_vec()));
+        event.template = attempt.template.as_ref().map(|template| format!("{}@{}", template.id, template.version));
+        event.policies.clone_from(&self.node.policies);
         event.library = Some(Bytes(self.node.engine.library().digest().to_vec()));
         if let Ok(request) = self.request {
             // Of a key that did not verify nothing is known.
@@ -364,20 +380,19 @@ impl Received<'_> {
                 event.agreement = Some(permit.agreement().to_string());
                 event.basis = Some(permit.basis().to_string());
                 event.fields_returned.clone_from(released.fields());
+                event.obligations = Some(released.obligations().into());
+                event.counts = [("records", released.records())].into();
                 event.old_ticket = permit.used_old_ticket();
             }
-            Err(Refusal::Pending { question, .. }) => {
-                event.reason = Some(Reason::ApprovalPending);
-                event.approval = Some(Bytes(question.to_vec()));
-            }
+            Err(Refusal::Pending { .. }) => event.reason = Some(Reason::ApprovalPending.code()),
             Err(Refusal::Decision(denial)) => {
                 event.decision = Some("deny");
-                event.reason = Some(denial.reason());
+                event.reason = Some(denial.reason().code());
                 event.detail = Some(format!("{}: {}", denial.step(), denial.detail()));
             }
             Err(Refusal::Failure(what)) => {
                 event.decision = Some("deny");
-                event.reason = Some(Reason::NodeClosed);
+                event.reason = Some(Reason::NodeClosed.code());
                 event.detail = Some((*what).to_owned());
             }
         }

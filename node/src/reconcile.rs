@@ -65,6 +65,13 @@ pub(crate) struct Handed {
     next: Option<u64>,
 }
 
+impl Handed {
+    /// How many sides there are.
+    pub(crate) fn count(&self) -> u64 {
+        self.sides.len() as u64
+    }
+}
+
 /// The period and page asked for.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -92,6 +99,8 @@ pub enum Disagreement {
     Late,
     /// The peer gave an entry and could not show that it stands in its log.
     NotInTree,
+    /// The peer has given nothing to be compared for two days.
+    NotGiven,
 }
 
 /// A question the two logs disagree on.
@@ -307,9 +316,10 @@ pub(crate) async fn reconcile(
         .chain(not_in_tree)
         .filter(|difference| inside(difference.time))
         .collect();
+    // A question put again has several entries here.
+    let here: BTreeSet<&str> = ours.iter().filter(|side| inside(side.time)).map(|side| side.request.as_str()).collect();
     let odd: BTreeSet<&str> = differences.iter().map(|difference| difference.request.as_str()).collect();
-    let alike = ours.iter().filter(|side| inside(side.time)).map(|side| side.request.as_str());
-    let matched = alike.filter(|request| !odd.contains(request)).collect::<BTreeSet<_>>().len() as u64;
+    let matched = here.difference(&odd).count() as u64;
     Ok(Compared { matched, differences })
 }
 

@@ -221,6 +221,11 @@ impl Records {
         self.0.is_empty()
     }
 
+    /// How many rows.
+    pub(crate) fn count(&self) -> u64 {
+        self.0.len() as u64
+    }
+
     /// `field` in every row, `null` where a row lacks it; nothing if every row does.
     pub(crate) fn column(&self, field: &FieldId) -> Option<Value> {
         let values: Vec<Value> =

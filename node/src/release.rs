@@ -6,7 +6,7 @@ use crate::records::Records;
 use audit::Receipt;
 use keyring::fill_random;
 use policies::{Engine, Permit, Tier};
-use protocol::encoding::Bytes;
+use protocol::encoding::{Bytes, sha256};
 use protocol::jws::{self, JwsError};
 use protocol::query::{AnswerMessage, AnswerOutcome, Disclosure, Match, Obligations, QueryAnswer};
 use protocol::{FieldId, MemberId, SigningKey, Timestamp, Told};
@@ -16,6 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// The permitted part of a resident's records.
 pub(crate) struct Released {
     present: Option<bool>,
+    records: u64,
     fields: BTreeSet<FieldId>,
     disclosures: Vec<Disclosure>,
     matches: BTreeMap<FieldId, Match>,
@@ -32,6 +33,7 @@ pub(crate) fn minimise(
 ) -> std::io::Result<Released> {
     let mut released = Released {
         present: (permit.tier() == Tier::Presence).then(|| !records.is_empty()),
+        records: records.count(),
         fields: BTreeSet::new(),
         disclosures: Vec::new(),
         matches: compared(permit, records, engine, expected),
@@ -71,6 +73,16 @@ impl Released {
         &self.fields
     }
 
+    /// How many rows it was read from.
+    pub(crate) fn records(&self) -> u64 {
+        self.records
+    }
+
+    /// Duties of who gets it.
+    pub(crate) fn obligations(&self) -> &Obligations {
+        &self.obligations
+    }
+
     /// What comparing found.
     pub(crate) fn matches(&self) -> &BTreeMap<FieldId, Match> {
         &self.matches
@@ -85,6 +97,42 @@ pub(crate) enum Answer {
     Denied(Told),
 }
 
+/// What an answer says as it is signed, before there is a receipt for it.
+pub(crate) struct Written {
+    outcome: AnswerOutcome,
+    disclosures: Vec<Disclosure>,
+}
+
+impl Answer {
+    /// Writes it down.
+    pub(crate) fn written(self) -> Written {
+        let (outcome, disclosures) = match self {
+            Answer::Released(released) => {
+                let digests = released.disclosures.iter().map(|d| Bytes(d.digest().to_vec())).collect();
+                let Released { present, obligations, disclosures, matches, .. } = released;
+                (AnswerOutcome::Answered { present, digests, matches, obligations }, disclosures)
+            }
+            Answer::Pending(until) => (AnswerOutcome::Pending { until }, Vec::new()),
+            Answer::Denied(told) => (AnswerOutcome::Denied { told }, Vec::new()),
+        };
+        Written { outcome, disclosures }
+    }
+}
+
+impl Written {
+    /// [`response_digest`] of it.
+    pub(crate) fn digest(&self) -> Bytes {
+        response_digest(&self.outcome)
+    }
+}
+
+/// SHA-256 of what an answer says, as canonical JSON: by it both sides' entries are about the same answer.
+pub(crate) fn response_digest(outcome: &AnswerOutcome) -> Bytes {
+    // A `Value` keeps its keys in order.
+    let canonical = serde_json::to_value(outcome).map(|value| value.to_string()).unwrap_or_default();
+    Bytes(sha256(&[canonical.as_bytes()]).to_vec())
+}
+
 /// Both ends of an answer.
 pub(crate) struct Parties<'a> {
     pub(crate) holder: &'a MemberId,
@@ -96,19 +144,11 @@ pub(crate) struct Parties<'a> {
 /// Writes the signed answer of a decision that is in the log.
 pub(crate) fn answer(
     parties: &Parties<'_>,
-    said: Answer,
+    written: Written,
     receipt: &Receipt,
     key: &SigningKey,
 ) -> Result<AnswerMessage, JwsError> {
-    let (outcome, disclosures) = match said {
-        Answer::Released(released) => {
-            let digests = released.disclosures.iter().map(|d| Bytes(d.digest().to_vec())).collect();
-            let Released { present, obligations, disclosures, matches, .. } = released;
-            (AnswerOutcome::Answered { present, digests, matches, obligations }, disclosures)
-        }
-        Answer::Pending(until) => (AnswerOutcome::Pending { until }, Vec::new()),
-        Answer::Denied(told) => (AnswerOutcome::Denied { told }, Vec::new()),
-    };
+    let Written { outcome, disclosures } = written;
     let claims = QueryAnswer {
         iss: parties.holder.clone(),
         aud: parties.asker.clone(),

@@ -26,7 +26,8 @@ const REVIEW: Duration = Duration::from_mins(10);
 /// Between two rounds of asking for cosignatures: with a checkpoint a second and a call of 3 s at most, everything is
 /// cosigned within 60 s even when one round fails.
 const COSIGN: Duration = Duration::from_secs(15);
-/// How often it is looked whether a day began: then logs are compared, accesses looked through, old records removed.
+/// How often it is looked whether a day began: then logs are compared, accesses looked through, old records removed, old
+/// entries erased.
 const DAILY: Duration = Duration::from_mins(10);
 /// For what others cosigned of our log, at the start.
 const RECALL: Duration = Duration::from_secs(2);
@@ -80,7 +81,9 @@ impl Node {
         shutdown.cancel();
         tasks.close();
         tasks.wait().await;
-        served.and(administered)
+        let ended = served.and(administered);
+        self.note_close(&ended).await;
+        ended
     }
 
     fn spawn_tasks(self: &Arc<Self>, tasks: &TaskTracker, shutdown: &CancellationToken) {
@@ -88,7 +91,10 @@ impl Node {
         tasks.spawn(transport::watch(self.identity.clone(), self.trust.clone(), crl, RELOAD, shutdown.clone()));
         self.every(tasks, shutdown, |node| async move {
             match node.refresh().await {
-                Ok(_) => node.note_start().await,
+                Ok(_) => {
+                    node.note_start().await;
+                    node.note_changes().await;
+                }
                 Err(error) => node.note_refresh(&error),
             }
             if let Err(error) = node.recall_status().await {
@@ -118,6 +124,7 @@ impl Node {
             node.reconcile_daily().await;
             node.look_for_anomalies_daily().await;
             node.sweep_records_daily().await;
+            node.expire_log_daily().await;
             DAILY
         });
         self.every(tasks, shutdown, |node| async move {

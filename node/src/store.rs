@@ -27,6 +27,7 @@
 //! | `findings` | finding id 16 | what the data-protection officer has to look at, with the review |
 //! | `revoked` | digest of the terms 32 | agreements that a party's word ended |
 //! | `newcomers` | file id 16 | until when a resident of whom there are no records yet is known to the registry |
+//! | `staff` | MAC of the staff id 32 | whom a pseudonymous id of the log stands for |
 //! | `state` | name | manifest held, highest CRL number, last import run, shared run under way, own status list |
 //!
 //! A write transaction is atomic and durable (`fdatasync`) before [`Store::write`] returns. A crash leaves the state
@@ -68,8 +69,9 @@ impl Table {
     pub(crate) const FINDINGS: Table = Table("findings", 20);
     pub(crate) const REVOKED: Table = Table("revoked", 21);
     pub(crate) const NEWCOMERS: Table = Table("newcomers", 22);
+    pub(crate) const STAFF: Table = Table("staff", 23);
 
-    const ALL: [Table; 23] = [
+    const ALL: [Table; 24] = [
         Table::FILES,
         Table::SEALED_FIELDS,
         Table::LINKS,
@@ -93,6 +95,7 @@ impl Table {
         Table::FINDINGS,
         Table::REVOKED,
         Table::NEWCOMERS,
+        Table::STAFF,
     ];
 
     fn definition(self) -> TableDefinition<'static, &'static [u8], &'static [u8]> {

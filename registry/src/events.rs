@@ -87,6 +87,8 @@ pub(crate) enum Event {
         #[serde(skip_serializing_if = "none")]
         never_converted: usize,
     },
+    /// This log was exported for review.
+    Exported,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
@@ -123,6 +125,11 @@ impl Journal {
         Ok(receipt)
     }
 
+    /// [`Self::append`], blocking.
+    pub(crate) fn append_blocking(&self, time: Timestamp, event: Event) -> Result<Receipt, AppendError> {
+        self.log.append_blocking(&Entry { time, event })
+    }
+
     /// Whether `now` can be true, given what was already recorded.
     pub(crate) fn permits(&self, now: Timestamp) -> bool {
         self.recorded.load(Ordering::Relaxed) <= now.0.saturating_add(MAX_SKEW_SECONDS)
@@ -145,4 +152,82 @@ impl Journal {
 #[derive(Deserialize)]
 struct Recorded {
     time: Timestamp,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use audit::{EventKind, Stream, project};
+    use protocol::encoding::Bytes;
+    use serde_json::Value;
+
+    /// One of each, with every field; the match makes a new event fail to compile until it is here.
+    fn all() -> Vec<Event> {
+        let member = || -> MemberId { "mops".parse().unwrap() };
+        let manifest = || ManifestRef { version: 1, hash: Bytes(vec![1; 32]) };
+        let macs = || vec![IndexMac("mac".into())];
+        let all = vec![
+            Event::Entries {
+                member: member(),
+                epoch: Epoch(1),
+                manifest: manifest(),
+                request: "r".into(),
+                audience: [member()].into(),
+                put: macs(),
+                delete: macs(),
+                provisional: vec![ProvisionalReason::Emergency],
+                honeypots: 1,
+            },
+            Event::Locate {
+                member: member(),
+                epoch: Epoch(1),
+                manifest: manifest(),
+                request: "r".into(),
+                purpose: "p".parse().unwrap(),
+                indexes: macs(),
+                own: 1,
+                found: 1,
+                tickets: 1,
+                honeypots: 1,
+            },
+            Event::Review { member: member(), manifest: manifest(), request: "r".into(), items: 1 },
+            Event::Honeypots { planted: 1, removed: 1 },
+            Event::SeldomMet { member: member(), posted: 1, met: 1 },
+            Event::Reopened { confirmed_by: vec![member()] },
+            Event::Manifest { manifest: manifest() },
+            Event::Swept { rows: 1, never_converted: 1 },
+            Event::Exported,
+        ];
+        for event in &all {
+            match event {
+                Event::Entries { .. }
+                | Event::Locate { .. }
+                | Event::Review { .. }
+                | Event::Honeypots { .. }
+                | Event::SeldomMet { .. }
+                | Event::Reopened { .. }
+                | Event::Manifest { .. }
+                | Event::Swept { .. }
+                | Event::Exported => {}
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn every_event_is_in_the_catalogue_with_all_its_fields() {
+        let mut seen = BTreeSet::new();
+        for event in all() {
+            let payload = serde_json::to_value(Entry { time: Timestamp(1), event }).unwrap();
+            let name = payload.get("event").and_then(Value::as_str).unwrap();
+            let kind = EventKind::find(name).unwrap_or_else(|| panic!("{name} is in the catalogue"));
+            seen.insert(kind);
+            let shown = project(&payload, Stream::Dpo).unwrap();
+            for field in payload.as_object().unwrap().keys() {
+                assert!(shown.get(field).is_some(), "{name}: {field}");
+            }
+        }
+        let listed: BTreeSet<EventKind> = EventKind::ALL.iter().copied().filter(|kind| kind.id() / 100 == 9).collect();
+        assert_eq!(seen, listed, "and none is listed that the registry does not write");
+    }
 }

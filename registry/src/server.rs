@@ -298,7 +298,12 @@ fn highest_crl_number(path: &Path) -> Result<u64, OpenError> {
     }
 }
 
-fn open_journal(config: &Config, secrets: &Secrets, keys: &KeyRing, clock: Clock) -> Result<Journal, audit::Fault> {
+pub(crate) fn open_journal(
+    config: &Config,
+    secrets: &Secrets,
+    keys: &KeyRing,
+    clock: Clock,
+) -> Result<Journal, audit::Fault> {
     let place = continuation::place(config)?;
     let log = Log::open(audit::Config {
         dir: &place.dir(),

@@ -356,7 +356,10 @@ pub async fn refusals(harness: &mut Harness, unit: &str) -> Vec<String> {
     harness.federation.nodes.get_mut(&member(unit)).expect("a node").stop().await.expect("stopped");
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let log = read_log(harness, unit);
-    log.iter().filter(|entry| entry["event"] == "query.denied").map(|entry| text(&entry["reason"])).collect()
+    log.iter()
+        .filter(|entry| ["query.denied", "query.no_match"].iter().any(|name| entry["event"] == *name))
+        .map(|entry| text(&entry["reason"]))
+        .collect()
 }
 
 fn storage(home: &Path) -> StorageKey {

@@ -12,6 +12,12 @@ use std::collections::BTreeMap;
 /// One act; fields in the order of their names, so that what is written is canonical already (RFC 8785).
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Act {
+    /// A member of staff whose name was read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) about: Option<Bytes>,
+    /// A peer that took part in what it is given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) asker: Option<MemberId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) confirmed_by: Option<Bytes>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -47,6 +53,8 @@ pub(crate) struct Act {
 impl Act {
     pub(crate) fn new(event: Happened, time: Timestamp) -> Self {
         Act {
+            about: None,
+            asker: None,
             confirmed_by: None,
             counts: BTreeMap::new(),
             decision: None,
@@ -65,12 +73,14 @@ impl Act {
         }
     }
 
+    /// What a user does in `role`.
+    pub(crate) fn by(user: Bytes, role: &'static str, event: Happened, time: Timestamp) -> Self {
+        Act { role: Some(role), user: Some(user), ..Act::new(event, time) }
+    }
+
     /// An officer's act, now.
     pub(crate) fn of(officer: &Officer, event: Happened, node: &Node) -> Result<Self, DpoError> {
-        let mut act = Act::new(event, now(node)?);
-        act.role = Some(super::ROLE);
-        act.user = Some(officer.id(node));
-        Ok(act)
+        Ok(Act::by(officer.id(node), super::ROLE, event, now(node)?))
     }
 
     /// Records it; only then anything may be shown.
@@ -86,6 +96,8 @@ mod tests {
     #[test]
     fn an_act_is_canonical_and_its_fields_are_the_officers_to_see() {
         let mut act = Act::new(Happened::DpoSearched, Timestamp(1)).clone();
+        act.about = Some(Bytes(vec![4]));
+        act.asker = Some("pup".parse().unwrap());
         act.confirmed_by = Some(Bytes(vec![1]));
         act.counts = [("found", 1)].into();
         act.decision = Some("permit");

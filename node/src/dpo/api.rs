@@ -1,14 +1,16 @@
 //! `/v1/audit/…` of the local API.
 
 use super::anomalies::{self, Anomalies, AnomaliesBody};
+use super::compare::{self, ReconcileBody, Reconciled};
 use super::export::{self, ExportBody, LogPosted};
-use super::findings::{self, Finding, FindingReviewBody, ReconcileBody, Reconciled};
+use super::findings::{self, Finding, FindingReviewBody};
 use super::resident::{self, AccessBody, EraseBody, Erased, ResidentData, RestrictBody, Restricted};
 use super::search::{self, LogPage, SearchBody};
+use super::who::{self, Who, WhoBody};
 use super::{DpoError, Officer};
-use crate::local_api::{Answer, Body, Refusals};
+use crate::local_api::{Answer, Body, Refusals, caller};
 use crate::node::Node;
-use crate::tokens::{Caller, TokenError};
+use crate::tokens::Caller;
 use axum::Json;
 use axum::body::Body as Stream;
 use axum::extract::{Path, State};
@@ -33,6 +35,7 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<Node>> {
         .routes(routes!(look_for_anomalies))
         .routes(routes!(findings_found))
         .routes(routes!(review_finding))
+        .routes(routes!(tell_who))
         .routes(routes!(show_resident))
         .routes(routes!(restrict_resident))
         .routes(routes!(erase_resident))
@@ -45,16 +48,19 @@ fn problem(error: &DpoError) -> transport::ProblemResponse {
 
 #[utoipa::path(
     post, path = "/v1/audit/search", request_body = SearchBody, security(("token" = [])),
+    params(("confirmation" = Option<String>, Header, description = "`Bearer` and another officer's token; by one member of staff, this or a reason is needed")),
     responses((status = 200, description = "A page of entries", body = LogPage), Refusals)
 )]
 /// Search the institution's own log; the search is recorded.
 async fn search_log(
     State(node): State<Arc<Node>>,
     caller: Caller,
+    headers: HeaderMap,
     Body(body): Body<SearchBody>,
 ) -> Answer<Json<LogPage>> {
     let officer = Officer::admit(&caller).map_err(|e| problem(&e))?;
-    Ok(Json(search::search(&node, &officer, &body).await.map_err(|e| problem(&e))?))
+    let second = second(&node, &headers).await?;
+    Ok(Json(search::search(&node, &officer, second.as_ref(), &body).await.map_err(|e| problem(&e))?))
 }
 
 #[utoipa::path(
@@ -75,7 +81,7 @@ struct BundleSchema(Vec<u8>);
 
 #[utoipa::path(
     post, path = "/v1/audit/export", request_body = ExportBody, security(("token" = [])),
-    params(("confirmation" = Option<String>, Header, description = "`Bearer` and another officer's token; needed for report R9")),
+    params(("confirmation" = Option<String>, Header, description = "`Bearer` and another officer's token; needed for report R9; by one member of staff, this or a reason is")),
     responses((status = 200, description = "A signed bundle that verifies anywhere", body = BundleSchema, content_type = "application/x-tar"), Refusals)
 )]
 /// Export entries of the institution's own log with everything that proves them; the export is recorded.
@@ -95,8 +101,7 @@ async fn export_log(
 /// The officer who confirms, if one does.
 async fn second(node: &Node, headers: &HeaderMap) -> Answer<Option<Officer>> {
     let Some(value) = headers.get(CONFIRMATION) else { return Ok(None) };
-    let tokens = node.tokens.as_ref().ok_or(TokenError::UnknownKey).map_err(TokenError::problem)?;
-    let caller = tokens.caller(value.to_str().ok(), node.clock.now()).await.map_err(TokenError::problem)?;
+    let caller = caller(node, value.to_str().ok()).await?;
     Officer::admit(&caller).map(Some).map_err(|e| problem(&e))
 }
 
@@ -111,7 +116,7 @@ async fn reconcile_logs(
     Body(body): Body<ReconcileBody>,
 ) -> Answer<Json<Reconciled>> {
     let officer = Officer::admit(&caller).map_err(|e| problem(&e))?;
-    Ok(Json(findings::compare(&node, &officer, &body).await.map_err(|e| problem(&e))?))
+    Ok(Json(compare::compare(&node, &officer, &body).await.map_err(|e| problem(&e))?))
 }
 
 #[utoipa::path(
@@ -151,6 +156,16 @@ async fn review_finding(
 ) -> Answer<Json<Finding>> {
     let officer = Officer::admit(&caller).map_err(|e| problem(&e))?;
     Ok(Json(findings::review(&node, &officer, &id, &body).await.map_err(|e| problem(&e))?))
+}
+
+#[utoipa::path(
+    post, path = "/v1/audit/who", request_body = WhoBody, security(("token" = [])),
+    responses((status = 200, description = "Whom the id stands for", body = Who), Refusals)
+)]
+/// Whom a pseudonymous id of the log stands for; recorded.
+async fn tell_who(State(node): State<Arc<Node>>, caller: Caller, Body(body): Body<WhoBody>) -> Answer<Json<Who>> {
+    let officer = Officer::admit(&caller).map_err(|e| problem(&e))?;
+    Ok(Json(who::who(&node, &officer, &body).await.map_err(|e| problem(&e))?))
 }
 
 #[utoipa::path(

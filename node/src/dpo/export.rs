@@ -5,7 +5,7 @@
 
 use super::act::Act;
 use super::search::{Criteria, LogFilter};
-use super::{DpoError, Officer};
+use super::{DpoError, Officer, eyes};
 use crate::events::Happened;
 use crate::node::Node;
 use protocol::encoding::b64;
@@ -32,7 +32,7 @@ pub struct ExportBody {
     /// The report it is for, as `R2`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub report: Option<String>,
-    /// Why, in the officer's words; stays in the log.
+    /// Why, in the officer's words; stays in the log. By `staff` or `user`, this or a second officer is needed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
@@ -82,14 +82,17 @@ pub(super) async fn export(
     }
     let happened = if body.report.is_some() { Happened::DpoReported } else { Happened::DpoExported };
     let mut act = Act::of(officer, happened, node)?;
-    let Criteria { filter, names, file } = body.filter.resolve(node)?;
+    let criteria = body.filter.resolve(node, &mut act).await?;
+    let alone = eyes::alone(&mut act, node, second, body.reason.as_ref(), &criteria)?;
+    let Criteria { filter, names, file } = criteria;
     act.filter = names;
     act.file = file;
     act.report.clone_from(&body.report);
-    act.reason_text.clone_from(&body.reason);
-    act.confirmed_by = second.map(|second| second.id(node));
-    let _recorded = act.record(node).await?;
-    let (node, now) = (node.clone(), super::now(node)?);
+    let (receipt, now) = (act.record(node).await?, super::now(node)?);
+    if alone {
+        eyes::tell(node, officer, filter.user.as_ref(), &receipt, now)?;
+    }
+    let node = node.clone();
     let made = tokio::task::spawn_blocking(move || {
         let exports = node.config.data.join("exports");
         make_private(&exports)?;

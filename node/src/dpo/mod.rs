@@ -7,18 +7,25 @@
 mod act;
 mod anomalies;
 mod api;
+mod compare;
 pub(crate) mod export;
+mod eyes;
 mod findings;
 mod resident;
 mod search;
+mod who;
 
 pub(crate) use act::Act;
+pub(crate) use anomalies::LASTING;
 pub use anomalies::{Anomalies, AnomaliesBody, Explanation, Parameters as AnomalyParameters, Rule};
 pub(crate) use api::routes;
+pub use compare::{ReconcileBody, Reconciled};
 pub use export::{ExportBody, LogPosted};
-pub use findings::{Finding, FindingKind, FindingReviewBody, ReconcileBody, Reconciled, ReviewState};
+pub use eyes::Oversight;
+pub use findings::{Finding, FindingKind, FindingReviewBody, ReviewState};
 pub use resident::{AccessBody, EraseBody, Erased, ResidentData, ResidentRow, RestrictBody, Restricted};
 pub use search::{LogEntry, LogFilter, LogPage, LogStream, SearchBody};
+pub use who::{Who, WhoBody};
 
 use crate::node::{Node, NodeError};
 use crate::residents::ResidentError;
@@ -42,6 +49,12 @@ pub(crate) enum DpoError {
     Value(&'static str),
     #[error("a second officer must confirm")]
     Confirmation,
+    #[error("a reason or a second officer is needed")]
+    Reason,
+    #[error("an officer does not review what the same officer did")]
+    Own,
+    #[error("no such user here")]
+    NoUser,
     #[error("no such resident here")]
     Unknown,
     #[error("no such finding")]
@@ -76,6 +89,13 @@ impl DpoError {
             DpoError::Value(field) => Problem::new(422, "value_invalid", "A value is out of range").field(*field),
             DpoError::Confirmation => Problem::new(403, "confirmation_missing", "A second officer must confirm")
                 .detail("Send another officer's token in the header `confirmation`."),
+            DpoError::Reason => Problem::new(422, "reason_missing", "A reason is required")
+                .detail("Say why, or send another officer's token in the header `confirmation`.")
+                .field("reason"),
+            DpoError::Own => Problem::new(403, "finding_own", "Another officer reviews this")
+                .detail("What an officer did alone is for another officer to look at."),
+            DpoError::NoUser => Problem::new(404, "user_unknown", "No such user was seen here")
+                .detail("Users of a peer are known to that peer alone."),
             DpoError::Unknown => Problem::new(404, "resident_unknown", "No such resident is on file here"),
             DpoError::NoFinding => Problem::new(404, "finding_unknown", "There is no such finding"),
             DpoError::Peer => Problem::new(503, "peer_unavailable", "The peer does not give its entries now"),

@@ -10,12 +10,16 @@ use crate::records::{FileRecord, StoredRow};
 use crate::residents::{Resident, find};
 use crate::retention;
 use crate::store::Table;
+use audit::Filter;
 use protocol::{Epoch, FieldId, FileId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use utoipa::ToSchema;
+
+/// Entries read at once.
+const PAGE: usize = 1_000;
 
 /// Whose data.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
@@ -38,6 +42,13 @@ pub struct EraseBody {
     /// That no exception of art. 17(3) applies: no legal duty to keep the data, no archive, no claim. Only the officer can
     /// know; without it nothing is erased.
     pub no_exception_applies: bool,
+    /// Whether entries of the log about the resident lose their payloads as well; they keep their places in its tree.
+    #[serde(default)]
+    pub log_entries: bool,
+    /// That none of those entries is needed as proof, of a consent or against a claim. Only the officer can know; without
+    /// it none is erased.
+    #[serde(default)]
+    pub no_proof_needed: bool,
 }
 
 /// A restriction of processing, or its end.
@@ -98,6 +109,9 @@ pub struct Erased {
     pub file: String,
     /// Rows that are gone.
     pub rows: u64,
+    /// Entries of the log whose payloads are gone.
+    #[serde(default)]
+    pub log_entries: u64,
 }
 
 /// An officer's act about a resident; `None` if nobody is meant here.
@@ -149,10 +163,14 @@ pub(super) async fn show(node: &Arc<Node>, officer: &Officer, body: &AccessBody)
 }
 
 /// Erases a resident's records and names; what is published at the registry is removed by the next enrolment. Consents
-/// stay as proof of what was done under them (art. 17(3)(e)), and so do entries of the log.
+/// stay as proof of what was done under them (art. 17(3)(e)), and so do entries of the log, unless the officer says that
+/// none is needed. Outcomes kept for who asked and questions that wait for a person go by themselves, in days.
 pub(super) async fn erase(node: &Arc<Node>, officer: &Officer, body: &EraseBody) -> Result<Erased, DpoError> {
     if !body.no_exception_applies {
         return Err(DpoError::Value("no_exception_applies"));
+    }
+    if body.log_entries && !body.no_proof_needed {
+        return Err(DpoError::Value("no_proof_needed"));
     }
     // Nothing may be imported meanwhile: an import holds what it read.
     let _alone = node.bulk.lock().await;
@@ -166,7 +184,37 @@ pub(super) async fn erase(node: &Arc<Node>, officer: &Officer, body: &EraseBody)
     act.counts = [("rows", rows)].into();
     let _recorded = act.record(node).await?;
     node.store.write(|write| write.remove_file(&node.store, file, &epochs))?;
-    Ok(Erased { file: file.to_string(), rows })
+    let log_entries = if body.log_entries { erase_entries(node, officer, file).await? } else { 0 };
+    Ok(Erased { file: file.to_string(), rows, log_entries })
+}
+
+/// Erases the payloads of the log's entries about a resident, but for those that say what was erased; how many.
+async fn erase_entries(node: &Arc<Node>, officer: &Officer, file: FileId) -> Result<u64, DpoError> {
+    let reader = node.clone();
+    let filter = Filter { file: Some(file.to_string()), ..Filter::default() };
+    let found = tokio::task::spawn_blocking(move || {
+        let (mut found, mut start) = (BTreeSet::new(), Some(0));
+        while let Some(at) = start {
+            let page = reader.log.search(&filter, at, PAGE)?;
+            found.extend(page.entries.iter().filter(|entry| !proves_erasure(entry)).map(|entry| entry.index));
+            start = page.next;
+        }
+        Ok::<_, audit::Fault>(found)
+    });
+    let found = found.await.map_err(std::io::Error::other)??;
+    let mut act = Act::of(officer, Happened::PayloadsErased, node)?;
+    act.file = Some(file);
+    act.counts = [("entries", found.len() as u64)].into();
+    let receipt = act.record(node).await?;
+    let eraser = node.clone();
+    let erased = tokio::task::spawn_blocking(move || eraser.log.erase(&receipt, &found));
+    Ok(erased.await.map_err(std::io::Error::other)??)
+}
+
+fn proves_erasure(entry: &audit::Entry) -> bool {
+    let event = entry.payload.as_ref().and_then(|payload| payload.get("event")?.as_str());
+    event
+        .is_some_and(|name| [Happened::ResidentErased, Happened::PayloadsErased].iter().any(|kind| kind.name() == name))
 }
 
 /// Restricts the processing of a resident's data (art. 18), or ends that: nothing is answered, and nothing removed by its age.

@@ -1,10 +1,10 @@
 //! Finding entries of the institution's own log.
 
 use super::act::Act;
-use super::{DpoError, Officer};
+use super::{DpoError, Officer, eyes, now};
 use crate::events::Happened;
 use crate::node::Node;
-use crate::residents::{Resident, find};
+use crate::residents::{Resident, ResidentError, find};
 use audit::{Filter, Stream, project};
 use protocol::FileId;
 use protocol::encoding::{b64, unb64};
@@ -80,6 +80,9 @@ pub struct SearchBody {
     /// For whom: only what the catalogue lets these see of each entry.
     #[serde(default)]
     pub stream: LogStream,
+    /// Why, in the officer's words; stays in the log. By `staff` or `user`, this or a second officer is needed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// Who reads what leaves the log.
@@ -134,8 +137,19 @@ pub(super) struct Criteria {
 }
 
 impl LogFilter {
-    /// Turns what people say into what stands in the log.
-    pub(super) fn resolve(&self, node: &Node) -> Result<Criteria, DpoError> {
+    /// Turns what people say into what stands in the log. Whether somebody is on file here is found out by it, so that
+    /// it is recorded as `act` when nobody is, or several are.
+    pub(super) async fn resolve(&self, node: &Node, act: &mut Act) -> Result<Criteria, DpoError> {
+        let resolved = self.read(node);
+        if matches!(resolved, Err(DpoError::Unknown | DpoError::Filter(ResidentError::Ambiguous))) {
+            act.filter = vec!["file"];
+            act.counts = [("found", 0)].into();
+            let _recorded = act.record(node).await?;
+        }
+        resolved
+    }
+
+    fn read(&self, node: &Node) -> Result<Criteria, DpoError> {
         let file = match (&self.resident, &self.file) {
             (Some(resident), None) => Some(find(node, resident).map_err(DpoError::Filter)?.ok_or(DpoError::Unknown)?),
             (None, Some(file)) => Some(FileId(unb64(file).ok_or(DpoError::Value("filter.file"))?)),
@@ -182,30 +196,32 @@ impl LogFilter {
 }
 
 /// Searches; what was found is shown once the search is in the log.
-pub(super) async fn search(node: &Arc<Node>, officer: &Officer, body: &SearchBody) -> Result<LogPage, DpoError> {
+pub(super) async fn search(
+    node: &Arc<Node>,
+    officer: &Officer,
+    second: Option<&Officer>,
+    body: &SearchBody,
+) -> Result<LogPage, DpoError> {
     let limit = body.limit.unwrap_or(DEFAULT_LIMIT);
     if !(1..=MAX_LIMIT).contains(&limit) {
         return Err(DpoError::Value("limit"));
     }
     let mut act = Act::of(officer, Happened::DpoSearched, node)?;
-    // Whether somebody is on file here at all is found out too: that is recorded like the rest.
-    let criteria = match body.filter.resolve(node) {
-        Err(DpoError::Unknown) => {
-            act.filter = vec!["file"];
-            act.counts = [("found", 0)].into();
-            let _recorded = act.record(node).await?;
-            return Err(DpoError::Unknown);
-        }
-        criteria => criteria?,
-    };
-    let (searched, start) = (node.clone(), body.start);
+    let criteria = body.filter.resolve(node, &mut act).await?;
+    let second = second.filter(|second| second.staff != officer.staff);
+    let alone = eyes::alone(&mut act, node, second, body.reason.as_ref(), &criteria)?;
     let Criteria { filter, names, file } = criteria;
+    let user = filter.user.clone();
+    let (searched, start) = (node.clone(), body.start);
     let found = tokio::task::spawn_blocking(move || searched.log.search(&filter, start, limit));
     let found = found.await.map_err(std::io::Error::other)??;
     act.filter = names;
     act.file = file;
     act.counts = [("found", found.entries.len() as u64)].into();
-    let _recorded = act.record(node).await?;
+    let receipt = act.record(node).await?;
+    if alone {
+        eyes::tell(node, officer, user.as_ref(), &receipt, now(node)?)?;
+    }
     let shown = |entry: audit::Entry| {
         let payload = project(entry.payload.as_ref()?, body.stream.into())?;
         Some(LogEntry { index: entry.index, entry: b64(&entry.hash), payload })

@@ -123,7 +123,9 @@ async fn people_decide_at_their_desks() {
     Desk::of(&harness, "pup", "caseworker")
         .types(pesel, &["flag", "clear", "restricted", "--reason", "x"])
         .failed(10, "");
-    officer.types(pesel, &["flag", "clear", "restricted", "--reason", "over"]).succeeded();
+    officer.types(pesel, &["flag", "clear", "restricted", "--reason", "over"]).failed(3, "not acceptable");
+    let lift = ["node", "resident", "restrict", "--lift", "--resident-informed", "--reason", "over"];
+    officer.types(pesel, &lift).succeeded();
     assert_eq!(ask(pesel, "q02", "pup").code, Some(0));
 
     // A question that a person decides.

@@ -75,7 +75,7 @@ async fn flags_are_obeyed_and_told_alike() {
         assert_eq!(said(&refused), UNAVAILABLE, "{name}");
         let message = refused.message.expect("words");
         assert!(!message.pl.contains(name) && !message.en.contains(name), "{message:?}");
-        flag(&harness, "pup", "clear", name, resident()).await.expect("lifted");
+        lift(&harness, "pup", name, resident()).await;
         assert_eq!(said(&ask().await), ANSWERED, "{name} lifted");
     }
     flag(&harness, "pup", "set", "do_not_contact", resident()).await.expect("set");
@@ -88,6 +88,18 @@ async fn flags_are_obeyed_and_told_alike() {
     let log = read_log(&harness, "pup");
     let set: Vec<_> = log.iter().filter(|e| e["event"] == "flag.set").map(|e| e["detail"].clone()).collect();
     assert_eq!(set, ["restricted", "deceased", "do_not_contact"]);
+}
+
+/// Lifts a flag; a restriction as only the officer may, once the resident was told (GDPR art. 18(3)).
+async fn lift(harness: &Harness, unit: &str, name: &str, resident: serde_json::Value) {
+    if name != "restricted" {
+        flag(harness, unit, "clear", name, resident).await.expect("lifted");
+        return;
+    }
+    assert_eq!(code(flag(harness, unit, "clear", name, resident.clone()).await), "value_invalid");
+    let body = json!({ "resident": resident, "reason": "koniec", "lift": true, "resident_informed": true });
+    let lifted = harness.post::<node::Restricted>(unit, "dpo", "/v1/audit/residents/restrict", &body).await;
+    assert!(!lifted.expect("lifted").restricted);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -201,7 +213,7 @@ async fn what_is_approved_must_still_be_permitted() {
     let path = format!("/v1/approvals/{}/grant", view.id);
     let refused = harness.post::<ApprovalView>("zlm", "supervisor", &path, &json!({})).await;
     assert_eq!(code(refused), "subject_restricted");
-    flag(&harness, "zlm", "clear", "restricted", of.clone()).await.expect("lifted");
+    lift(&harness, "zlm", "restricted", of.clone()).await;
     let _granted: ApprovalView = harness.post("zlm", "supervisor", &path, &json!({})).await.expect("granted");
     flag(&harness, "zlm", "set", "restricted", of).await.expect("set");
     assert_eq!(said(&settled(&harness, &asked.id).await), UNAVAILABLE, "and once more when it is fetched");
@@ -363,4 +375,17 @@ async fn a_past_decision_is_explained_and_can_be_tried_again() {
     let why: Decision = get(&harness, "pup", "dpo", &path).await.expect("a decision");
     assert_eq!(why.entry["reason"], "basis_missing");
     assert!(why.pl.is_some() && !why.entry.contains_key("file") && !why.entry.contains_key("user"));
+    let unknown = get::<Decision>(&harness, "pup", "dpo", "/v1/decisions/AAAA").await;
+    assert_eq!(code(unknown), "unknown");
+
+    // Each reading is in the log, and also that there was nothing.
+    harness.federation.nodes.get_mut(&member("pup")).expect("pup").stop().await.expect("stopped");
+    let log = read_log(&harness, "pup");
+    let read: Vec<_> = log.iter().filter(|entry| entry["event"] == "log.read").collect();
+    let told = |of: &serde_json::Value| (of["filter"][0].clone(), of["counts"]["found"].clone(), of["role"].clone());
+    let told: Vec<_> = read.iter().map(|entry| told(entry)).collect();
+    let dpo = json!("dpo");
+    let expected = [("period", 2), ("request", 1), ("request", 0)];
+    assert_eq!(told, expected.map(|(by, found)| (json!(by), json!(found), dpo.clone())));
+    assert_eq!(read[1]["file"], denied["file"], "the resident's list shows it");
 }

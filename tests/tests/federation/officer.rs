@@ -4,6 +4,7 @@ use crate::local_api::{Answer, request};
 use audit::verify_export;
 use node::OutcomeKind;
 use serde_json::{Value, json};
+use std::time::Duration;
 use tests::{Harness, pesel_of, read_log};
 
 async fn ask(harness: &Harness, units: &str) {
@@ -47,7 +48,7 @@ async fn a_search_finds_by_what_people_say_and_stands_in_the_log_itself() {
         (json!({ "event": "query.asking", "until": 1 }), 0),
         (json!({ "file": found[0]["file"], "event": "query.asking" }), 1),
     ] {
-        let found = entries(&search(&harness, "mops", &json!({ "filter": filter })).await);
+        let found = entries(&search(&harness, "mops", &json!({ "filter": filter, "reason": "skarga" })).await);
         assert_eq!(found.len(), expected, "{filter}");
     }
     // Page by page.
@@ -70,6 +71,7 @@ async fn a_search_finds_by_what_people_say_and_stands_in_the_log_itself() {
         (json!({ "filter": { "staff": "a", "user": "b" } }), 422, "value_invalid"),
         (json!({ "filter": { "file": found[0]["file"], "resident": resident } }), 422, "value_invalid"),
         (json!({ "filter": { "file": "nobody" } }), 422, "value_invalid"),
+        (json!({ "filter": { "staff": "caseworker" } }), 422, "reason_missing"),
     ] {
         let answer = search(&harness, "mops", &body).await;
         assert_eq!(answer.status, status, "{body}: {}", answer.text);
@@ -79,14 +81,58 @@ async fn a_search_finds_by_what_people_say_and_stands_in_the_log_itself() {
     }
     let refused = request(&harness, "mops", "POST", "/v1/audit/search").json(&json!({})).send().await;
     assert_eq!(refused.status, 403, "{}", refused.text);
+    // An export about somebody who is not on file is no less recorded.
+    let body = json!({ "filter": { "resident": { "pesel": pesel_of("css") } } });
+    let nobody = request(&harness, "mops", "POST", "/v1/audit/export").of("iod", &["dpo"]).json(&body).send().await;
+    assert_eq!(nobody.status, 404, "{}", nobody.text);
+    another_officer_is_told(&harness).await;
+    whom_ids_stand_for(&harness, &found[0]).await;
 
     harness.federation.nodes.get_mut(&tests::member("mops")).expect("a node").stop().await.expect("stopped");
     let acts: Vec<Value> = read_log(&harness, "mops").into_iter().filter(|e| e["event"] == "dpo.searched").collect();
-    assert_eq!(acts.len(), 1 + 6 + pages + 1, "every page, and the resident who is not there");
+    assert_eq!(acts.len(), 1 + 6 + pages + 1 + 1, "every page, the resident who is not there, a list of findings");
     assert_eq!((&acts[0]["filter"], &acts[0]["file"]), (&json!(["file"]), &found[0]["file"]));
     assert_eq!(acts[0]["counts"], json!({ "found": 2 }));
     assert!(acts.iter().all(|act| act["role"] == "dpo" && act["user"].is_string()));
     assert!(acts.iter().all(|act| act.get("case").is_none() && !act.to_string().contains("caseworker")));
+}
+
+/// Who looked through one member of staff's accesses alone does not review that; another officer does.
+async fn another_officer_is_told(harness: &Harness) {
+    let as_officer =
+        |who: &'static str, method: &'static str, path: &str| request(harness, "mops", method, path).of(who, &["dpo"]);
+    let listed = as_officer("zastepca", "GET", "/v1/audit/findings").send().await;
+    let listed: Value = serde_json::from_str(&listed.text).expect("JSON");
+    let told: Vec<&Value> = listed.as_array().expect("findings").iter().collect();
+    assert!(told.iter().all(|finding| finding["kind"] == "staff_looked_through"), "{told:?}");
+    assert_eq!(told.len(), 2, "one for each member of staff looked through");
+    let path = format!("/v1/audit/findings/{}", told[0]["id"].as_str().expect("an id"));
+    let review = json!({ "state": "explained", "note": "skarga" });
+    let own = as_officer("iod", "POST", &path).json(&review).send().await;
+    assert!(own.status == 403 && own.text.contains("finding_own"), "{}", own.text);
+    let other = as_officer("zastepca", "POST", &path).json(&review).send().await;
+    assert_eq!(other.status, 200, "{}", other.text);
+}
+
+/// The officer reads whom an entry's ids stand for; what they stand for is in no entry.
+async fn whom_ids_stand_for(harness: &Harness, entry: &Value) {
+    let who = async |role: &str, body: Value| {
+        request(harness, "mops", "POST", "/v1/audit/who").of("iod", &[role]).json(&body).send().await
+    };
+    let user = who("dpo", json!({ "user": entry["user"], "reason": "skarga" })).await;
+    assert_eq!(serde_json::from_str::<Value>(&user.text).expect("JSON")["staff"], "caseworker", "{}", user.text);
+    let file = who("dpo", json!({ "file": entry["file"], "reason": "skarga" })).await;
+    assert_eq!(file.status, 200, "{}", file.text);
+    assert!(file.text.contains("M/"), "{}", file.text);
+    let stranger = protocol::encoding::b64(&[7; 32]);
+    for (role, body, status) in [
+        ("caseworker", json!({ "user": entry["user"], "reason": "x" }), 403),
+        ("dpo", json!({ "user": entry["user"], "reason": " " }), 422),
+        ("dpo", json!({ "reason": "x" }), 422),
+        ("dpo", json!({ "user": stranger, "reason": "x" }), 404),
+    ] {
+        assert_eq!(who(role, body.clone()).await.status, status, "{body}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -211,12 +257,22 @@ async fn a_residents_data_are_shown_and_erased_on_the_officers_word() {
     assert_eq!(post(show, "dpo", &body).await.status, 404);
     assert_eq!(post(erase, "dpo", &sure).await.status, 404);
     assert_eq!(harness.enrol("mops").await.expect("enrolled").removed, 1, "nor does the registry know");
+    // With the log's entries too, which nothing but the officer's word lets go.
+    let other = json!({ "resident": { "pesel": pesel_of("mops+css") }, "reason": "sprawdzenie" });
+    assert_eq!(post(show, "dpo", &other).await.status, 200);
+    let mut whole = json!({ "resident": other["resident"], "reason": "wniosek", "no_exception_applies": true, "log_entries": true });
+    assert_eq!(post(erase, "dpo", &whole).await.status, 422);
+    whole["no_proof_needed"] = json!(true);
+    let gone = post(erase, "dpo", &whole).await;
+    assert_eq!(serde_json::from_str::<Value>(&gone.text).expect("JSON")["log_entries"], 1, "{}", gone.text);
 
     harness.federation.nodes.get_mut(&tests::member("mops")).expect("a node").stop().await.expect("stopped");
     let log = read_log(&harness, "mops");
     let of = |event: &str| -> Vec<Value> { log.iter().filter(|e| e["event"] == event).cloned().collect() };
     let (shown, erased) = (of("resident.shown"), of("resident.erased"));
-    assert_eq!((shown.len(), erased.len()), (3, 2));
+    assert_eq!((shown.len(), erased.len()), (3, 3), "of the last one only that it was erased");
+    let payloads = of("log.payloads_erased");
+    assert_eq!((&payloads[0]["file"], &payloads[0]["counts"]), (&erased[2]["file"], &json!({ "entries": 1 })));
     assert_eq!(erased[1]["counts"], json!({ "found": 0 }), "also that nobody was there any more");
     assert_eq!((&erased[0]["file"], &shown[0]["file"]), (&data["file"], &data["file"]));
     assert_eq!(shown[2]["counts"], json!({ "found": 0 }));
@@ -270,9 +326,12 @@ async fn accesses_are_explained_first_and_the_rest_is_found_once() {
 
     // A review stays when the same is found again; what comes to it later opens it.
     let path = format!("/v1/audit/findings/{}", found[1]["id"].as_str().expect("an id"));
-    let review = post("mops", "dpo", &path, json!({ "state": "explained", "note": "nowa sprawa" })).await;
-    assert_eq!(review.status, 200, "{}", review.text);
-    assert_eq!(look("mops").await["findings"][1]["state"], "explained");
+    let review = async |state: &str| {
+        let answer = post("mops", "dpo", &path, json!({ "state": state, "note": "nowa sprawa" })).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+    };
+    review("confirmed").await;
+    assert_eq!(look("mops").await["findings"][1]["state"], "confirmed");
     ask_on(&harness, "mops+pup+css", "MOPS/2026/1").await;
     let more = look("mops").await;
     assert_eq!(
@@ -282,7 +341,8 @@ async fn accesses_are_explained_first_and_the_rest_is_found_once() {
     let listed = request(&harness, "mops", "GET", "/v1/audit/findings").of("iod", &["dpo"]).send().await;
     assert_eq!(serde_json::from_str::<Value>(&listed.text).expect("JSON").as_array().map(Vec::len), Some(2));
 
-    // The next day the reference is known: a case people work on.
+    // Once the officer found it explained, the reference is known: a case people work on.
+    review("explained").await;
     harness.clock.advance(12 * 60 * 60);
     let now = harness.clock.now().0;
     ask_on(&harness, "mops+pup+css", "MOPS/2026/1").await;
@@ -387,5 +447,88 @@ async fn records_past_their_time_go_but_for_the_restricted_and_sealed() {
     let log = read_log(&harness, "mops");
     let swept: Vec<&Value> = log.iter().filter(|entry| entry["event"] == "retention.applied").collect();
     assert_eq!(swept.len(), 1, "a dry run and a sweep of nothing are none");
+    // What was done at the machine, what is in use and that the node was closed stand there as well.
+    let of = |event: &str| -> Vec<&Value> { log.iter().filter(|entry| entry["event"] == event).collect() };
+    let acts = of("admin.acted");
+    let by_hand =
+        acts.iter().filter_map(|act| act["detail"].as_str()).filter(|what| what.starts_with("/retention by uid "));
+    assert_eq!(by_hand.count(), 5, "{acts:?}");
+    let ends: Vec<&Value> = of("node.closed").iter().map(|end| &end["detail"]).collect();
+    assert_eq!(ends, [&json!("stopped"), &json!("stopped")]);
+    for changed in ["policy.changed", "certificate.changed"] {
+        assert_eq!(of(changed).len(), 1, "{changed}: a restart changes nothing");
+    }
+    assert!(of("policy.changed")[0]["library"].is_string() && of("certificate.changed")[0]["certificate"].is_string());
     assert_eq!((&swept[0]["retention"], &swept[0]["counts"]["rows"]), (&json!("B5"), &json!(gone)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_day_logs_are_compared_accesses_looked_through_and_old_entries_erased() {
+    const DAY: i64 = 24 * 60 * 60;
+    let mut harness = Harness::filled().await;
+    let mops = tests::member("mops");
+    ask(&harness, "mops+pup").await;
+    let config = harness.home().join("mops/node.toml");
+    let text = std::fs::read_to_string(&config).expect("a configuration");
+    std::fs::write(&config, format!("log_retention_days = 1\n{text}")).expect("written");
+    // A start is a look whether a day began.
+    harness.clock.advance(60 * 60);
+    crate::identities::days_later(&harness, 1).await;
+    restart(&mut harness).await;
+    let erased = happened(&harness, "log.payloads_erased", 1).await;
+    assert!(erased[0]["counts"]["entries"].as_u64().is_some_and(|entries| entries >= 2), "{erased:?}");
+    assert_eq!(erased[0]["retention"], "log");
+    let by_itself = |found: &[Value]| found.iter().all(|entry| entry.get("user").is_none());
+    let compared = happened(&harness, "log.reconciled", 1).await;
+    let pups: Vec<&Value> = compared.iter().filter(|entry| entry["holder"] == "pup").collect();
+    assert_eq!(pups.iter().map(|entry| &entry["counts"]["matched"]).collect::<Vec<_>>(), [&json!(1)], "{compared:?}");
+    let looked = happened(&harness, "log.reviewed", 1).await;
+    assert!(by_itself(&compared) && by_itself(&looked));
+    assert_eq!(looked[0]["counts"]["examined"], 1);
+    // What was asked is past its time; by whom and about whom nobody can read any more.
+    assert_eq!(entries(&search(&harness, "mops", &json!({ "filter": { "event": "query.outcome" } })).await).len(), 0);
+    let given = entries(&search(&harness, "pup", &json!({ "filter": { "event": "log.read" } })).await);
+    assert!(!given.is_empty() && given.iter().all(|entry| entry["asker"] == "mops"), "{given:?}");
+
+    // Who gives nothing for two days is a finding, once; here since no revocation list is current any more.
+    harness.clock.advance(2 * DAY);
+    let mut told = Vec::new();
+    for _ in 0..2 {
+        restart(&mut harness).await;
+        let listed = async || -> Vec<Value> {
+            let answer = request(&harness, "mops", "GET", "/v1/audit/findings").of("iod", &["dpo"]).send().await;
+            let all: Vec<Value> = serde_json::from_str(&answer.text).expect("JSON");
+            all.into_iter().filter(|finding| finding["kind"] == "not_given" && finding["peer"] == "pup").collect()
+        };
+        until("a finding", async || !listed().await.is_empty()).await;
+        told = listed().await;
+    }
+    assert_eq!((told.len(), &told[0]["state"]), (1, &json!("open")));
+    harness.federation.nodes.get_mut(&mops).expect("a node").stop().await.expect("stopped");
+    let log = read_log(&harness, "mops");
+    let not_given = |entry: &&Value| entry["reason"] == "not_given" && entry["holder"] == "pup";
+    assert_eq!(log.iter().filter(not_given).count(), 1);
+}
+
+async fn restart(harness: &mut Harness) {
+    let node = harness.federation.nodes.get_mut(&tests::member("mops")).expect("a node");
+    node.stop().await.expect("stopped");
+    node.restart().await.expect("restarted");
+}
+
+/// The entries of an event at mops, once there are so many.
+async fn happened(harness: &Harness, event: &str, times: usize) -> Vec<Value> {
+    let body = json!({ "filter": { "event": event } });
+    until(event, async || entries(&search(harness, "mops", &body).await).len() >= times).await;
+    entries(&search(harness, "mops", &body).await)
+}
+
+/// Waits until `done`.
+async fn until(what: &str, mut done: impl AsyncFnMut() -> bool) {
+    let waiting = async {
+        while !done().await {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_mins(1), waiting).await.unwrap_or_else(|_| panic!("{what} in time"));
 }

@@ -16,6 +16,8 @@ pub(super) struct Surroundings<'a> {
     pub(super) agreed: &'a dyn Fn(&str, &str, &str, &str) -> bool,
     /// What the records here say of a case reference of this file, both as they stand in entries.
     pub(super) case: &'a dyn Fn(&str, &str) -> Option<Case>,
+    /// Whether an officer found the access of this entry explained.
+    pub(super) explained: &'a dyn Fn(u64) -> bool,
 }
 
 /// A resident's own case number on file.
@@ -83,6 +85,10 @@ impl Access {
         self.kind != Kind::Opened
     }
 
+    pub(super) fn place(&self) -> Place {
+        (self.time, self.index)
+    }
+
     pub(super) fn answered(&self) -> bool {
         self.came == Came::Answered
     }
@@ -97,9 +103,13 @@ impl Access {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Consent {
     pub(super) file: Option<Rc<str>>,
-    pub(super) given: Option<i64>,
-    pub(super) withdrawn: Option<i64>,
+    /// The first moment and place of each.
+    pub(super) given: Option<Place>,
+    pub(super) withdrawn: Option<Place>,
 }
+
+/// When and where an entry stands: of one second, the log's order counts.
+pub(super) type Place = (i64, u64);
 
 /// The log as the rules have it.
 #[derive(Default)]
@@ -107,7 +117,7 @@ pub(super) struct Log {
     pub(super) accesses: Vec<Access>,
     pub(super) consents: HashMap<Rc<str>, Consent>,
     /// When questions were approved, by [`Access::approved_key`].
-    pub(super) approvals: HashMap<Rc<str>, i64>,
+    pub(super) approvals: HashMap<Rc<str>, Place>,
     /// Emergencies whose review found them justified.
     pub(super) justified: HashSet<Rc<str>>,
     /// Every change of a mark, by file.
@@ -117,7 +127,7 @@ pub(super) struct Log {
 
 /// From when on a resident was, or was no more, restricted, unlisted or dead.
 struct Mark {
-    time: i64,
+    at: Place,
     flag: Rc<str>,
     set: bool,
 }
@@ -125,7 +135,7 @@ struct Mark {
 /// Flags under which nobody has a reason to look.
 const MARKS: [&str; 3] = ["restricted", "unlisted", "deceased"];
 /// Events that are no accesses; an early one still matters.
-pub(super) const LASTING: [&str; 7] = [
+pub(crate) const LASTING: [&str; 7] = [
     "consent.recorded",
     "consent.granted",
     "consent.withdrawn",
@@ -169,7 +179,7 @@ impl Log {
         let event = text(payload, "event");
         match event {
             "query.outcome" => self.asked(index, time, day, payload, surroundings),
-            "query.answered" | "query.denied" => self.held(index, time, day, payload, surroundings),
+            "query.answered" | "query.denied" | "query.no_match" => self.held(index, time, day, payload, surroundings),
             "emergency.opened" => {
                 let access = self.access(index, time, day, Kind::Opened, payload);
                 self.accesses.push(access);
@@ -179,17 +189,19 @@ impl Log {
             }
             "approval.granted" => {
                 let key = self.word(&approved_key(payload));
-                let first = self.approvals.entry(key).or_insert(time);
-                *first = time.min(*first);
+                let first = self.approvals.entry(key).or_insert((time, index));
+                *first = (time, index).min(*first);
             }
             "consent.recorded" | "consent.granted" | "consent.withdrawn" | "consent.withdrawal_received" => {
-                self.consent(event, time, payload);
+                self.consent(event, (time, index), payload);
             }
             "flag.set" | "flag.cleared" => {
                 let flags: Vec<&str> = text(payload, "detail").split(", ").collect();
-                self.mark(payload, &flags, event == "flag.set", time);
+                self.mark(payload, &flags, event == "flag.set", (time, index));
             }
-            "resident.restricted" => self.mark(payload, &["restricted"], text(payload, "decision") != "lifted", time),
+            "resident.restricted" => {
+                self.mark(payload, &["restricted"], text(payload, "decision") != "lifted", (time, index));
+            }
             _ => {}
         }
     }
@@ -264,7 +276,7 @@ impl Log {
         self.accesses.push(access);
     }
 
-    fn consent(&mut self, event: &str, time: i64, payload: &Value) {
+    fn consent(&mut self, event: &str, at: Place, payload: &Value) {
         let Some(id) = self.given(payload, "consent") else { return };
         // What is withdrawn in part is not withdrawn.
         let partly = text(payload, "detail").contains(", of ");
@@ -272,26 +284,26 @@ impl Log {
         let consent = self.consents.entry(id).or_default();
         consent.file = consent.file.take().or(file);
         if matches!(event, "consent.recorded" | "consent.granted") {
-            consent.given = Some(consent.given.map_or(time, |given| given.min(time)));
+            consent.given = Some(consent.given.map_or(at, |given| given.min(at)));
         } else if !partly {
-            consent.withdrawn = Some(consent.withdrawn.map_or(time, |withdrawn| withdrawn.min(time)));
+            consent.withdrawn = Some(consent.withdrawn.map_or(at, |withdrawn| withdrawn.min(at)));
         }
     }
 
-    fn mark(&mut self, payload: &Value, flags: &[&str], set: bool, time: i64) {
+    fn mark(&mut self, payload: &Value, flags: &[&str], set: bool, at: Place) {
         let Some(file) = self.given(payload, "file") else { return };
         for flag in flags.iter().filter(|flag| MARKS.contains(flag)) {
             let flag = self.word(flag);
-            self.marks.entry(file.clone()).or_default().push(Mark { time, flag, set });
+            self.marks.entry(file.clone()).or_default().push(Mark { at, flag, set });
         }
     }
 
-    /// A mark the resident of `file` had at `time`.
-    pub(super) fn mark_at(&self, file: &str, time: i64) -> Option<&'static str> {
+    /// A mark the resident of `file` had then.
+    pub(super) fn mark_at(&self, file: &str, at: Place) -> Option<&'static str> {
         let changes = self.marks.get(file)?;
         let set = |flag: &&str| {
-            let before = changes.iter().filter(|mark| &*mark.flag == *flag && mark.time <= time);
-            before.max_by_key(|mark| mark.time).is_some_and(|mark| mark.set)
+            let before = changes.iter().filter(|mark| &*mark.flag == *flag && mark.at <= at);
+            before.max_by_key(|mark| mark.at).is_some_and(|mark| mark.set)
         };
         MARKS.into_iter().find(set)
     }

@@ -1,6 +1,6 @@
 //! What an access may have been for, as far as the log, the records and the agreements say.
 
-use super::access::{Access, Came, Case, Kind, Log, Surroundings, by};
+use super::access::{Access, Came, Case, Kind, Log, Place, Surroundings, by};
 use super::{Explanation, Parameters};
 use jiff::civil::Date;
 use std::collections::{BTreeSet, HashMap};
@@ -17,18 +17,20 @@ pub(super) struct Grounds<'a> {
     residents: HashMap<Rc<str>, u64>,
     /// When a case reference was given for a resident, and by whom.
     uses: HashMap<(Rc<str>, Rc<str>), Vec<Use>>,
-    /// Days on which a question was asked about a resident.
-    asked: HashMap<(Rc<str>, Rc<str>), BTreeSet<Date>>,
+    /// Days on which a question was asked about a resident, and by whom.
+    asked: HashMap<(Rc<str>, Rc<str>), Askings>,
     /// When a question about a resident was answered to a user.
     answered: HashMap<(Rc<str>, Rc<str>), Vec<Answer>>,
     /// When each resident's consents were given.
-    consents: HashMap<Rc<str>, Vec<i64>>,
+    consents: HashMap<Rc<str>, Vec<Place>>,
 }
+
+/// Days with the users who asked.
+type Askings = BTreeSet<(Date, Rc<str>)>;
 
 /// One use of a case reference.
 struct Use {
-    day: Date,
-    time: i64,
+    at: Place,
     user: Rc<str>,
 }
 
@@ -66,16 +68,13 @@ impl<'a> Grounds<'a> {
         let of_case = by(questions(), |access| access.case.clone().zip(access.file.clone()));
         for ((case, file), accesses) in of_case {
             *grounds.residents.entry(case.clone()).or_default() += 1;
-            let uses = accesses
-                .iter()
-                .map(|access| Use { day: access.day, time: access.time, user: access.user.clone() })
-                .collect();
+            let uses = accesses.iter().map(|access| Use { at: access.place(), user: access.user.clone() }).collect();
             grounds.uses.insert((case, file), uses);
         }
         for access in questions() {
             if let Some(file) = &access.file {
                 let same = (file.clone(), access.question.clone());
-                grounds.asked.entry(same).or_default().insert(access.day);
+                grounds.asked.entry(same).or_default().insert((access.day, access.user.clone()));
             }
             if access.answered() {
                 let asked = (access.user.clone(), access.question.clone());
@@ -118,19 +117,21 @@ impl<'a> Grounds<'a> {
     fn consented(&self, access: &Access) -> bool {
         let Some(id) = &access.consent else { return false };
         let known = self.log.consents.get(id);
-        let ended = known.and_then(|consent| consent.withdrawn).is_some_and(|at| at <= access.time);
+        let ended = known.and_then(|consent| consent.withdrawn).is_some_and(|at| at <= access.place());
         let given = known.is_some_and(|consent| {
-            consent.file == access.file && consent.given.is_some_and(|given| given <= access.time)
+            consent.file == access.file && consent.given.is_some_and(|given| given <= access.place())
         });
         !ended && (given || access.answered())
     }
 
     fn approved(&self, access: &Access) -> bool {
-        access.kind == Kind::Peer && self.log.approvals.get(&access.approved_key).is_some_and(|at| *at <= access.time)
+        access.kind == Kind::Peer
+            && self.log.approvals.get(&access.approved_key).is_some_and(|at| *at <= access.place())
     }
 
-    /// The reference is the resident's own number here, and not ended; or somebody else, or another day before, knew it as
-    /// this resident's. One that stands for half the town explains nothing.
+    /// The reference is the resident's own number here, and not ended; or somebody else knew it before as this resident's,
+    /// or the officer found an earlier use explained. What a user said before proves nothing for the same user, and a
+    /// reference that stands for half the town nothing for anybody.
     fn of_a_case(&self, access: &Access) -> bool {
         let (Some(case), Some(file)) = (&access.case, &access.file) else { return false };
         match self.on_file(access) {
@@ -143,7 +144,8 @@ impl<'a> Grounds<'a> {
         few && uses
             .into_iter()
             .flatten()
-            .any(|other| other.day < access.day || other.time <= access.time && other.user != access.user)
+            .filter(|other| other.at < access.place())
+            .any(|other| other.user != access.user || (self.surroundings.explained)(other.at.1))
     }
 
     /// What our own records say of the case reference of an own question.
@@ -152,12 +154,13 @@ impl<'a> Grounds<'a> {
         (self.surroundings.case)(file, case)
     }
 
-    /// An agreement covers the question, and it was asked about this resident on earlier days.
+    /// An agreement covers the question, and others asked it about this resident on earlier days.
     fn usual(&self, access: &Access) -> bool {
         let Some(file) = access.file.as_ref().filter(|_| access.agreed) else { return false };
         let days = self.asked.get(&(file.clone(), access.question.clone()));
-        let before = days.map_or(0, |days| days.range(..access.day).count());
-        before as u64 >= self.parameters.pattern_days
+        let others = |(day, user): &&(Date, Rc<str>)| *day < access.day && *user != access.user;
+        let before: BTreeSet<Date> = days.into_iter().flatten().filter(others).map(|(day, _)| *day).collect();
+        before.len() as u64 >= self.parameters.pattern_days
     }
 
     fn put_right(&self, access: &Access) -> bool {
@@ -177,6 +180,6 @@ impl<'a> Grounds<'a> {
         let withdrawn = access.consent.as_ref().and_then(|id| self.log.consents.get(id)?.withdrawn);
         let (Some(withdrawn), Some(file)) = (withdrawn, &access.file) else { return false };
         let given = self.consents.get(file);
-        given.into_iter().flatten().any(|given| (withdrawn..=access.time).contains(given))
+        given.into_iter().flatten().any(|given| (withdrawn..=access.place()).contains(given))
     }
 }

@@ -15,6 +15,7 @@ mod run;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use access::LASTING;
 pub use rules::Rule;
 pub(super) use run::on_demand;
 pub use run::{Anomalies, AnomaliesBody};
@@ -36,7 +37,7 @@ pub struct Parameters {
     pub look_back_days: u16,
     /// Residents one case reference may stand for and still explain anything: a large household.
     pub case_residents: u64,
-    /// Earlier days on which the same was asked about the same resident, from which on it is a pattern.
+    /// Earlier days on which others asked the same about the same resident, from which on it is a pattern.
     pub pattern_days: u64,
     /// A6: residents a user may look up in a day, whatever is usual.
     pub volume_residents: u64,
@@ -93,8 +94,8 @@ impl Parameters {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Explanation {
-    /// An open case: the resident's own number on file here, or a reference that others or other days know of the
-    /// resident.
+    /// An open case: the resident's own number on file here, or a reference that others gave for the resident before, or
+    /// an officer found explained.
     Case,
     /// A consent of the resident that was in force.
     Consent,
@@ -102,7 +103,7 @@ pub enum Explanation {
     Approval,
     /// An emergency, which has a review of its own.
     Emergency,
-    /// A pattern under an agreement: the same was asked about the resident on earlier days.
+    /// A pattern under an agreement: others asked the same about the resident on earlier days.
     Pattern,
     /// A refused question that was answered to the same user within a day: a slip put right.
     Retried,

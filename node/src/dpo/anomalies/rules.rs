@@ -106,7 +106,7 @@ fn distinct_files(accesses: &[&Access]) -> u64 {
 }
 
 fn marked(rule: Rule, grounds: &Grounds<'_>, left: &[&Access]) -> Vec<Anomaly> {
-    let flag = |access: &Access| grounds.log.mark_at(access.file.as_ref()?, access.time);
+    let flag = |access: &Access| grounds.log.mark_at(access.file.as_ref()?, access.place());
     let groups =
         by(questions(grounds, left), |access| Some((access.who(), access.file.clone()?, access.day, flag(access)?)));
     let found = groups.into_iter().filter_map(|((who, file, day, flag), accesses)| {
@@ -261,7 +261,7 @@ fn emergencies(rule: Rule, grounds: &Grounds<'_>, left: &[&Access]) -> Vec<Anoma
 fn after_the_end(rule: Rule, grounds: &Grounds<'_>, left: &[&Access]) -> Vec<Anomaly> {
     let consent = |access: &Access| {
         let id = access.consent.clone()?;
-        let withdrawn = grounds.log.consents.get(&id)?.withdrawn?;
+        let (withdrawn, _) = grounds.log.consents.get(&id)?.withdrawn?;
         (access.time > withdrawn + grounds.parameters.withdrawal_seconds).then(|| (access.who(), id))
     };
     let withdrawn = by(questions(grounds, left), consent).into_iter().filter_map(|((who, id), accesses)| {

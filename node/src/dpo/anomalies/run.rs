@@ -1,7 +1,7 @@
 //! The look through the log: for an officer, and by itself for every day that is over.
 
 use super::access::{Case, LASTING, Log, Surroundings};
-use super::{Anomaly, Explanation, Reviewed, review};
+use super::{Anomaly, Explanation, Reviewed, Rule, review};
 use crate::dpo::act::Act;
 use crate::dpo::findings::{self, Finding, FindingKind, ReviewState};
 use crate::dpo::{DpoError, Officer, now};
@@ -19,7 +19,7 @@ use protocol::{FileId, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use utoipa::ToSchema;
 
@@ -92,7 +92,7 @@ impl Node {
         let Some(today) = day(now).and_then(calendar::begins) else { return Ok(()) };
         let judged: Option<Timestamp> = self.store.read()?.get(Table::STATE, JUDGED)?;
         let done = || self.store.write(|write| write.put(Table::STATE, JUDGED, &today));
-        let Some(judged) = judged else { return Ok(done()?) };
+        let judged = judged.or_else(|| self.log_begun()).unwrap_or(today);
         let from = judged.max(today + -MAX_DAYS * DAY_SECONDS);
         let Some(days) = day(from).zip(day(today + -1)).filter(|_| from < today) else { return Ok(()) };
         let found = look(self, days, Act::new(Happened::AnomaliesReviewed, now)).await?;
@@ -152,7 +152,9 @@ fn read(node: &Node, held: &Held, days: (Date, Date)) -> Result<Reviewed, DpoErr
     };
     let cases = Cases { node, known: RefCell::default() };
     let case = |file: &str, case: &str| cases.find(file, case);
-    let surroundings = Surroundings { compares: &compares, agreed: &agreed, case: &case };
+    let cleared = explained(node)?;
+    let explained = |index: u64| cleared.contains(&index);
+    let surroundings = Surroundings { compares: &compares, agreed: &agreed, case: &case, explained: &explained };
 
     let begins = |day: Date| calendar::begins(day).map(|at| at.0);
     let look_back = i64::from(parameters.look_back_days);
@@ -175,6 +177,20 @@ fn read(node: &Node, held: &Held, days: (Date, Date)) -> Result<Reviewed, DpoErr
     }
     take(Filter { from: start, until: end, ..Filter::default() })?;
     Ok(review(&log, parameters, &surroundings, days))
+}
+
+/// Entries whose access an officer found explained.
+fn explained(node: &Node) -> Result<BTreeSet<u64>, StoreError> {
+    let read = node.store.read()?;
+    let mut entries = BTreeSet::new();
+    for key in read.keys_with(Table::FINDINGS, &[])? {
+        let finding: Option<Finding> = read.get(Table::FINDINGS, &key)?;
+        let cleared = |finding: &Finding| {
+            finding.kind == FindingKind::Rule(Rule::Unexplained) && finding.state == ReviewState::Explained
+        };
+        entries.extend(finding.filter(cleared).into_iter().flat_map(|finding| finding.entries));
+    }
+    Ok(entries)
 }
 
 /// The case numbers of files, as they stand in entries.

@@ -1,0 +1,92 @@
+//! How long what the log says stays readable. Past `log_retention_days` an entry loses salt and payload and keeps its
+//! place in the tree, after an entry of its own that says how many.
+//!
+//! What stays: entries without personal data (keys, manifests, policies, the log itself, what was erased); those about a
+//! resident whose processing is restricted (GDPR art. 18); consents and marks of a resident who is on file, which bear on
+//! what may be answered.
+
+use crate::dpo::{Act, LASTING};
+use crate::events::Happened;
+use crate::flags;
+use crate::node::{Node, NodeError};
+use crate::staff;
+use crate::store::{Read, StoreError, Table};
+use audit::{Entry, Filter};
+use protocol::{FileId, Timestamp};
+use serde::de::IgnoredAny;
+use serde_json::Value;
+use std::sync::Arc;
+
+const DAY_SECONDS: i64 = 24 * 60 * 60;
+/// Entries read at once.
+const PAGE: usize = 1_000;
+/// Key in `state` of the day of the last time.
+const EXPIRED: &[u8] = b"log_expired";
+
+impl Node {
+    /// Once a day, erases the payloads of entries that are past their time.
+    pub(crate) async fn expire_log_daily(self: &Arc<Self>) {
+        let today = self.clock.now().0.div_euclid(DAY_SECONDS);
+        let last: Result<Option<i64>, _> = self.store.read().and_then(|read| read.get(Table::STATE, EXPIRED));
+        if last.is_ok_and(|last| last == Some(today)) {
+            return;
+        }
+        let worker = self.clone();
+        let done = tokio::task::spawn_blocking(move || expire(&worker)).await;
+        match done.map_err(std::io::Error::other).map_err(NodeError::from).flatten() {
+            Ok(_) => {
+                let noted = self.store.write(|write| write.put(Table::STATE, EXPIRED, &today));
+                noted.unwrap_or_else(
+                    |error: StoreError| tracing::error!(%error, "the log will be looked through again"),
+                );
+            }
+            Err(error) => tracing::error!(%error, "entries past their time are not all erased"),
+        }
+    }
+}
+
+/// Erases the payloads of entries that are past their time; how many. Blocks.
+fn expire(node: &Node) -> Result<u64, NodeError> {
+    // By a wrong clock nothing is old.
+    let now = node.now().map_err(|_| NodeError::Clock)?;
+    let before = now + -(i64::from(node.config.log_retention_days) * DAY_SECONDS);
+    let read = node.store.read()?;
+    let stays = |entry: &Entry| stays(&read, entry).unwrap_or(true);
+    let due = due(node, before, stays)?;
+    if due > 0 {
+        let mut act = Act::new(Happened::PayloadsErased, now);
+        act.retention = Some("log".to_owned());
+        act.counts = [("entries", due)].into();
+        let receipt = node.log.append_blocking(&act)?;
+        node.log.expire(&receipt, before.0, stays)?;
+    }
+    staff::forget(node, before)?;
+    Ok(due)
+}
+
+/// How many payloads are to go.
+fn due(node: &Node, before: Timestamp, stays: impl Fn(&Entry) -> bool) -> Result<u64, NodeError> {
+    let filter = Filter { until: Some(before.0), ..Filter::default() };
+    let (mut due, mut start) = (0, Some(0));
+    while let Some(at) = start {
+        let page = node.log.search(&filter, at, PAGE)?;
+        due += page.entries.iter().filter(|entry| !stays(entry)).count() as u64;
+        start = page.next;
+    }
+    Ok(due)
+}
+
+fn stays(read: &Read<'_>, entry: &Entry) -> Result<bool, StoreError> {
+    let payload = entry.payload.as_ref().unwrap_or(&Value::Null);
+    let name = payload.get("event").and_then(Value::as_str).unwrap_or_default();
+    let impersonal = |event: Happened| {
+        matches!(event.id() / 100, 3 | 7 | 10) || matches!(event, Happened::PayloadsErased | Happened::RetentionApplied)
+    };
+    if Happened::find(name).is_some_and(impersonal) {
+        return Ok(true);
+    }
+    let file = payload.get("file").and_then(|file| serde_json::from_value::<FileId>(file.clone()).ok());
+    let Some(file) = file else { return Ok(false) };
+    let lasts = || Ok::<_, StoreError>(read.get::<IgnoredAny>(Table::FILES, file.as_bytes())?.is_some());
+    Ok(flags::of(read, file)?.flags().restricted || LASTING.contains(&name) && lasts()?)
+}

@@ -1,0 +1,75 @@
+//! Whom the pseudonymous ids of this institution's users stand for: the identity provider's name of each, sealed in the
+//! store and apart from the log, which has the ids alone. Only the officer reads it (`dpo/who.rs`).
+
+use crate::node::Node;
+use crate::store::{StoreError, Table, Write};
+use crate::tokens::Caller;
+use protocol::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
+
+const DAY_SECONDS: i64 = 24 * 60 * 60;
+
+/// One user.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct Person {
+    /// The identity provider's name.
+    pub(crate) staff: String,
+    pub(crate) first: Timestamp,
+    /// The last, by the day.
+    pub(crate) last: Timestamp,
+}
+
+/// Who was kept today already: a user costs one write a day.
+#[derive(Default)]
+pub(crate) struct Today(Mutex<(i64, HashSet<[u8; 32]>)>);
+
+impl Today {
+    fn has(&self, day: i64, id: &[u8; 32]) -> bool {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.0 == day && known.1.contains(id)
+    }
+
+    fn add(&self, day: i64, id: [u8; 32]) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.0 != day {
+            *known = (day, HashSet::new());
+        }
+        known.1.insert(id);
+    }
+}
+
+impl Node {
+    /// Keeps whom a caller's id stands for; who cannot be kept is not served, since nobody could say later who it was.
+    pub(crate) fn know(&self, caller: &Caller) -> Result<(), StoreError> {
+        let (now, id) = (self.clock.now(), self.macs.staff.mac(&[caller.staff.as_bytes()]));
+        let day = now.0.div_euclid(DAY_SECONDS);
+        if self.known_today.has(day, &id) {
+            return Ok(());
+        }
+        self.store.write(|write| {
+            let known: Option<Person> = write.get(Table::STAFF, &id)?;
+            let first = known.map_or(now, |person| person.first);
+            write.put(Table::STAFF, &id, &Person { staff: caller.staff.clone(), first, last: now })
+        })?;
+        self.known_today.add(day, id);
+        Ok(())
+    }
+}
+
+/// Forgets whom nobody saw since `before`: no entry names them any more.
+pub(crate) fn forget(node: &Node, before: Timestamp) -> Result<(), StoreError> {
+    let read = node.store.read()?;
+    let mut gone = Vec::new();
+    for key in read.keys_with(Table::STAFF, &[])? {
+        if read.get::<Person>(Table::STAFF, &key)?.is_some_and(|person| person.last < before) {
+            gone.push(key);
+        }
+    }
+    drop(read);
+    if gone.is_empty() {
+        return Ok(());
+    }
+    node.store.write(|write: &Write<'_>| gone.iter().try_for_each(|key| write.remove(Table::STAFF, key).map(drop)))
+}
