@@ -6,17 +6,22 @@ use crate::output::Output;
 use crate::wire::Admin;
 use node::{Config, Word};
 use policies::Library;
-use protocol::Timestamp;
 use protocol::agreement::{Agreement, AgreementRef, AnswerMode, Hours, SignedAgreement};
+use protocol::{MemberId, Timestamp};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use std::path::Path;
+use transport::Clock;
 
 pub(crate) async fn run(command: AgreementCommand, output: &Output) -> Result<(), Failure> {
     match command {
-        AgreementCommand::Draft { description, out } => {
-            let terms: Agreement = read(&description)?;
+        AgreementCommand::Draft { description, template, asker, holder, out } => {
+            let terms: Agreement = match (description, template, asker, holder) {
+                (Some(description), ..) => read(&description)?,
+                (None, Some(template), Some(asker), Some(holder)) => from_template(&template, &asker, &holder)?,
+                _ => return Err(Failure::new("value", "a description, or a template with an asker and a holder")),
+            };
             terms.digest().map_err(|e| Failure::new("value", e))?;
             let draft = SignedAgreement::draft(terms);
             write(&out, &draft)?;
@@ -63,6 +68,14 @@ pub(crate) async fn run(command: AgreementCommand, output: &Output) -> Result<()
             Ok(())
         }
     }
+}
+
+/// The terms of `template` between two members, from now on, under the id `ASKER-HOLDER`.
+fn from_template(template: &str, asker: &MemberId, holder: &MemberId) -> Result<Agreement, Failure> {
+    let library = Library::builtin().map_err(|e| Failure::new("policies", e))?;
+    let known = library.catalogue().agreements.get(template);
+    let known = known.ok_or_else(|| Failure::new("value", format!("there is no agreement template {template}")))?;
+    Ok(known.terms(&format!("{asker}-{holder}"), asker, holder, Clock::system().now()))
 }
 
 /// A JSON document the user named.

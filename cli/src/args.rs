@@ -1148,6 +1148,22 @@ pub enum PolicyCommand {
         /// More examples that must hold, written as a library's `examples.toml`.
         #[arg(long, value_name = "FILE")]
         examples: Option<PathBuf>,
+        /// The library released last: this one must permit no more, unless its `bundle.toml` says that it does.
+        #[arg(long, value_name = "DIR")]
+        against: Option<PathBuf>,
+    },
+    /// Add an officer's signature to a library's `release.json`: this version may be used in the federation.
+    #[command(after_help = "Example:\n  ogniwo policy release library-2 --manifest manifest.json --key officer.key")]
+    Release {
+        /// The library; it is checked first.
+        #[arg(value_name = "DIR")]
+        library: PathBuf,
+        /// The federation's manifest: whose officer signs.
+        #[arg(long, value_name = "FILE")]
+        manifest: PathBuf,
+        /// The officer's key.
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
     },
     /// Say of each example why it is allowed or denied: every step with what it saw.
     #[command(after_help = "Example:\n  ogniwo policy explain question.toml --local /etc/ogniwo/policies")]
@@ -1204,9 +1220,13 @@ pub enum PolicyCommand {
         #[arg(value_name = "DIR")]
         library: PathBuf,
     },
-    /// List query types, mandates and consent templates of the program's library.
+    /// List query types, mandates, consent and agreement templates of a library, and what a manifest calls it.
     #[command(after_help = "Examples:\n  ogniwo policy show\n  ogniwo policy show --json | jq .mandates")]
-    Show,
+    Show {
+        /// A library instead of the program's own.
+        #[arg(long, value_name = "DIR")]
+        library: Option<PathBuf>,
+    },
 }
 
 /// Which rules are meant.
@@ -1388,13 +1408,24 @@ pub struct AnswerArgs {
 /// Agreement commands.
 #[derive(Debug, Subcommand)]
 pub enum AgreementCommand {
-    /// Make an unsigned agreement of a JSON description of its terms.
+    /// Make an unsigned agreement of a JSON description of its terms, or of a template of the program's library.
     #[command(after_help = "The terms: id, version, asker, holder, queries, fields, purposes, queries_per_day, \
         [queries_per_user_per_day], [hours: day, from_minute, to_minute], [mode: automatic or human], valid_from, valid_to \
-        (seconds since 1970).\nExample:\n  ogniwo agreement draft terms.json --out mops-pup.json")]
+        (seconds since 1970).\nExamples:\n  ogniwo agreement draft terms.json --out mops-pup.json\n  \
+        ogniwo agreement draft --template mops-pup --asker mops --holder pup --out mops-pup.json")]
     Draft {
         /// The description.
-        description: PathBuf,
+        #[arg(required_unless_present = "template", conflicts_with = "template")]
+        description: Option<PathBuf>,
+        /// A template (`ogniwo policy show`); it holds from now on.
+        #[arg(long, requires = "asker", requires = "holder")]
+        template: Option<String>,
+        /// Who asks.
+        #[arg(long, value_name = "MEMBER")]
+        asker: Option<protocol::MemberId>,
+        /// Who answers.
+        #[arg(long, value_name = "MEMBER")]
+        holder: Option<protocol::MemberId>,
         /// Where to write it.
         #[arg(long, value_name = "FILE", default_value = "agreement.json")]
         out: PathBuf,

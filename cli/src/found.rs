@@ -375,7 +375,7 @@ fn first_manifest(
         epochs: Vec::new(),
         agreements: agreed(dir, agreements(plan, &library, now), now)?,
         successions: Vec::new(),
-        library: Bytes(library.digest().to_vec()),
+        library: library.pin(),
     })
 }
 

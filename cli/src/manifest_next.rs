@@ -6,7 +6,6 @@ use crate::exit::Failure;
 use node::Word;
 use policies::Library;
 use protocol::agreement::SignedAgreement;
-use protocol::encoding::Bytes;
 use protocol::manifest::{KeyEpoch, Member};
 use protocol::succession::Succession;
 use protocol::{Epoch, Manifest, MemberId, SignedManifest, Timestamp};
@@ -63,7 +62,9 @@ pub(crate) fn next(held: &SignedManifest, changes: &Changes<'_>, now: Timestamp)
     }
     if let Some(directory) = changes.library {
         let library = Library::load(directory).map_err(|e| Failure::new("policies", e))?;
-        manifest.library = Bytes(library.digest().to_vec());
+        library.check_release(&manifest.officers, &manifest.realm).map_err(|e| Failure::new("policies", e))?;
+        manifest.library = library.pin();
+        manifest.keeps_library_of(&held.read()?)?;
     }
     for path in changes.members {
         let member: Member = read(path)?;

@@ -1,25 +1,68 @@
 //! `ogniwo policy`.
 
+use crate::agreement_command::read;
 use crate::args::PolicyCommand;
 use crate::exit::{Failure, chain, read_text, write_file};
+use crate::found::open_officer;
 use crate::node_command::{api, token};
 use crate::output::Output;
 use http::Method;
-use policies::{Engine, Examples, Explanation, Library, Outcome, Recorded, Simulation};
+use policies::{Engine, Examples, Explanation, Library, Outcome, Recorded, Released, Simulation, Unfit};
+use protocol::SignedManifest;
+use protocol::bundle::LibraryPin;
+use protocol::encoding::b64;
 use serde_json::json;
 use std::path::Path;
+use transport::Clock;
 
 pub(crate) async fn run(command: PolicyCommand, output: &Output) -> Result<(), Failure> {
     match command {
-        PolicyCommand::Check { rules, examples } => {
+        PolicyCommand::Check { rules, examples, against } => {
             let engine = engine(rules.library.as_deref(), rules.local.as_deref())?;
             if let Some(file) = examples {
                 engine.check(&read_examples(&file)?).map_err(refused)?;
             }
-            let digest = protocol::encoding::b64(&engine.library().digest());
-            let version = engine.library().bundle().version;
-            let document = json!({ "library": digest, "version": version });
-            output.result(&document, || format!("Library {version} is valid and its examples hold: {digest}"));
+            let mut document = json!(engine.library().pin());
+            let mut more = String::new();
+            if let Some(directory) = against {
+                let released = Released::load(&directory).map_err(refused)?;
+                engine.library().may_follow(&released).map_err(refused)?;
+                let beyond = engine.library().beyond(&released);
+                if let Some(first) = beyond.first() {
+                    more = format!("\nIt permits {} more, as it says; for one: {first}", beyond.len());
+                }
+                document["permits_more"] = json!(beyond);
+            }
+            let LibraryPin { version, digest } = engine.library().pin();
+            output.result(&document, || {
+                format!("Library {version} is valid and its examples hold: {}{more}", b64(&digest.0))
+            });
+            Ok(())
+        }
+        PolicyCommand::Release { library: directory, manifest, key } => {
+            let library = Library::load(&directory).map_err(refused)?;
+            let manifest = read::<SignedManifest>(&manifest)?.accept_held()?;
+            let key = open_officer(&key)?;
+            let officer = manifest.officers.keys.iter().find(|officer| officer.key == key.public());
+            let officer =
+                officer.ok_or_else(|| Failure::new("keys", "the key is not one of the manifest's officers"))?;
+            if !library.pin().may_follow(&manifest.library) {
+                let (next, released) = (library.pin().version, manifest.library.version);
+                return Err(refused(Unfit::Version { next, released }));
+            }
+            let now = Clock::system().now();
+            let text = library.released_by(&officer.member, &key, &manifest.realm, now);
+            let path = directory.join("release.json");
+            write_file(&path, text.map_err(|e| Failure::new("internal", e))?.as_bytes())?;
+            let library = Library::load(&directory).map_err(refused)?;
+            let missing = library.check_release(&manifest.officers, &manifest.realm).err();
+            let document = json!({ "library": library.pin(), "released": missing.is_none() });
+            output.result(&document, || match missing {
+                None => {
+                    "Released: the next manifest can name it (`ogniwo registry manifest next --library`).".to_owned()
+                }
+                Some(missing) => format!("Signed; {missing}."),
+            });
             Ok(())
         }
         PolicyCommand::Explain { examples, rules } => {
@@ -70,12 +113,13 @@ pub(crate) async fn run(command: PolicyCommand, output: &Output) -> Result<(), F
             output.result(&json!({ "written": path }), || format!("Written: {}", path.display()));
             Ok(())
         }
-        PolicyCommand::Show => {
-            let library = Library::builtin().map_err(refused)?;
+        PolicyCommand::Show { library } => {
+            let library = library.as_deref().map_or_else(Library::builtin, Library::load).map_err(refused)?;
             let catalogue = library.catalogue();
             let names = |keys: Vec<String>| keys;
             let document = json!({
-                "library": protocol::encoding::b64(&library.digest()),
+                "library": library.pin(),
+                "agreements": names(catalogue.agreements.keys().cloned().collect()),
                 "queries": names(catalogue.queries.keys().map(ToString::to_string).collect()),
                 "mandates": names(catalogue.mandates.keys().cloned().collect()),
                 "templates": names(catalogue.templates.keys().cloned().collect()),
@@ -96,6 +140,10 @@ pub(crate) async fn run(command: PolicyCommand, output: &Output) -> Result<(), F
                     for (module, about) in &template.modules {
                         text.push_str(&format!("    {module:<20} {}\n", about.en));
                     }
+                }
+                text.push_str("Agreement templates\n");
+                for (id, template) in &catalogue.agreements {
+                    text.push_str(&format!("  {id:<12} {}\n", template.en));
                 }
                 text.push_str("Purposes\n");
                 for (id, purpose) in &catalogue.purposes {

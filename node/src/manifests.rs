@@ -154,7 +154,7 @@ impl Node {
             return Err(ManifestError::OtherRealm.into());
         }
         let now = self.now().map_err(|_| NodeError::Clock)?;
-        if manifest.library.0 != self.engine.library().digest() {
+        if manifest.library != self.engine.library().pin() {
             tracing::warn!("the manifest names another policy library than this program's: queries will be refused");
         }
         let held = Held::new(signed, manifest)?;

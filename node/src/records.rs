@@ -2,7 +2,7 @@
 //! [`Permit`] — by what a peer may have of it.
 
 use crate::store::{Read, Store, StoreError, Table, Write};
-use policies::Permit;
+use policies::{Buckets, Permit};
 use protocol::{Epoch, FieldId, FileId, Index, SubjectId, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -226,10 +226,12 @@ impl Records {
         self.0.len() as u64
     }
 
-    /// `field` in every row, `null` where a row lacks it; nothing if every row does.
-    pub(crate) fn column(&self, field: &FieldId) -> Option<Value> {
-        let values: Vec<Value> =
-            self.0.iter().map(|row| row.fields.get(field).cloned().unwrap_or(Value::Null)).collect();
+    /// `field` in every row, `null` where a row lacks it; nothing if every row does. A field in `buckets` is made of the
+    /// number it is a rough telling of, where a row has that and not the field itself.
+    pub(crate) fn column(&self, field: &FieldId, buckets: Option<&Buckets>) -> Option<Value> {
+        let made = |row: &StoredRow| buckets?.of_value(row.fields.get(&buckets?.of)?).map(Value::String);
+        let value = |row: &StoredRow| row.fields.get(field).cloned().or_else(|| made(row)).unwrap_or(Value::Null);
+        let values: Vec<Value> = self.0.iter().map(value).collect();
         values.iter().any(|v| !v.is_null()).then_some(Value::Array(values))
     }
 }

@@ -43,7 +43,8 @@ pub(crate) fn minimise(
         let mut salts = vec![[0; 16]; permit.fields().len()];
         fill_random(salts.as_flattened_mut())?;
         for (field, salt) in permit.fields().iter().zip(&salts) {
-            if let Some(value) = records.column(field) {
+            let buckets = engine.field(field).and_then(|field| field.buckets.as_ref());
+            if let Some(value) = records.column(field, buckets) {
                 released.disclosures.push(Disclosure::new(salt, field, &value));
                 released.fields.insert(field.clone());
             }
@@ -61,7 +62,7 @@ fn compared(
     let tolerance = engine.query(permit.query()).map_or(0, |query| query.tolerance);
     let of = |id: &FieldId| {
         let (field, expected) = (engine.field(id)?, expected?.get(id)?);
-        let held = records.column(id)?;
+        let held = records.column(id, field.buckets.as_ref())?;
         Some(policies::compare(field.kind, tolerance, &held, expected))
     };
     permit.compared().iter().map(|id| (id.clone(), of(id).unwrap_or(Match::NotComparable))).collect()

@@ -124,6 +124,9 @@ impl Engine {
             return Err(deny(Reason::BasisNotAllowed, "this query may not rest on it"));
         }
         match (&ground, &request.basis) {
+            (Ground::Mandate { mandate, .. }, _) if query.tier > mandate.max_tier => {
+                return Err(deny(Reason::BasisNotAllowed, "the mandate does not carry as much as this query says"));
+            }
             (Ground::Mandate { mandate, .. }, _) => evidence(mandate, request)?,
             (Ground::Emergency { emergency, .. }, Basis::Emergency(claim)) => open(emergency, claim, now)?,
             _ => {}

@@ -1,10 +1,11 @@
-//! The rules that are data: fields, query types, mandates, emergencies, purposes, roles, kinds.
+//! The rules that are data: fields, query types, mandates, emergencies, agreement templates, purposes, roles, kinds.
 
-use crate::template::Template;
+use crate::template::{AgreementTemplate, Template};
 use protocol::agreement::AnswerMode;
 use protocol::consent::TemplateRef;
 use protocol::{FieldId, MemberKind, Purpose, QueryType, Role, Timestamp};
 use serde::{Deserialize, Deserializer, de::Error as _};
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Everything the library lists, by id.
@@ -16,6 +17,8 @@ pub struct Catalogue {
     pub roles: BTreeMap<Role, Name>,
     /// Purposes.
     pub purposes: BTreeMap<Purpose, PurposeTerm>,
+    /// Terms for personal data that the Data Privacy Vocabulary does not have.
+    pub terms: BTreeMap<String, Term>,
     /// Fields an institution may keep.
     pub fields: BTreeMap<FieldId, Field>,
     /// Query types.
@@ -26,6 +29,8 @@ pub struct Catalogue {
     pub emergencies: BTreeMap<String, Emergency>,
     /// Consent templates with their versions, oldest first.
     pub templates: BTreeMap<String, Vec<Template>>,
+    /// What two institutions of some kinds usually agree on.
+    pub agreements: BTreeMap<String, AgreementTemplate>,
 }
 
 /// What people call something.
@@ -50,6 +55,18 @@ pub struct PurposeTerm {
     pub en: String,
 }
 
+/// A term of the library's own for personal data.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Term {
+    /// The term of the Data Privacy Vocabulary's personal data extension it is below.
+    pub broader: String,
+    /// In Polish.
+    pub pl: String,
+    /// In English.
+    pub en: String,
+}
+
 /// A field of a resident's file.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -63,7 +80,7 @@ pub struct Field {
     pub kind: FieldType,
     /// How sensitive it is.
     pub sensitivity: Sensitivity,
-    /// Its term in the Data Privacy Vocabulary's personal data extension, if there is one.
+    /// Its term: of the Data Privacy Vocabulary's personal data extension, or of the library's own.
     #[serde(default)]
     pub dpv: Option<String>,
     /// Stored, never published, never answerable.
@@ -72,6 +89,42 @@ pub struct Field {
     /// Whether a verify query may compare it.
     #[serde(default)]
     pub verifiable: bool,
+    /// A narrative or its summary: leaves by a person's decision alone.
+    #[serde(default)]
+    pub document: bool,
+    /// Made by the node from a number it keeps, which itself need not leave.
+    #[serde(default)]
+    pub buckets: Option<Buckets>,
+}
+
+/// How a number is told roughly.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Buckets {
+    /// The field that holds the number.
+    pub of: FieldId,
+    /// The least whole number of each bucket, in rising order.
+    pub from: Vec<i64>,
+}
+
+impl Buckets {
+    /// The bucket `value` falls into, as `0`, `3-6` or `7+`; nothing for what is no number or below the first.
+    #[must_use]
+    pub fn of_value(&self, value: &Value) -> Option<String> {
+        let text = match value {
+            Value::Number(number) => number.to_string(),
+            Value::String(text) => text.clone(),
+            _ => return None,
+        };
+        let whole = crate::verify::hundredths(&text)?.div_euclid(100);
+        let position = self.from.iter().rposition(|least| *least <= whole)?;
+        let least = self.from.get(position)?;
+        Some(match self.from.get(position + 1) {
+            None => format!("{least}+"),
+            Some(next) if next - least == 1 => least.to_string(),
+            Some(next) => format!("{least}-{}", next - 1),
+        })
+    }
 }
 
 /// How a field's values are written.
@@ -144,7 +197,7 @@ pub struct Query {
 }
 
 /// How much an answer says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Tier {
     /// Known or not known.
@@ -215,6 +268,9 @@ pub struct Mandate {
     pub purposes: BTreeSet<Purpose>,
     /// Fields it covers.
     pub fields: BTreeSet<FieldId>,
+    /// The most an answer on it may say.
+    #[serde(default = "share")]
+    pub max_tier: Tier,
     /// What must be shown.
     pub requires: BTreeSet<Evidence>,
     /// First moment of force.
@@ -288,6 +344,10 @@ impl Catalogue {
 
 /// Art. 6(1)(e) among the terms of `https://w3id.org/dpv/legal/eu/gdpr#`.
 const PUBLIC_TASK: &str = "A6-1-e";
+
+fn share() -> Tier {
+    Tier::Share
+}
 
 fn hundredths<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
     let written = String::deserialize(deserializer)?;

@@ -104,7 +104,9 @@ impl Engine {
         if now > facts.manifest.expires {
             return Err(deny(Reason::ManifestExpired, "the manifest has expired"));
         }
-        if facts.manifest.library.0 != self.library.digest {
+        if facts.manifest.library.version != self.library.version
+            || facts.manifest.library.digest.0 != self.library.digest
+        {
             return Err(deny(Reason::NodeClosed, "the library is not the one the manifest pins"));
         }
         facts.manifest.member(facts.me).ok_or_else(|| deny(Reason::NodeClosed, "this node is not in its manifest"))

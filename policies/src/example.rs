@@ -3,12 +3,14 @@
 //! An example says what a request is; everything else is made valid, so that only the rules decide. A library's own are
 //! run whenever it is loaded; an institution can write more, and recorded traffic is replayed as examples.
 
-use crate::catalogue::{Moment, Tier};
+use crate::catalogue::{BasisKind, Moment, Tier};
+use crate::coverage::Uncovered;
 use crate::engine::Engine;
 use crate::explain::Explanation;
 use crate::facts::{
     Approval, ApprovalFact, ConsentFact, Facts, Flags, PeerFact, Refusal, StatusFact, SubjectFact, TicketFact, Used,
 };
+use crate::guard::Question;
 use crate::library::{EXAMPLES, Library, LibraryError};
 use crate::permit::{Denial, Permit};
 use protocol::agreement::{Agreement, AgreementRef, AnswerMode, SignedAgreement};
@@ -30,6 +32,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Examples {
     at: Moment,
     example: Vec<Example>,
+    #[serde(default)]
+    policy: Vec<PolicyExample>,
 }
 
 /// A request with the outcome it must have: fields released or compared, or a reason.
@@ -51,9 +55,15 @@ pub struct Example {
     /// A mandate's id.
     #[serde(default)]
     pub mandate: Option<String>,
-    /// A template's id and version: the resident consented to all of it.
+    /// A template's id and version: the resident consented to `modules` of it.
     #[serde(default)]
     pub consent: Option<TemplateRef>,
+    /// The modules given; all of them if not said.
+    #[serde(default)]
+    pub modules: Option<BTreeSet<String>>,
+    /// The agreement template the two institutions signed as it is; one on every field there is, if not said.
+    #[serde(default)]
+    pub agreement: Option<String>,
     /// An emergency's reason.
     #[serde(default)]
     pub emergency: Option<String>,
@@ -75,6 +85,26 @@ pub struct Example {
     /// It must be refused so.
     #[serde(default)]
     pub refused: Option<Reason>,
+}
+
+/// A question put to the Cedar policies alone, with the forbid that must stop it. The steps before them let few such
+/// questions through; a forbid must hold all the same.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PolicyExample {
+    pub(crate) name: String,
+    pub(crate) asker: MemberKind,
+    pub(crate) role: Role,
+    pub(crate) purpose: Purpose,
+    pub(crate) basis: BasisKind,
+    pub(crate) query: QueryType,
+    /// The action: what kind of answer is asked for.
+    pub(crate) tier: Tier,
+    #[serde(default)]
+    pub(crate) fields: BTreeSet<FieldId>,
+    #[serde(default)]
+    pub(crate) values: BTreeSet<FieldId>,
+    pub(crate) forbidden_by: String,
 }
 
 /// What a person at the holder decided.
@@ -121,7 +151,8 @@ impl Engine {
     /// # Errors
     /// The first that has not.
     pub fn check(&self, examples: &Examples) -> Result<(), ExampleError> {
-        examples.example.iter().try_for_each(|example| example.holds(self, examples.at.0).map(|_| ()))
+        examples.example.iter().try_for_each(|example| example.holds(self, examples.at.0).map(|_| ()))?;
+        examples.policy.iter().try_for_each(|example| example.holds(self))
     }
 
     /// The decision on `example` at `at`, step by step.
@@ -135,8 +166,8 @@ impl Engine {
 }
 
 impl Example {
-    /// Whether it was answered, if it has the outcome it says.
-    fn holds(&self, engine: &Engine, at: Timestamp) -> Result<bool, ExampleError> {
+    /// Its outcome, if that is the one it says.
+    fn holds(&self, engine: &Engine, at: Timestamp) -> Result<Result<Permit, Denial>, ExampleError> {
         let outcome = Scenario::new(engine.library(), self, at).map_err(ExampleError)?.decide(engine);
         let agrees = match (&outcome, &self.releases, &self.compares, self.refused) {
             (Ok(permit), Some(fields), None, None) => permit.fields() == fields && permit.compared().is_empty(),
@@ -145,7 +176,7 @@ impl Example {
             _ => false,
         };
         if agrees {
-            return Ok(outcome.is_ok());
+            return Ok(outcome);
         }
         let found = match outcome {
             Ok(permit) => format!("released {:?}, compared {:?}", permit.fields(), permit.compared()),
@@ -155,20 +186,41 @@ impl Example {
     }
 }
 
-/// Runs a library's own `examples`; every query type needs one that is answered and one that is refused.
+impl PolicyExample {
+    fn holds(&self, engine: &Engine) -> Result<(), ExampleError> {
+        let asker: MemberId = "asker".parse().map_err(|e: protocol::ids::BadId| ExampleError(e.to_string()))?;
+        let question = Question {
+            asker: &asker,
+            asker_kind: &self.asker,
+            role: &self.role,
+            purpose: &self.purpose,
+            basis: self.basis,
+            case: true,
+            query: &self.query,
+            tier: self.tier,
+            fields: &self.fields,
+        };
+        let found = engine.guard.forbidding(&question, &self.values).map_err(ExampleError)?;
+        if found.iter().any(|id| id.rsplit('#').next() == Some(&self.forbidden_by)) {
+            return Ok(());
+        }
+        Err(ExampleError(format!("{:?} disagrees: forbidden by {found:?}", self.name)))
+    }
+}
+
+/// Runs a library's own `examples`, which must show every part of it at work.
 pub(crate) fn run(examples: &Examples, engine: &Engine) -> Result<(), LibraryError> {
     let wrong = |problem: String| LibraryError::new(EXAMPLES, problem);
-    let mut uncovered: BTreeSet<_> =
-        engine.library().catalogue().queries.keys().flat_map(|id| [(id, true), (id, false)]).collect();
+    let mut uncovered = Uncovered::new(engine);
     for example in &examples.example {
-        let answered = example.holds(engine, examples.at.0).map_err(|e| wrong(e.to_string()))?;
-        uncovered.remove(&(&example.query, answered));
+        let outcome = example.holds(engine, examples.at.0).map_err(|e| wrong(e.to_string()))?;
+        uncovered.shown(engine, example, &outcome);
     }
-    match uncovered.first() {
-        Some((id, true)) => Err(wrong(format!("{id} has no example that is answered"))),
-        Some((id, false)) => Err(wrong(format!("{id} has no example that is refused"))),
-        None => Ok(()),
+    for example in &examples.policy {
+        example.holds(engine).map_err(|e| wrong(e.to_string()))?;
+        uncovered.forbidden(&example.forbidden_by);
     }
+    uncovered.first().map_or(Ok(()), |part| Err(wrong(part.to_string())))
 }
 
 /// Owned facts of one request that is valid in everything its example does not say.
@@ -242,9 +294,9 @@ impl Scenario {
             officers: Officers { threshold: 2, keys: Vec::new() },
             members,
             epochs: vec![epoch(now)],
-            agreements: vec![SignedAgreement::draft(agreement(example, &me, &peer, library, now))],
+            agreements: vec![SignedAgreement::draft(agreement(example, &me, &peer, library, now)?)],
             successions: vec![],
-            library: Bytes(library.digest().to_vec()),
+            library: library.pin(),
         };
         let grant = match &example.consent {
             Some(reference) => Some(grant(example, reference, &me, &peer, library, now)?),
@@ -357,9 +409,22 @@ fn epoch(now: Timestamp) -> KeyEpoch {
     }
 }
 
-/// Agrees on the query with every field there is: what must not leave is for the other rules to keep.
-fn agreement(example: &Example, me: &MemberId, peer: &MemberId, library: &Library, now: Timestamp) -> Agreement {
-    Agreement {
+/// As its template says; or on the query with every field there is: what must not leave is for the other rules to keep.
+fn agreement(
+    example: &Example,
+    me: &MemberId,
+    peer: &MemberId,
+    library: &Library,
+    now: Timestamp,
+) -> Result<Agreement, String> {
+    if let Some(id) = &example.agreement {
+        let template = library.catalogue().agreements.get(id);
+        let template = template.filter(|of| of.asker_kind == example.asker && of.holder_kind == example.holder);
+        let template =
+            template.ok_or_else(|| format!("{:?}: no such agreement template of these kinds", example.name))?;
+        return Ok(template.terms(id, peer, me, now));
+    }
+    Ok(Agreement {
         id: "example".into(),
         version: 1,
         asker: peer.clone(),
@@ -373,7 +438,7 @@ fn agreement(example: &Example, me: &MemberId, peer: &MemberId, library: &Librar
         mode: AnswerMode::Automatic,
         valid_from: now,
         valid_to: now + 86_400,
-    }
+    })
 }
 
 fn request(library: &Library, example: &Example, me: MemberId, peer: MemberId, now: Timestamp) -> QueryRequest {
@@ -424,7 +489,7 @@ fn ticket(registry: MemberId, peer: MemberId, now: Timestamp) -> Ticket {
     }
 }
 
-/// Recorded by the asker itself, by another user, with every module given and every field there is.
+/// Recorded by the asker itself, by another user, with every field there is.
 fn grant(
     example: &Example,
     reference: &TemplateRef,
@@ -445,7 +510,7 @@ fn grant(
         recipient: peer.clone(),
         purposes: template.purposes.clone(),
         fields: library.catalogue().fields.keys().cloned().collect(),
-        modules: template.modules.keys().cloned().collect(),
+        modules: example.modules.clone().unwrap_or_else(|| template.modules.keys().cloned().collect()),
         acting: Acting::Resident,
         valid_from: now,
         valid_to: now + 86_400,

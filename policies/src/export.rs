@@ -30,6 +30,7 @@ impl ConsentRecord<'_> {
                 "dct": "http://purl.org/dc/terms/",
                 "dpv": "https://w3id.org/dpv#",
                 "pd": "https://w3id.org/dpv/pd#",
+                "ogniwo": "urn:ogniwo:term:",
                 "loc": "https://w3id.org/dpv/loc#",
                 "eu-gdpr": "https://w3id.org/dpv/legal/eu/gdpr#",
                 "xsd": "http://www.w3.org/2001/XMLSchema#",
@@ -104,9 +105,14 @@ impl ConsentEvent {
 
 fn personal_data(catalogue: &Catalogue, id: &FieldId) -> Value {
     let field = catalogue.fields.get(id);
-    let term =
-        field.and_then(|field| field.dpv.as_deref()).map_or("dpv:PersonalData".to_owned(), |t| format!("pd:{t}"));
-    json!({ "@id": format!("urn:ogniwo:field:{id}"), "@type": term, "dct:title": field.map(|field| json!({
+    let terms = match field.and_then(|field| field.dpv.as_deref()) {
+        None => vec!["dpv:PersonalData".to_owned()],
+        Some(term) => match catalogue.terms.get(term) {
+            None => vec![format!("pd:{term}")],
+            Some(own) => vec![format!("ogniwo:{term}"), format!("pd:{}", own.broader)],
+        },
+    };
+    json!({ "@id": format!("urn:ogniwo:field:{id}"), "@type": terms, "dct:title": field.map(|field| json!({
         "pl": field.pl, "en": field.en })) })
 }
 

@@ -134,10 +134,32 @@ impl Guard {
         }
     }
 
+    /// The forbids that stop `question` if `values` were to leave, whatever permits it.
+    pub(crate) fn forbidding(
+        &self,
+        question: &Question<'_>,
+        values: &BTreeSet<FieldId>,
+    ) -> Result<Vec<String>, String> {
+        let context = self.types.context(question, values.iter())?;
+        let request = self.asked(question, context, Some(&self.schema))?;
+        let response = self.authorizer.is_authorized(&request, &self.policies, &self.entities);
+        let deciding = response.diagnostics().reason().filter(|id| self.policies.policy(id).is_some_and(forbids));
+        Ok(deciding.map(ToString::to_string).collect())
+    }
+
+    /// Ids of the policies that forbid.
+    pub(crate) fn forbids(&self) -> impl Iterator<Item = String> {
+        self.policies.policies().filter(|policy| forbids(policy)).map(|policy| policy.id().to_string())
+    }
+
     /// The Cedar request; checked against `schema` if one is given.
     fn request(&self, question: &Question<'_>, schema: Option<&Schema>) -> Result<Request, String> {
+        let context = self.contexts.of(question, || self.types.context(question, question.values()))?;
+        self.asked(question, context, schema)
+    }
+
+    fn asked(&self, question: &Question<'_>, context: Context, schema: Option<&Schema>) -> Result<Request, String> {
         let types = &self.types;
-        let context = self.contexts.of(question, || types.context(question))?;
         Request::new(
             uid(&types.member, question.asker.as_str()),
             uid(&types.action, question.tier.as_str()),
@@ -147,6 +169,10 @@ impl Guard {
         )
         .map_err(|e| causes(&e))
     }
+}
+
+fn forbids(policy: &Policy) -> bool {
+    policy.effect() == Effect::Forbid
 }
 
 /// Contexts of questions asked before: building one costs as much as the evaluation. What may be asked is a matter of the
@@ -204,7 +230,11 @@ impl Types {
         })
     }
 
-    fn context(&self, question: &Question<'_>) -> Result<Context, String> {
+    fn context<'a>(
+        &self,
+        question: &Question<'_>,
+        values: impl IntoIterator<Item = &'a FieldId>,
+    ) -> Result<Context, String> {
         let value = |of: &EntityTypeName, id: &str| RestrictedExpression::new_entity_uid(uid(of, id));
         Context::from_pairs([
             ("asker_kind".to_owned(), value(&self.kind, question.asker_kind.as_str())),
@@ -213,7 +243,7 @@ impl Types {
             ("basis".to_owned(), value(&self.basis, question.basis.as_str())),
             ("case".to_owned(), RestrictedExpression::new_bool(question.case)),
             ("fields".to_owned(), self.set(question.fields)),
-            ("values".to_owned(), self.set(question.values())),
+            ("values".to_owned(), self.set(values)),
         ])
         .map_err(|e| causes(&e))
     }

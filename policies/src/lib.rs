@@ -9,7 +9,9 @@ mod bundle;
 pub mod calendar;
 mod catalogue;
 mod check;
+mod compare;
 mod consent;
+mod coverage;
 mod decide;
 mod engine;
 mod example;
@@ -30,8 +32,10 @@ mod verify;
 
 pub use bundle::{Bundle, Change};
 pub use catalogue::{
-    BasisKind, Catalogue, Emergency, Evidence, Field, FieldType, Mandate, Name, PurposeTerm, Query, Sensitivity, Tier,
+    BasisKind, Buckets, Catalogue, Emergency, Evidence, Field, FieldType, Mandate, Name, PurposeTerm, Query,
+    Sensitivity, Term, Tier,
 };
+pub use compare::{Allowed, Beyond, Released, Unfit};
 pub use engine::Engine;
 pub use example::{Example, ExampleError, Examples, Person, Scenario};
 pub use explain::{Explanation, Outcome, Seen};
@@ -42,5 +46,5 @@ pub use library::{Library, LibraryError};
 pub use permit::{BasisRef, Denial, Permit, Proposal, Step};
 pub use protocol::agreement::{AgreementRef, AnswerMode};
 pub use simulate::{Decided, Recorded, RecordedBasis, Simulated, Simulation};
-pub use template::{Module, Permission, Template, TemplateText};
+pub use template::{AgreementTemplate, Module, Permission, Template, TemplateText};
 pub use verify::compare;

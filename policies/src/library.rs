@@ -5,14 +5,16 @@ use crate::catalogue::Catalogue;
 use crate::engine::Engine;
 use crate::guard::{FEDERATION, Guard, SCHEMA};
 use crate::{check, example};
-use protocol::Realm;
-use protocol::bundle::{BundleRelease, Unreleased};
+use protocol::bundle::{BundleRelease, LibraryPin, Unreleased};
 use protocol::encoding::sha256;
+use protocol::jws::JwsError;
 use protocol::manifest::Officers;
+use protocol::{Bytes, MemberId, Realm, SigningKey, Timestamp};
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+pub(crate) const AGREEMENTS: &str = "agreements.toml";
 pub(crate) const CONSENTS: &str = "consents.toml";
 pub(crate) const EMERGENCIES: &str = "emergencies.toml";
 pub(crate) const EXAMPLES: &str = "examples.toml";
@@ -22,11 +24,13 @@ pub(crate) const MANDATES: &str = "mandates.toml";
 pub(crate) const PURPOSES: &str = "purposes.toml";
 pub(crate) const QUERIES: &str = "queries.toml";
 pub(crate) const ROLES: &str = "roles.toml";
+pub(crate) const TERMS: &str = "terms.toml";
 /// The officers' signatures beside a library, a JSON array of compact JWS. Not a part of what they sign.
 const RELEASE: &str = "release.json";
 
 /// The files of a library, all needed and no others, as this program carries them.
-const BUILTIN: [(&str, &str); 12] = [
+const BUILTIN: [(&str, &str); 14] = [
+    (AGREEMENTS, include_str!("../library/agreements.toml")),
     (BUNDLE, include_str!("../library/bundle.toml")),
     (CONSENTS, include_str!("../library/consents.toml")),
     (EMERGENCIES, include_str!("../library/emergencies.toml")),
@@ -39,6 +43,7 @@ const BUILTIN: [(&str, &str); 12] = [
     (QUERIES, include_str!("../library/queries.toml")),
     (ROLES, include_str!("../library/roles.toml")),
     (SCHEMA, include_str!("../library/schema.cedarschema")),
+    (TERMS, include_str!("../library/terms.toml")),
 ];
 
 /// A checked bundle of rules.
@@ -46,7 +51,7 @@ const BUILTIN: [(&str, &str); 12] = [
 pub struct Library {
     pub(crate) digest: [u8; 32],
     pub(crate) version: u32,
-    bundle: Bundle,
+    pub(crate) bundle: Bundle,
     releases: Vec<String>,
     files: BTreeMap<String, String>,
     pub(crate) catalogue: Catalogue,
@@ -117,16 +122,8 @@ impl Library {
         if let Some(name) = files.keys().find(|name| BUILTIN.iter().all(|(known, _)| known != name)) {
             return Err(LibraryError::new(name, "not a file of a library"));
         }
-        let catalogue = Catalogue {
-            kinds: table(&files, KINDS)?,
-            roles: table(&files, ROLES)?,
-            purposes: table(&files, PURPOSES)?,
-            fields: table(&files, FIELDS)?,
-            queries: table(&files, QUERIES)?,
-            mandates: table(&files, MANDATES)?,
-            emergencies: table(&files, EMERGENCIES)?,
-            templates: table(&files, CONSENTS)?,
-        };
+        BUILTIN.iter().try_for_each(|(name, _)| text(&files, name).map(drop))?;
+        let catalogue = released_catalogue(&files)?;
         check::catalogue(&catalogue)?;
         let guard = Guard::new(text(&files, SCHEMA)?, text(&files, FEDERATION)?, &catalogue)?;
         let bundle: Bundle = table(&files, BUNDLE)?;
@@ -147,10 +144,36 @@ impl Library {
         self.digest
     }
 
+    /// Its version and digest, as a manifest pins them.
+    #[must_use]
+    pub fn pin(&self) -> LibraryPin {
+        LibraryPin { version: self.version, digest: Bytes(self.digest.to_vec()) }
+    }
+
     /// What `bundle.toml` says: version, digests and what changed.
     #[must_use]
     pub fn bundle(&self) -> &Bundle {
         &self.bundle
+    }
+
+    /// `release.json` with the word of one more officer of `member`, for `realm` at `now`; one that stood there before is
+    /// replaced.
+    ///
+    /// # Errors
+    /// [`JwsError::Signing`].
+    pub fn released_by(
+        &self,
+        member: &MemberId,
+        officer: &SigningKey,
+        realm: &Realm,
+        now: Timestamp,
+    ) -> Result<String, JwsError> {
+        let (version, digest) = (self.version, Bytes(self.digest.to_vec()));
+        let word = BundleRelease { iss: member.clone(), iat: now, realm: realm.clone(), version, digest };
+        let mut releases = self.releases.clone();
+        releases.retain(|token| !BundleRelease::is_by(token, member, officer));
+        releases.push(word.sign(officer)?);
+        serde_json::to_string_pretty(&releases).map_err(|_| JwsError::Signing)
     }
 
     /// Whether as many officers released this version as `officers` says. The manifest's pin says the same of the
@@ -175,7 +198,7 @@ impl Library {
     }
 }
 
-fn read(directory: &Path) -> Result<BTreeMap<String, String>, LibraryError> {
+pub(crate) fn read(directory: &Path) -> Result<BTreeMap<String, String>, LibraryError> {
     let unreadable =
         |path: &Path, error: std::io::Error| LibraryError::new(&path.display().to_string(), error.to_string());
     let mut files = BTreeMap::new();
@@ -187,6 +210,22 @@ fn read(directory: &Path) -> Result<BTreeMap<String, String>, LibraryError> {
     Ok(files)
 }
 
+/// What the files of a library list, older ones too: what they do not have they do not permit.
+pub(crate) fn released_catalogue(files: &BTreeMap<String, String>) -> Result<Catalogue, LibraryError> {
+    Ok(Catalogue {
+        kinds: table(files, KINDS)?,
+        roles: table(files, ROLES)?,
+        purposes: table(files, PURPOSES)?,
+        terms: if files.contains_key(TERMS) { table(files, TERMS)? } else { BTreeMap::new() },
+        fields: table(files, FIELDS)?,
+        queries: table(files, QUERIES)?,
+        mandates: table(files, MANDATES)?,
+        emergencies: table(files, EMERGENCIES)?,
+        templates: table(files, CONSENTS)?,
+        agreements: if files.contains_key(AGREEMENTS) { table(files, AGREEMENTS)? } else { BTreeMap::new() },
+    })
+}
+
 pub(crate) fn builtin_files() -> BTreeMap<String, String> {
     BUILTIN.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect()
 }
@@ -195,6 +234,6 @@ fn text<'a>(files: &'a BTreeMap<String, String>, name: &str) -> Result<&'a str, 
     files.get(name).map(String::as_str).ok_or_else(|| LibraryError::new(name, "missing"))
 }
 
-fn table<T: DeserializeOwned>(files: &BTreeMap<String, String>, name: &str) -> Result<T, LibraryError> {
+pub(crate) fn table<T: DeserializeOwned>(files: &BTreeMap<String, String>, name: &str) -> Result<T, LibraryError> {
     toml::from_str(text(files, name)?).map_err(|e| LibraryError::new(name, e.to_string()))
 }

@@ -151,6 +151,8 @@ impl Recorded {
             purpose: self.purpose.clone(),
             mandate: None,
             consent: None,
+            modules: None,
+            agreement: None,
             emergency: None,
             case: self.case,
             fields: self.fields.clone(),

@@ -1,7 +1,8 @@
-//! Consent templates: what a resident reads, and what each part of it permits.
+//! Templates: what a resident reads and consents to, part by part; what two institutions usually agree on.
 
 use crate::catalogue::optional_moment;
-use protocol::{FieldId, MemberKind, Purpose, QueryType, Timestamp};
+use protocol::agreement::{Agreement, AnswerMode, Hours};
+use protocol::{FieldId, MemberId, MemberKind, Purpose, QueryType, Timestamp};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -75,5 +76,59 @@ impl Template {
     /// Every permission of every module.
     pub fn all_permissions(&self) -> impl Iterator<Item = &Permission> {
         self.modules.values().flat_map(|module| &module.permissions)
+    }
+}
+
+/// What institutions of two kinds usually agree on. Opens nothing: the parties sign terms made of it, or others.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AgreementTemplate {
+    /// What it is for, in Polish.
+    pub pl: String,
+    /// What it is for, in English.
+    pub en: String,
+    /// Who may ask.
+    pub asker_kind: MemberKind,
+    /// Who answers.
+    pub holder_kind: MemberKind,
+    /// Query types covered.
+    pub queries: BTreeSet<QueryType>,
+    /// Fields that may leave.
+    pub fields: BTreeSet<FieldId>,
+    /// Purposes covered.
+    pub purposes: BTreeSet<Purpose>,
+    /// Queries a day.
+    pub queries_per_day: u64,
+    /// Queries a day by one user of the asker.
+    pub queries_per_user_per_day: u64,
+    /// When queries are answered; at any time if empty.
+    #[serde(default)]
+    pub hours: BTreeSet<Hours>,
+    /// Who decides at the holder.
+    #[serde(default)]
+    pub mode: AnswerMode,
+    /// For how many days it holds.
+    pub days: u32,
+}
+
+impl AgreementTemplate {
+    /// Terms of it between two members, in force from `now` on.
+    #[must_use]
+    pub fn terms(&self, id: &str, asker: &MemberId, holder: &MemberId, now: Timestamp) -> Agreement {
+        Agreement {
+            id: id.to_owned(),
+            version: 1,
+            asker: asker.clone(),
+            holder: holder.clone(),
+            queries: self.queries.clone(),
+            fields: self.fields.clone(),
+            purposes: self.purposes.clone(),
+            queries_per_day: self.queries_per_day,
+            queries_per_user_per_day: Some(self.queries_per_user_per_day),
+            hours: self.hours.clone(),
+            mode: self.mode,
+            valid_from: now,
+            valid_to: now + i64::from(self.days) * crate::decide::DAY_SECONDS,
+        }
     }
 }

@@ -7,6 +7,24 @@ use crate::{MemberId, Realm, SigningKey, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
+/// The version of the policy library that a manifest has every node run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LibraryPin {
+    /// Its version.
+    pub version: u32,
+    /// Its digest, 32 bytes: that of its table of contents.
+    pub digest: Bytes,
+}
+
+impl LibraryPin {
+    /// Whether it may come after `old`: the same, or a higher version. Another content is another version.
+    #[must_use]
+    pub fn may_follow(&self, old: &LibraryPin) -> bool {
+        self == old || self.version > old.version
+    }
+}
+
 /// What an officer signs to release a library.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -47,6 +65,13 @@ impl BundleRelease {
     /// [`JwsError::Signing`].
     pub fn sign(&self, officer: &SigningKey) -> Result<String, JwsError> {
         jws::sign(officer, self)
+    }
+
+    /// Whether `token` is a release by `member`, signed with `officer`'s key.
+    #[must_use]
+    pub fn is_by(token: &str, member: &MemberId, officer: &SigningKey) -> bool {
+        let key = officer.public();
+        jws::verify::<BundleRelease>(token, |kid| (&key.id() == kid).then(|| (member.clone(), key))).is_ok()
     }
 
     /// Whether as many different `officers` as a manifest needs signed `version` and `digest` for `realm`; other
@@ -92,6 +117,14 @@ mod tests {
             version,
             digest: Bytes(vec![7; 32]),
         }
+    }
+
+    #[test]
+    fn a_librarys_version_never_goes_back_or_changes_its_content() {
+        let pin = |version, byte| LibraryPin { version, digest: Bytes(vec![byte; 32]) };
+        assert!(pin(2, 7).may_follow(&pin(2, 7)) && pin(3, 8).may_follow(&pin(2, 7)));
+        assert!(!pin(2, 8).may_follow(&pin(2, 7)), "another content");
+        assert!(!pin(1, 7).may_follow(&pin(2, 7)), "back");
     }
 
     #[test]

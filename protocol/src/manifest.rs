@@ -4,6 +4,7 @@
 //! of band (design §4).
 
 use crate::agreement::{AgreementError, AgreementRef, SignedAgreement};
+use crate::bundle::LibraryPin;
 use crate::encoding::{Bytes, b64, push_len8, sha256};
 use crate::keys::{KeyId, PublicKey, SigningKey};
 use crate::succession::Succession;
@@ -41,8 +42,8 @@ pub struct Manifest {
     /// Institutions that follow others, as far back as this federation goes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub successions: Vec<Succession>,
-    /// Digest of the policy library every node must run.
-    pub library: Bytes,
+    /// The policy library every node must run. Its version never goes back.
+    pub library: LibraryPin,
 }
 
 /// Whose signatures a manifest needs.
@@ -493,6 +494,14 @@ pub enum ManifestError {
     /// An institution's succession reads otherwise now, or is gone.
     #[error("the succession of {0} was changed or dropped; it is history")]
     SuccessionChanged(MemberId),
+    /// The library goes back to an earlier version, or has another content under the same.
+    #[error("library version {found} does not follow version {seen}: another content is a new, higher version")]
+    LibraryBack {
+        /// The version offered.
+        found: u32,
+        /// The version held.
+        seen: u32,
+    },
     /// Not the one pinned.
     #[error("the manifest's fingerprint is not the one pinned")]
     WrongFingerprint,
@@ -513,6 +522,20 @@ pub enum ManifestError {
     /// Its time is over.
     #[error("the manifest has expired")]
     Expired,
+}
+
+impl Manifest {
+    /// Whether its library may follow that of `old`.
+    ///
+    /// # Errors
+    /// [`ManifestError::LibraryBack`].
+    pub fn keeps_library_of(&self, old: &Manifest) -> Result<(), ManifestError> {
+        if self.library.may_follow(&old.library) {
+            Ok(())
+        } else {
+            Err(ManifestError::LibraryBack { found: self.library.version, seen: old.library.version })
+        }
+    }
 }
 
 impl SignedManifest {
@@ -590,6 +613,7 @@ impl SignedManifest {
         self.signed_by(&old.officers)?;
         new.keeps_agreements_of(&old)?;
         new.keeps_successions_of(&old)?;
+        new.keeps_library_of(&old)?;
         new.check_next_keys(&old)?;
         self.accept_held()
     }
@@ -630,7 +654,7 @@ mod tests {
             epochs: vec![],
             agreements: vec![],
             successions: vec![],
-            library: Bytes(vec![0; 32]),
+            library: LibraryPin { version: 1, digest: Bytes(vec![0; 32]) },
         }
     }
 

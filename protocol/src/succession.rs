@@ -129,7 +129,7 @@ mod tests {
             epochs: vec![],
             agreements: vec![],
             successions: successions.iter().map(step).collect(),
-            library: Bytes(vec![]),
+            library: crate::bundle::LibraryPin { version: 1, digest: Bytes(vec![]) },
         }
     }
 

@@ -411,6 +411,12 @@ fn refused_manifest(error: &ManifestError) -> Problem {
             TITLE,
             "A succession is history: repeat those of the manifest held as they are.",
         ),
+        ManifestError::LibraryBack { .. } => problem(
+            409,
+            "manifest_library_back",
+            TITLE,
+            "Raise the library's version: it never goes back, and another content is another version.",
+        ),
         ManifestError::WrongFingerprint => problem(
             403,
             "manifest_wrong_fingerprint",

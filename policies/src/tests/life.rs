@@ -252,7 +252,8 @@ fn an_export_is_a_consent_record_and_names_nobody() {
     assert_eq!(export["dpv:hasLegalBasis"][0], "eu-gdpr:A6-1-a");
     let processes = export["dpv:hasProcess"].as_array().unwrap();
     assert_eq!(processes.len(), 2, "labour status and labour benefit, both at PUP");
-    assert_eq!(processes[1]["dpv:hasPersonalData"][3]["@type"], "pd:CurrentEmployment");
+    let registration = serde_json::json!(["ogniwo:UnemploymentRegistration", "pd:CurrentEmployment"]);
+    assert_eq!(processes[1]["dpv:hasPersonalData"][3]["@type"], registration);
     assert!(processes[0]["dpv:hasPurpose"][0].as_str().unwrap().ends_with("publicservices#SocialWelfareProvision"));
     assert_eq!(export["dct:hasPart"][1]["@type"], "dpv:ConsentWithdrawn");
     assert_eq!(export["dct:hasPart"][0]["dct:date"], "2026-11-21T12:00:00Z");

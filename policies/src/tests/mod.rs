@@ -1,5 +1,6 @@
 //! Fixtures shared by the tests: one fully valid request on each basis.
 
+mod compare;
 mod life;
 mod privacy;
 mod property;
@@ -9,7 +10,7 @@ mod replay;
 mod rules;
 
 use crate::example::{Example, Scenario};
-use crate::{Engine, Library};
+use crate::{Change, Engine, Library};
 use protocol::query::QueryRequest;
 use protocol::{MemberId, Timestamp};
 use std::sync::LazyLock;
@@ -106,6 +107,16 @@ fn with_approval() -> Scenario {
         person = "approved"
         "#,
     )
+}
+
+impl Library {
+    /// Makes it the next version, with a content of its own.
+    fn raise(&mut self, permits_more: bool) {
+        self.version += 1;
+        self.digest[0] ^= 1;
+        self.bundle.version += 1;
+        self.bundle.changes.push(Change { version: self.version, permits_more, text: "a change".into() });
+    }
 }
 
 impl Scenario {

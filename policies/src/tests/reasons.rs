@@ -55,7 +55,8 @@ macro_rules! on_grant {
 /// Breaks of a request on either basis.
 pub(super) const EITHER: &[Break] = &[
     b(Reason::ManifestExpired, &[Manifest], |s| s.manifest.expires = NOW + -1),
-    b(Reason::NodeClosed, &[Manifest], |s| s.manifest.library = Bytes(vec![0; 32])),
+    b(Reason::NodeClosed, &[Manifest], |s| s.manifest.library.digest = Bytes(vec![0; 32])),
+    b(Reason::NodeClosed, &[Manifest], |s| s.manifest.library.version += 1),
     b(Reason::NodeClosed, &[Manifest], |s| s.me = member("nobody")),
     b(Reason::PeerUnknown, &[Peer], |s| s.active = false),
     b(Reason::PeerUnknown, &[Manifest], |s| s.manifest.members.retain(|m| m.id != s.peer)),

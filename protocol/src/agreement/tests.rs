@@ -64,7 +64,7 @@ fn manifest(version: u64, agreements: Vec<SignedAgreement>) -> Manifest {
         epochs: vec![],
         agreements,
         successions: vec![],
-        library: Bytes(vec![0; 32]),
+        library: crate::bundle::LibraryPin { version: 1, digest: Bytes(vec![0; 32]) },
     }
 }
 

@@ -344,7 +344,7 @@ fn first_manifest(own_keys: &[MemberKey]) -> Manifest {
             .map(|(asker, holder)| agreement(asker, holder))
             .into(),
         successions: vec![],
-        library: Bytes(vec![0; 32]),
+        library: protocol::bundle::LibraryPin { version: 1, digest: Bytes(vec![0; 32]) },
     };
     manifest.members.push(Member {
         keys: own_keys.to_vec(),

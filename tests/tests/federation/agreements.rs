@@ -56,6 +56,17 @@ fn held(harness: &Harness, path: &Path) -> String {
     text(path)
 }
 
+/// Makes the library in `directory` the next version.
+fn raise(directory: &Path) {
+    let path = directory.join("bundle.toml");
+    let old = std::fs::read_to_string(&path).expect("a table of contents");
+    let raised = old.replacen("version = 2\n", "version = 3\n", 1);
+    assert_ne!(old, raised);
+    let change = "\n[[changes]]\nversion = 3\npermits_more = true\ntext = \"A newer text.\"\n";
+    std::fs::write(path, raised + change).expect("written");
+    ogniwo(&["policy", "bundle", &text(directory)]).succeeded();
+}
+
 async fn restart(harness: &mut Harness, unit: &str) {
     let part: &mut Part = harness.federation.nodes.get_mut(&member(unit)).expect("a node");
     part.stop().await.expect("stopped");
@@ -143,22 +154,33 @@ async fn a_text_that_is_no_longer_in_force_carries_no_consent() {
     // The officers' next library ends the text the resident read and has a newer one.
     let library = harness.extracts().join("library");
     std::fs::create_dir_all(&library).expect("a directory");
-    let builtin = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies/library");
-    for entry in std::fs::read_dir(builtin).expect("the library").flatten() {
+    let builtin = text(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies/library"));
+    for entry in std::fs::read_dir(&builtin).expect("the library").flatten() {
         std::fs::copy(entry.path(), library.join(entry.file_name())).expect("copied");
     }
     let path = library.join("consents.toml");
     let texts = std::fs::read_to_string(&path).expect("texts");
-    let begin = texts.find("[[instead-of-certificate]]").expect("the template");
+    let begin = texts.rfind("[[instead-of-certificate]]").expect("the template");
     let end = texts[begin + 2..].find("\n[[").map_or(texts.len(), |end| begin + 2 + end);
-    let newer = texts[begin..end].replacen("version = \"1.0\"", "version = \"1.1\"", 1);
+    let newer = texts[begin..end].replacen("version = \"1.1\"", "version = \"1.2\"", 1);
     let day = harness.clock.now() + 24 * 60 * 60;
     let day = jiff::Timestamp::from_second(day.0).expect("a time");
-    let ended = texts[begin..end].replacen("version = \"1.0\"", &format!("version = \"1.0\"\nvalid_to = {day}"), 1);
+    let ended = texts[begin..end].replacen("version = \"1.1\"", &format!("version = \"1.1\"\nvalid_to = {day}"), 1);
     std::fs::write(&path, [&texts[..begin], &ended, "\n", &newer, &texts[end..]].concat()).expect("written");
     ogniwo(&["policy", "bundle", &text(&library)]).succeeded();
-    ogniwo(&["policy", "check", "--library", &text(&library)]).succeeded();
     let (before, next) = (held(&harness, &harness.extracts().join("held.json")), harness.extracts().join("next.json"));
+    let release = |officer: &str| {
+        let key = text(&harness.home().join(format!("officers/{officer}.key")));
+        ogniwo(&["policy", "release", &text(&library), "--manifest", &before, "--key", &key])
+    };
+    assert_ne!(release("mops").code, Some(0), "another content under the same version");
+    raise(&library);
+    let against = ["policy", "check", "--library", &text(&library), "--against", &builtin];
+    ogniwo(&against).succeeded();
+    release("mops").succeeded();
+    let unreleased = ["registry", "manifest", "next", &before, "--library", &text(&library), "--out", &text(&next)];
+    assert_ne!(ogniwo(&unreleased).code, Some(0), "one officer of two");
+    release("pup").succeeded();
     ogniwo(&["registry", "manifest", "next", &before, "--library", &text(&library), "--out", &text(&next)]).succeeded();
     for (unit, _) in tests::UNITS {
         let path = config(&harness, unit);
@@ -176,7 +198,7 @@ async fn a_text_that_is_no_longer_in_force_carries_no_consent() {
     let message = refused.message.expect("words");
     assert!(!message.pl.is_empty() && !message.en.is_empty());
     let new = harness.consent("css", "mops", resident()).await.expect("a consent");
-    assert_eq!(new.template, "instead-of-certificate@1.1");
+    assert_eq!(new.template, "instead-of-certificate@1.2");
     assert_eq!(on(&harness, &new).await.outcome, OutcomeKind::Answered);
     assert_eq!(refusals(&mut harness, "pup").await, ["node_closed", "consent_template_expired"]);
 }
