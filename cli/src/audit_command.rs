@@ -1,7 +1,9 @@
 //! `ogniwo audit`: verify, search, export, report. Works on a copy of a log, on an export, or live through the local API
 //! with an officer's token. What is made live is an export first, and verified before anything is said about it.
 
-use crate::args::{AuditCommand, ContinueArgs, ExportArgs, Form, LogStream, ReportArgs, SearchArgs, VerifyArgs, WhoArgs};
+use crate::args::{
+    AuditCommand, ContinueArgs, ExportArgs, Form, LogStream, ReportArgs, SearchArgs, VerifyArgs, WhoArgs,
+};
 use crate::audit_filter::{live, offline};
 use crate::audit_findings::{anomalies, reconcile, review};
 use crate::audit_keys::{Pinned, read_manifest, unverified};
@@ -148,7 +150,8 @@ async fn search(arguments: SearchArgs, output: &Output) -> Result<(), Failure> {
         let mut start = Some(first);
         while let Some(at) = start.filter(|_| found.len() < limit) {
             let most = PAGE.min((limit - found.len()) as u64);
-            let body = json!({ "filter": filter, "start": at, "limit": most, "stream": stream.name(), "reason": reason });
+            let body =
+                json!({ "filter": filter, "start": at, "limit": most, "stream": stream.name(), "reason": reason });
             let page: LogPage = api.call(Method::POST, "/v1/audit/search", &token, Some(&body)).await?;
             found.extend(page.entries.iter().filter_map(|entry| serde_json::to_value(entry).ok()));
             start = page.next;

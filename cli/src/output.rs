@@ -48,6 +48,12 @@ impl Output {
         let _closed = writeln!(out, "{text}").and_then(|()| out.flush());
     }
 
+    /// A line beside the result, on standard error.
+    #[expect(clippy::unused_self, reason = "everything printed goes through here")]
+    pub(crate) fn note(&self, line: impl AsRef<str>) {
+        let _closed = writeln!(std::io::stderr().lock(), "{}", line.as_ref());
+    }
+
     /// A failure with its next step.
     pub(crate) fn failure(&self, failure: &Failure) {
         let mut out = std::io::stderr().lock();

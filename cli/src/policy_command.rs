@@ -1,7 +1,7 @@
 //! `ogniwo policy`.
 
 use crate::agreement_command::read;
-use crate::args::PolicyCommand;
+use crate::args::{PolicyCommand, RuleArgs};
 use crate::exit::{Failure, chain, read_text, write_file};
 use crate::found::open_officer;
 use crate::node_command::{api, token};
@@ -18,53 +18,9 @@ use transport::Clock;
 pub(crate) async fn run(command: PolicyCommand, output: &Output) -> Result<(), Failure> {
     match command {
         PolicyCommand::Check { rules, examples, against } => {
-            let engine = engine(rules.library.as_deref(), rules.local.as_deref())?;
-            if let Some(file) = examples {
-                engine.check(&read_examples(&file)?).map_err(refused)?;
-            }
-            let mut document = json!(engine.library().pin());
-            let mut more = String::new();
-            if let Some(directory) = against {
-                let released = Released::load(&directory).map_err(refused)?;
-                engine.library().may_follow(&released).map_err(refused)?;
-                let beyond = engine.library().beyond(&released);
-                if let Some(first) = beyond.first() {
-                    more = format!("\nIt permits {} more, as it says; for one: {first}", beyond.len());
-                }
-                document["permits_more"] = json!(beyond);
-            }
-            let LibraryPin { version, digest } = engine.library().pin();
-            output.result(&document, || {
-                format!("Library {version} is valid and its examples hold: {}{more}", b64(&digest.0))
-            });
-            Ok(())
+            check(&rules, examples.as_deref(), against.as_deref(), output)
         }
-        PolicyCommand::Release { library: directory, manifest, key } => {
-            let library = Library::load(&directory).map_err(refused)?;
-            let manifest = read::<SignedManifest>(&manifest)?.accept_held()?;
-            let key = open_officer(&key)?;
-            let officer = manifest.officers.keys.iter().find(|officer| officer.key == key.public());
-            let officer =
-                officer.ok_or_else(|| Failure::new("keys", "the key is not one of the manifest's officers"))?;
-            if !library.pin().may_follow(&manifest.library) {
-                let (next, released) = (library.pin().version, manifest.library.version);
-                return Err(refused(Unfit::Version { next, released }));
-            }
-            let now = Clock::system().now();
-            let text = library.released_by(&officer.member, &key, &manifest.realm, now);
-            let path = directory.join("release.json");
-            write_file(&path, text.map_err(|e| Failure::new("internal", e))?.as_bytes())?;
-            let library = Library::load(&directory).map_err(refused)?;
-            let missing = library.check_release(&manifest.officers, &manifest.realm).err();
-            let document = json!({ "library": library.pin(), "released": missing.is_none() });
-            output.result(&document, || match missing {
-                None => {
-                    "Released: the next manifest can name it (`ogniwo registry manifest next --library`).".to_owned()
-                }
-                Some(missing) => format!("Signed; {missing}."),
-            });
-            Ok(())
-        }
+        PolicyCommand::Release { library, manifest, key } => release(&library, &manifest, &key, output),
         PolicyCommand::Explain { examples, rules } => {
             let engine = engine(rules.library.as_deref(), rules.local.as_deref())?;
             let examples = read_examples(&examples)?;
@@ -94,6 +50,9 @@ pub(crate) async fn run(command: PolicyCommand, output: &Output) -> Result<(), F
             for decision in &list.decisions {
                 output.print(&serde_json::to_string(decision).map_err(|e| Failure::new("internal", e))?);
             }
+            if list.left_out > 0 {
+                output.note(format!("{} more were left out: ask for a shorter time", list.left_out));
+            }
             Ok(())
         }
         PolicyCommand::Simulate { recorded, draft, rules } => {
@@ -113,47 +72,96 @@ pub(crate) async fn run(command: PolicyCommand, output: &Output) -> Result<(), F
             output.result(&json!({ "written": path }), || format!("Written: {}", path.display()));
             Ok(())
         }
-        PolicyCommand::Show { library } => {
-            let library = library.as_deref().map_or_else(Library::builtin, Library::load).map_err(refused)?;
-            let catalogue = library.catalogue();
-            let names = |keys: Vec<String>| keys;
-            let document = json!({
-                "library": library.pin(),
-                "agreements": names(catalogue.agreements.keys().cloned().collect()),
-                "queries": names(catalogue.queries.keys().map(ToString::to_string).collect()),
-                "mandates": names(catalogue.mandates.keys().cloned().collect()),
-                "templates": names(catalogue.templates.keys().cloned().collect()),
-                "purposes": names(catalogue.purposes.keys().map(ToString::to_string).collect()),
-            });
-            output.result(&document, || {
-                let mut text = String::from("Queries\n");
-                for (id, query) in &catalogue.queries {
-                    text.push_str(&format!("  {id:<6} {:<9} {}\n", query.tier.as_str(), query.en));
-                }
-                text.push_str("Mandates\n");
-                for (id, mandate) in &catalogue.mandates {
-                    text.push_str(&format!("  {id:<24} {} {}\n", mandate.statute, mandate.article));
-                }
-                text.push_str("Consent templates and their modules\n");
-                for (id, template) in catalogue.templates.iter().filter_map(|(id, all)| Some((id, all.last()?))) {
-                    text.push_str(&format!("  {id}@{}: {}\n", template.version, template.en.title));
-                    for (module, about) in &template.modules {
-                        text.push_str(&format!("    {module:<20} {}\n", about.en));
-                    }
-                }
-                text.push_str("Agreement templates\n");
-                for (id, template) in &catalogue.agreements {
-                    text.push_str(&format!("  {id:<12} {}\n", template.en));
-                }
-                text.push_str("Purposes\n");
-                for (id, purpose) in &catalogue.purposes {
-                    text.push_str(&format!("  {id:<40} {}\n", purpose.en));
-                }
-                text
-            });
-            Ok(())
-        }
+        PolicyCommand::Show { library } => show(library.as_deref(), output),
     }
+}
+
+fn check(rules: &RuleArgs, examples: Option<&Path>, against: Option<&Path>, output: &Output) -> Result<(), Failure> {
+    let engine = engine(rules.library.as_deref(), rules.local.as_deref())?;
+    if let Some(file) = examples {
+        engine.check(&read_examples(file)?).map_err(refused)?;
+    }
+    let mut more = String::new();
+    let mut permits_more = None;
+    if let Some(directory) = against {
+        let released = Released::load(directory).map_err(refused)?;
+        engine.library().may_follow(&released).map_err(refused)?;
+        let beyond = engine.library().beyond(&released);
+        if let Some(first) = beyond.first() {
+            more = format!("\nIt permits {} more, as it says; for one: {first}", beyond.len());
+        }
+        permits_more = Some(beyond);
+    }
+    let LibraryPin { version, digest } = engine.library().pin();
+    let document = json!({ "version": version, "digest": digest, "permits_more": permits_more });
+    output.result(&document, || format!("Library {version} is valid and its examples hold: {}{more}", b64(&digest.0)));
+    Ok(())
+}
+
+/// Adds an officer's signature to a library.
+fn release(directory: &Path, manifest: &Path, key: &Path, output: &Output) -> Result<(), Failure> {
+    let library = Library::load(directory).map_err(refused)?;
+    let manifest = read::<SignedManifest>(manifest)?.accept_held()?;
+    let key = open_officer(key)?;
+    let officer = manifest.officers.keys.iter().find(|officer| officer.key == key.public());
+    let officer = officer.ok_or_else(|| Failure::new("keys", "the key is not one of the manifest's officers"))?;
+    if !library.pin().may_follow(&manifest.library) {
+        let (next, released) = (library.pin().version, manifest.library.version);
+        return Err(refused(Unfit::Version { next, released }));
+    }
+    let now = Clock::system().now();
+    let text = library.released_by(&officer.member, &key, &manifest.realm, now);
+    let path = directory.join("release.json");
+    write_file(&path, text.map_err(|e| Failure::new("internal", e))?.as_bytes())?;
+    let library = Library::load(directory).map_err(refused)?;
+    let missing = library.check_release(&manifest.officers, &manifest.realm).err();
+    let document = json!({ "library": library.pin(), "released": missing.is_none() });
+    output.result(&document, || match missing {
+        None => "Released: the next manifest can name it (`ogniwo registry manifest next --library`).".to_owned(),
+        Some(missing) => format!("Signed; {missing}."),
+    });
+    Ok(())
+}
+
+fn show(library: Option<&Path>, output: &Output) -> Result<(), Failure> {
+    let library = library.map_or_else(Library::builtin, Library::load).map_err(refused)?;
+    let catalogue = library.catalogue();
+    let names = |keys: Vec<String>| keys;
+    let document = json!({
+        "library": library.pin(),
+        "agreements": names(catalogue.agreements.keys().cloned().collect()),
+        "queries": names(catalogue.queries.keys().map(ToString::to_string).collect()),
+        "mandates": names(catalogue.mandates.keys().cloned().collect()),
+        "templates": names(catalogue.templates.keys().cloned().collect()),
+        "purposes": names(catalogue.purposes.keys().map(ToString::to_string).collect()),
+    });
+    output.result(&document, || {
+        let mut text = String::from("Queries\n");
+        for (id, query) in &catalogue.queries {
+            text.push_str(&format!("  {id:<6} {:<9} {}\n", query.tier.as_str(), query.en));
+        }
+        text.push_str("Mandates\n");
+        for (id, mandate) in &catalogue.mandates {
+            text.push_str(&format!("  {id:<24} {} {}\n", mandate.statute, mandate.article));
+        }
+        text.push_str("Consent templates and their modules\n");
+        for (id, template) in catalogue.templates.iter().filter_map(|(id, all)| Some((id, all.last()?))) {
+            text.push_str(&format!("  {id}@{}: {}\n", template.version, template.en.title));
+            for (module, about) in &template.modules {
+                text.push_str(&format!("    {module:<20} {}\n", about.en));
+            }
+        }
+        text.push_str("Agreement templates\n");
+        for (id, template) in &catalogue.agreements {
+            text.push_str(&format!("  {id:<12} {}\n", template.en));
+        }
+        text.push_str("Purposes\n");
+        for (id, purpose) in &catalogue.purposes {
+            text.push_str(&format!("  {id:<40} {}\n", purpose.en));
+        }
+        text
+    });
+    Ok(())
 }
 
 fn refused(error: impl std::error::Error) -> Failure {

@@ -18,10 +18,12 @@ fn released() -> Released {
     Released::from(ENGINE.library())
 }
 
+type Change = Box<dyn FnOnce(&mut Catalogue)>;
+
 #[test]
 fn what_permits_more_is_found_wherever_it_is() {
     let query = |id: &str| id.parse::<protocol::QueryType>().unwrap();
-    let widened: [(&str, Box<dyn FnOnce(&mut Catalogue)>); 8] = [
+    let widened: [(&str, Change); 8] = [
         (
             "q02, pup.education: mops asks pup in the role caseworker, for social-welfare-eligibility-assessment, on mandate ups-105",
             Box::new(move |c| {
@@ -44,13 +46,13 @@ fn what_permits_more_is_found_wherever_it_is() {
         (
             "hea asks pup",
             Box::new(move |c| {
-                assert!(c.queries.get_mut(&query("q02")).unwrap().asker_kinds.insert("hea".parse().unwrap()))
+                assert!(c.queries.get_mut(&query("q02")).unwrap().asker_kinds.insert("hea".parse().unwrap()));
             }),
         ),
         (
             "in the role steward",
             Box::new(move |c| {
-                assert!(c.queries.get_mut(&query("q04")).unwrap().roles.insert("steward".parse().unwrap()))
+                assert!(c.queries.get_mut(&query("q04")).unwrap().roles.insert("steward".parse().unwrap()));
             }),
         ),
         ("(no case needed)", Box::new(|c| c.mandates.get_mut("urz-6b").unwrap().requires.clear())),
@@ -113,6 +115,8 @@ fn an_older_library_is_read_and_must_be_whole() {
 fn tempfile(files: &std::collections::BTreeMap<String, String>) -> std::path::PathBuf {
     let directory = std::env::temp_dir().join(format!("ogniwo-library-{}", std::process::id()));
     std::fs::create_dir_all(&directory).unwrap();
-    files.iter().for_each(|(name, text)| std::fs::write(directory.join(name), text).unwrap());
+    for (name, text) in files.iter() {
+        std::fs::write(directory.join(name), text).unwrap();
+    }
     directory
 }

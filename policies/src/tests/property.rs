@@ -42,7 +42,9 @@ const OPENING: &[(&str, &str)] = &[
 ];
 
 /// A valid request with everything that can be broken of it.
-const CASES: &[(fn() -> Scenario, &[&[Break]])] = &[
+type Case = (fn() -> Scenario, &'static [&'static [Break]]);
+
+const CASES: &[Case] = &[
     (by_mandate, &[EITHER, MANDATE]),
     (by_consent, &[EITHER, CONSENT]),
     (comparing, &[VERIFY]),
@@ -198,7 +200,6 @@ fn scenario(tree: &Value, base: &Scenario) -> Option<Scenario> {
     let used = tree.get("used")?;
     let number = |key: &str| used.get(key)?.as_u64();
     let decided = match tree.get("decided") {
-        None => Decided::Nothing,
         Some(d) if d.get("until").is_some() => Decided::Approved {
             question: hash(of(d, "question"))?,
             by: read(of(d, "by"))?,
@@ -207,7 +208,7 @@ fn scenario(tree: &Value, base: &Scenario) -> Option<Scenario> {
         },
         Some(d) if d.get("refused").is_some() => Decided::Refused,
         Some(d) if d.get("lapsed").is_some() => Decided::Lapsed,
-        Some(_) => Decided::Nothing,
+        _ => Decided::Nothing,
     };
     Some(Scenario {
         now: base.now,
@@ -306,10 +307,10 @@ fn noises(leaf: &Value) -> Vec<Value> {
             let mut all = vec![json!(""), digest(0xab)];
             match text.as_str() {
                 "asker" | "holder" | "registry" => {
-                    all.extend(["asker", "holder", "registry", "stranger"].map(Value::from))
+                    all.extend(["asker", "holder", "registry", "stranger"].map(Value::from));
                 }
                 "mops" | "pup" | "css" | "hou" => {
-                    all.extend(["mops", "pup", "css", "hou", "edu", "hea"].map(Value::from))
+                    all.extend(["mops", "pup", "css", "hou", "edu", "hea"].map(Value::from));
                 }
                 // Sixteen bytes, as a nonce.
                 text if text.len() == 22 => all.push(json!(Bytes(vec![0xab; 16]))),

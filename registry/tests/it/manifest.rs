@@ -66,7 +66,7 @@ async fn what_is_not_a_successor_is_refused() {
     offer(&federation, &first).await.refused("manifest_older");
     let fork = federation.successor(|m| {
         m.version -= 1;
-        m.library = Bytes(vec![1; 32]);
+        m.library.digest = Bytes(vec![1; 32]);
     });
     offer(&federation, &fork).await.refused("manifest_fork");
     let mut alone = SignedManifest::draft(&federation.successor(|_| ()).read().unwrap()).unwrap();
