@@ -14,10 +14,14 @@ pub fn program() -> PathBuf {
 fn build() -> PathBuf {
     let release = !cfg!(debug_assertions);
     let mut command = Command::new(env!("CARGO"));
-    command.args(["build", "--locked", "--package", "cli", "--bin", "ogniwo", "--quiet"]);
-    if release {
-        command.arg("--release");
-    }
+    // For tests as `cargo test --workspace` built it: another selection of packages would have other features of the same
+    // dependencies, and build those anew. For benchmarks as users have it.
+    let target: &[&str] = if release {
+        &["build", "--release", "--package", "cli", "--bin", "ogniwo"]
+    } else {
+        &["test", "--workspace", "--no-run", "--test", "program"]
+    };
+    command.args(target).args(["--locked", "--quiet"]);
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
     assert!(command.current_dir(root).status().expect("cargo runs").success(), "the program does not build");
     let metadata = cargo_metadata::MetadataCommand::new().current_dir(root).no_deps().exec().expect("cargo metadata");
