@@ -18,6 +18,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 /// Between two readings of the key set for the sake of an unknown key.
 const RELOAD_SECONDS: i64 = 10;
+/// A key set is at most this old: a key that the provider withdrew is trusted no longer than that.
+const RENEW_SECONDS: i64 = 5 * 60;
 
 /// Why the key set cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -138,10 +140,11 @@ impl Tokens {
         let token = authorization.and_then(|value| value.strip_prefix("Bearer ")).ok_or(TokenError::Missing)?;
         let header = jsonwebtoken::decode_header(token).map_err(|_| TokenError::Malformed)?;
         let kid = header.kid.ok_or(TokenError::UnknownKey)?;
+        self.reload(now, RENEW_SECONDS).await;
         let (algorithm, key) = if let Some(found) = self.key(&kid) {
             found
         } else {
-            self.reload(now).await;
+            self.reload(now, RELOAD_SECONDS).await;
             self.key(&kid).ok_or(TokenError::UnknownKey)?
         };
         if algorithm != header.alg {
@@ -184,10 +187,10 @@ impl Tokens {
         self.keys.load().get(kid).cloned()
     }
 
-    /// Reads the key set again, unless that was just done.
-    async fn reload(&self, now: Timestamp) {
+    /// Reads the key set again, unless that was done within `seconds`. What cannot be read now leaves the keys as they were.
+    async fn reload(&self, now: Timestamp, seconds: i64) {
         let last = self.read_at.load(Ordering::Relaxed);
-        let due = now.0.saturating_sub(last) >= RELOAD_SECONDS;
+        let due = now.0.saturating_sub(last) >= seconds;
         // Whoever moves the time reads; attempts in between must not put the next reading off.
         let ours = due && self.read_at.compare_exchange(last, now.0, Ordering::Relaxed, Ordering::Relaxed).is_ok();
         if !ours {
