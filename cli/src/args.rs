@@ -155,7 +155,8 @@ pub enum NodeCommand {
         mapping: PathBuf,
         /// The extract, CSV.
         extract: PathBuf,
-        /// Where to list refused rows (line, column, reason; no values).
+        /// Where to list refused rows (line, column, reason; no values); without it in the data directory, but of a dry run
+        /// nowhere.
         #[arg(long, value_name = "FILE")]
         rejects: Option<PathBuf>,
         /// The extract is the whole truth: remove and unenrol who is not in it.

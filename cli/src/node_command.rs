@@ -257,6 +257,8 @@ pub(crate) fn import_words(summary: &ImportSummary, took: Duration) -> String {
     }
     if let Some(path) = &summary.rejects {
         text.push_str(&format!("\nRefused rows: {}", path.display()));
+    } else if summary.rejected > 0 {
+        text.push_str("\nRefused rows are listed with --rejects FILE");
     }
     text
 }

@@ -10,7 +10,9 @@ use crate::node::Node;
 use crate::pseudonymise::PseudonymError;
 use crate::query::{basis_name, consent_of};
 use crate::release::response_digest;
-use crate::residents::{Client, Resident, ResidentError, Whereabouts, client, find, pseudonym, whereabouts};
+use crate::residents::{
+    Client, Place, Resident, ResidentError, Whereabouts, client, find, pseudonyms, subject_at, whereabouts,
+};
 use crate::store::StoreError;
 use crate::tokens::Caller;
 use audit::AppendError;
@@ -25,7 +27,7 @@ use protocol::query::{
     QueryRequest, User,
 };
 use protocol::saying::{Language, Saying};
-use protocol::{FieldId, FileId, MemberId, Problem, Purpose, QueryType, Reason, Role, SubjectId, Timestamp};
+use protocol::{FieldId, FileId, Index, MemberId, Problem, Purpose, QueryType, Reason, Role, Timestamp};
 use pseudonym::Output;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -492,6 +494,9 @@ impl Told {
     }
 }
 
+/// A client's pseudonyms, and who knows the client by which.
+type Known<'a> = (&'a [(Index, Output)], &'a Whereabouts);
+
 /// A request that is being put.
 struct Asking<'a> {
     node: &'a Arc<Node>,
@@ -511,8 +516,8 @@ impl Asking<'_> {
         let all = |kind: OutcomeKind, reason: Reason| {
             self.body.asks.iter().map(|a| Told::new(&a.query, a.holder.as_ref(), kind).because(reason)).collect()
         };
-        let output = match pseudonym(self.node, self.held, client).await {
-            Ok(output) => output,
+        let pseudonyms = match pseudonyms(self.node, self.held, client).await {
+            Ok(pseudonyms) => pseudonyms,
             Err(error) => {
                 tracing::warn!(%error, "no pseudonym for a query");
                 let quota = matches!(error, PseudonymError::Quota { .. });
@@ -531,39 +536,40 @@ impl Asking<'_> {
                 return all(OutcomeKind::Unavailable, Reason::RegistryUnavailable);
             }
         };
-        if found.ticket.is_empty() {
+        if !found.is_served() {
             return all(OutcomeKind::Denied, Reason::NotServed);
         }
-        join_all(self.body.asks.iter().map(|ask| self.one(ask, &output, &found))).await.into_iter().flatten().collect()
+        let known = (pseudonyms.as_slice(), &found);
+        join_all(self.body.asks.iter().map(|ask| self.one(ask, known))).await.into_iter().flatten().collect()
     }
 
     /// Puts one question to its holders.
-    async fn one(&self, ask: &Ask, output: &Output, found: &Whereabouts) -> Vec<Told> {
+    async fn one(&self, ask: &Ask, known: Known<'_>) -> Vec<Told> {
         let role = match role_for(self.node, self.held, self.caller, &ask.query) {
             Ok(role) => role,
             Err(reason) => return vec![Told::refused(ask, reason)],
         };
-        let holders = self.holders(ask, found);
+        let holders = self.holders(ask, known.1);
         if holders.is_empty() {
             return vec![Told::refused(ask, Reason::NoHolder)];
         }
-        join_all(holders.into_iter().map(|holder| self.put(ask, holder, role, output, &found.ticket))).await
+        join_all(holders.into_iter().map(|(holder, place)| self.put(ask, (holder, place), role, known))).await
     }
 
     /// Those located who may answer this question under an agreement; a holder named is asked even without one, so that
     /// the refusal is its own.
-    fn holders<'f>(&self, ask: &Ask, found: &'f Whereabouts) -> Vec<&'f MemberId> {
+    fn holders<'f>(&self, ask: &Ask, found: &'f Whereabouts) -> Vec<(&'f MemberId, &'f Place)> {
         let kinds = self.node.engine.query(&ask.query).map(|query| &query.holder_kinds);
-        let may = |holder: &&MemberId| {
+        let may = |holder: &MemberId| {
             if let Some(named) = &ask.holder {
-                named == *holder
+                named == holder
             } else {
                 let of_kind =
                     self.held.manifest.member(holder).is_some_and(|m| kinds.is_some_and(|k| k.contains(&m.kind)));
                 of_kind && self.agreement(ask, holder).is_some()
             }
         };
-        found.holders.iter().filter(may).collect()
+        found.holders().into_iter().filter(|(holder, _)| may(holder)).collect()
     }
 
     /// The agreement under which `holder` may answer, id@version.
@@ -574,8 +580,8 @@ impl Asking<'_> {
         Some(format!("{}@{}", terms.id, terms.version))
     }
 
-    async fn put(&self, ask: &Ask, holder: &MemberId, role: &Role, output: &Output, ticket: &str) -> Told {
-        let request = match self.request(ask, holder, role, output, ticket) {
+    async fn put(&self, ask: &Ask, (holder, place): (&MemberId, &Place), role: &Role, known: Known<'_>) -> Told {
+        let request = match self.request(ask, (holder, place), role, known) {
             Ok(request) => request,
             Err(error) => {
                 tracing::error!(%error, "a request could not be written");
@@ -596,13 +602,12 @@ impl Asking<'_> {
     fn request(
         &self,
         ask: &Ask,
-        holder: &MemberId,
+        (holder, place): (&MemberId, &Place),
         role: &Role,
-        output: &Output,
-        ticket: &str,
+        (pseudonyms, found): Known<'_>,
     ) -> Result<String, AskError> {
         let epoch = self.held.epoch(self.now).ok_or(AskError::Closed(Reason::EpochUnknown))?.0.epoch;
-        let sub = crate::enrol::subject(output, holder).ok_or(AskError::Closed(Reason::PeerUnknown))?;
+        let sub = subject_at(pseudonyms, found, holder).ok_or(AskError::Closed(Reason::PeerUnknown))?;
         let iat = self.node.clock.now();
         let request = QueryRequest {
             iss: self.node.config.member.clone(),
@@ -610,9 +615,9 @@ impl Asking<'_> {
             iat,
             exp: iat + MAX_LIFE_SECONDS,
             jti: B64(random::<16>()?.to_vec()),
-            sub: SubjectId(sub.0),
+            sub,
             epoch,
-            ticket: ticket.to_owned(),
+            ticket: place.ticket.clone(),
             user: User { id: self.user.clone(), role: role.clone() },
             query: ask.query.clone(),
             fields: ask.fields_asked(self.node),

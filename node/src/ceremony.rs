@@ -30,7 +30,7 @@ use crate::store::{StoreError, Table};
 use protocol::dkg::{Ceremony, DkgMessage, DkgStep};
 use protocol::encoding::{b64, sha256};
 use protocol::jws::{self, JwsError};
-use protocol::manifest::{Duty, KeyEpoch};
+use protocol::manifest::{Duty, KeyEpoch, Member};
 use protocol::query::MAX_LIFE_SECONDS;
 use protocol::{MemberId, Reason, Timestamp};
 use pseudonym::dkg::DkgError;
@@ -199,6 +199,16 @@ impl Kept {
     }
 }
 
+/// Destroys the share a ceremony made that ends without a result, unless the manifest lists it all the same.
+async fn destroy_share(node: &Node, held: &Held, kept: &Kept, why: &str) -> Result<(), CeremonyError> {
+    let (epoch, generation) = (kept.ceremony.epoch, kept.ceremony.generation);
+    let listed = held.manifest.epoch(epoch).is_some_and(|listed| listed.generation >= generation);
+    if !listed && kept.result.is_some() && node.shares.destroy(epoch, generation)? {
+        record(node, Happened::KeyShareDestroyed, kept, Some(why.to_owned())).await?;
+    }
+    Ok(())
+}
+
 fn load(node: &Node, session: &[u8]) -> Result<Option<Kept>, StoreError> {
     node.store.read()?.get(Table::CEREMONIES, session)
 }
@@ -288,10 +298,11 @@ fn check(node: &Node, held: &Held, ceremony: &Ceremony) -> Result<Option<KeyEpoc
     if !members.contains(&node.config.member) {
         return refuse("we are not one of its holders");
     }
-    let operators: BTreeSet<&str> =
-        ceremony.holders.values().filter_map(|m| Some(held.manifest.member(m)?.operator.as_str())).collect();
+    // As the manifest compares them: what it would refuse is not begun.
+    let operated_by = |member| held.manifest.member(member).and_then(Member::operated_by);
+    let operators: BTreeSet<String> = ceremony.holders.values().filter_map(operated_by).collect();
     if operators.len() != ceremony.holders.len() {
-        return refuse("two holders have one operator, who would control two shares");
+        return refuse("two holders have one operator, who would control two shares, or one names none");
     }
     if usize::from(ceremony.threshold) > ceremony.holders.len() || ceremony.threshold < 2 {
         return refuse("its threshold must be 2 to the number of holders");

@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use transport::Limits;
 
 /// A node's settings, checked and with every path absolute or relative to the working directory.
 #[derive(Clone, Debug)]
@@ -41,6 +42,8 @@ pub struct Config {
     pub policies: Option<PathBuf>,
     /// How long one peer may take to answer.
     pub peer_deadline: Duration,
+    /// What each listener gives to whom.
+    pub limits: Limits,
     /// What the daily look for accesses without explanation goes by.
     pub anomalies: AnomalyParameters,
     /// Days after which entries of the log lose their payloads.
@@ -146,6 +149,8 @@ struct Raw {
     #[serde(default = "five_seconds")]
     peer_deadline_seconds: u64,
     #[serde(default)]
+    limits: RawLimits,
+    #[serde(default)]
     anomalies: AnomalyParameters,
     #[serde(default = "five_years")]
     log_retention_days: u32,
@@ -198,6 +203,17 @@ fn five_years() -> u32 {
     1_825
 }
 
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(clippy::struct_field_names, reason = "as they stand in the file")]
+struct RawLimits {
+    max_connections: Option<usize>,
+    max_connections_per_member: Option<usize>,
+    max_requests: Option<usize>,
+    max_requests_per_member: Option<usize>,
+    max_body_bytes: Option<usize>,
+}
+
 fn five_seconds() -> u64 {
     5
 }
@@ -245,6 +261,7 @@ impl Config {
             library: raw.library.map(at),
             policies: raw.policies.map(at),
             peer_deadline: seconds("peer_deadline_seconds", raw.peer_deadline_seconds)?,
+            limits: raw.limits.resolve()?,
             anomalies: raw.anomalies.checked()?,
             log_retention_days: days("log_retention_days", raw.log_retention_days)?,
             retention: raw.retention,
@@ -261,6 +278,33 @@ impl RawKey {
             (None, true) => Ok(KeySource::Passphrase { salt: data.join("passphrase.json") }),
             _ => Err(ConfigError::Value { key: "storage_key", expected }),
         }
+    }
+}
+
+impl RawLimits {
+    fn resolve(self) -> Result<Limits, ConfigError> {
+        let positive = |key, value: Option<usize>, default| match value {
+            Some(0) => Err(ConfigError::Value { key, expected: "at least 1" }),
+            value => Ok(value.unwrap_or(default)),
+        };
+        let default = Limits::default();
+        let per_member = (self.max_connections_per_member, self.max_requests_per_member);
+        Ok(Limits {
+            max_connections: positive("limits.max_connections", self.max_connections, default.max_connections)?,
+            max_connections_per_peer: positive(
+                "limits.max_connections_per_member",
+                per_member.0,
+                default.max_connections_per_peer,
+            )?,
+            max_requests: positive("limits.max_requests", self.max_requests, default.max_requests)?,
+            max_requests_per_peer: positive(
+                "limits.max_requests_per_member",
+                per_member.1,
+                default.max_requests_per_peer,
+            )?,
+            max_body: positive("limits.max_body_bytes", self.max_body_bytes, default.max_body)?,
+            ..default
+        })
     }
 }
 
@@ -332,6 +376,7 @@ mod tests {
         let config = parse(Config::EXAMPLE).unwrap();
         assert!(config.peers.certificate.starts_with("/etc/ogniwo"));
         assert_eq!(config.peer_deadline, Duration::from_secs(5));
+        assert_eq!(config.limits, Limits::default(), "the example shows the defaults");
     }
 
     #[test]
@@ -342,6 +387,8 @@ mod tests {
         assert!(refused(example.replace("credential = ", "passphrase = true\ncredential = ")).contains("storage_key"));
         assert!(refused(format!("peer_deadline_seconds = 0\n{example}")).contains("peer_deadline_seconds"));
         assert!(refused(format!("log_retention_days = 0\n{example}")).contains("log_retention_days"));
+        let requests = example.replace("max_requests_per_member = 128", "max_requests_per_member = 0");
+        assert!(refused(requests).contains("limits.max_requests_per_member"));
         let days = example.replace("look_back_days = 90", "look_back_days = 0");
         assert!(refused(days).contains("anomalies.look_back_days"));
         assert!(refused(format!("{example}\nsurprise = 1")).contains("surprise"));

@@ -5,7 +5,6 @@
 //! any member that serves the resident: it tells every located holder itself, and the recorder, which tells its own.
 
 use crate::desk;
-use crate::enrol::subject;
 use crate::events::{Event, Happened};
 use crate::flags;
 use crate::grants::{GrantError, keep_grant, keep_refusal, keep_withdrawal};
@@ -13,7 +12,7 @@ use crate::locate::RegistryError;
 use crate::manifests::Held;
 use crate::node::Node;
 use crate::pseudonymise::PseudonymError;
-use crate::residents::{Resident, ResidentError, Whereabouts, client, find, pseudonym, whereabouts};
+use crate::residents::{Resident, ResidentError, Whereabouts, client, find, pseudonyms, subject_at, whereabouts};
 use crate::store::{Read, StoreError, Table};
 use crate::tokens::Caller;
 use audit::AppendError;
@@ -25,7 +24,7 @@ use protocol::consent::{Acting, Grant, TemplateRef, Withdrawal};
 use protocol::encoding::Bytes as B64;
 use protocol::jws::{self, JwsError};
 use protocol::notice::Refused;
-use protocol::{ConsentId, Epoch, FieldId, FileId, MemberId, Problem, Purpose, Reason, SubjectId, Timestamp};
+use protocol::{ConsentId, Epoch, FieldId, FileId, Index, MemberId, Problem, Purpose, Reason, Timestamp};
 use pseudonym::Output;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -434,7 +433,7 @@ pub(crate) async fn withdraw_anywhere(
         let told = receipt.holders.into_keys().collect();
         return Ok(WithdrawalReceipt { consent: body.consent, told, undelivered: receipt.undelivered });
     }
-    let (output, located, epoch) = located(node, &held, file, None, now).await?;
+    let (pseudonyms, located, epoch) = located(node, &held, file, None, now).await?;
     let mut event = Event::new(Happened::ConsentWithdrawn, now);
     event.file = Some(file);
     event.consent = Some(body.consent);
@@ -447,22 +446,23 @@ pub(crate) async fn withdraw_anywhere(
             aud: aud.clone(),
             iat: now,
             consent: body.consent,
-            sub: SubjectId(subject(&output, aud).ok_or(ConsentError::NotServed)?.0),
+            sub: subject_at(&pseudonyms, &located, aud).ok_or(ConsentError::NotServed)?,
             epoch,
             modules: body.modules.clone(),
         })
     };
     // Whoever knows the resident may hold a grant, or have recorded it.
+    let holders: BTreeSet<MemberId> = located.holders().into_keys().cloned().collect();
     node.store.write(|write| {
-        for aud in &located.holders {
+        for aud in &holders {
             write.post(aud, WITHDRAWALS, jws::sign(&node.keys.message, &withdrawal(aud)?)?, now)?;
         }
         Ok::<_, ConsentError>(())
     })?;
     keep_withdrawal(node, &withdrawal(&node.config.member)?, now).await?;
     let undelivered = node.deliver().await?;
-    let undelivered = located.holders.intersection(&undelivered).cloned().collect();
-    Ok(WithdrawalReceipt { consent: body.consent, told: located.holders, undelivered })
+    let undelivered = holders.intersection(&undelivered).cloned().collect();
+    Ok(WithdrawalReceipt { consent: body.consent, told: holders, undelivered })
 }
 
 /// The path at which members take withdrawals.
@@ -539,21 +539,21 @@ async fn note(
     Ok(())
 }
 
-/// The client's pseudonym and who else knows the client.
+/// The client's pseudonyms and who else knows the client by which.
 async fn located(
     node: &Arc<Node>,
     held: &Held,
     file: FileId,
     purpose: Option<&Purpose>,
     now: Timestamp,
-) -> Result<(Output, Whereabouts, Epoch), ConsentError> {
+) -> Result<(Vec<(Index, Output)>, Whereabouts, Epoch), ConsentError> {
     let client = client(node, held, file, now)?.ok_or(ConsentError::NotServed)?;
-    let output = pseudonym(node, held, &client).await?;
+    let pseudonyms = pseudonyms(node, held, &client).await?;
     let any = node.engine.library().catalogue().purposes.keys().next();
     let purpose = purpose.or(any).ok_or(ConsentError::NotServed)?;
     let located = whereabouts(node, held, &client, purpose).await?;
     let epoch = held.epoch(now).ok_or(ConsentError::Closed(Reason::EpochUnknown))?.0.epoch;
-    Ok((output, located, epoch))
+    Ok((pseudonyms, located, epoch))
 }
 
 /// Takes in what the resident answered: grants what was given, passes on what was refused.
@@ -578,19 +578,19 @@ async fn answered(
     (consent.acting, consent.method, consent.evidence) = (body.acting, body.method, body.evidence_sha256.clone());
     (consent.valid_from, consent.valid_to) = (now, now + i64::from(consent.days) * DAY_SECONDS);
     let purpose = consent.purposes.first().cloned();
-    let (output, located, epoch) = located(node, held, consent.file, purpose.as_ref(), now).await?;
+    let (pseudonyms, located, epoch) = located(node, held, consent.file, purpose.as_ref(), now).await?;
     let given = consent.given();
     if given.is_empty() {
         consent.events.push(ConsentEvent { happened: ConsentHappened::Refused, at: now });
         note(node, caller, Happened::ConsentRefused, id, &consent, None, now).await?;
         let asked: BTreeSet<String> = consent.answers.keys().cloned().collect();
-        let fields = fields_by_holder(node, held, &consent, template, &asked, &located.holders);
-        return refused(node, held, id, &consent, &output, epoch, fields, now).await;
+        let fields = fields_by_holder(node, held, &consent, template, &asked, &located);
+        return refused(node, held, id, &consent, (&pseudonyms, &located), epoch, fields, now).await;
     }
     if !node.list_is_whole()? {
         return Err(ConsentError::Closed(Reason::NodeClosed));
     }
-    let fields = fields_by_holder(node, held, &consent, template, &given, &located.holders);
+    let fields = fields_by_holder(node, held, &consent, template, &given, &located);
     let collected_by = desk::user(node, caller);
     let grant = |position: u32, holder: &MemberId, fields: &BTreeSet<FieldId>| -> Result<Grant, ConsentError> {
         Ok(Grant {
@@ -598,7 +598,7 @@ async fn answered(
             aud: holder.clone(),
             iat: now,
             consent: id,
-            sub: SubjectId(subject(&output, holder).ok_or(ConsentError::NotServed)?.0),
+            sub: subject_at(&pseudonyms, &located, holder).ok_or(ConsentError::NotServed)?,
             epoch,
             recipient: consent.recipient.clone(),
             purposes: consent.purposes.clone(),
@@ -641,7 +641,7 @@ async fn refused(
     held: &Held,
     id: ConsentId,
     consent: &Consent,
-    output: &Output,
+    (pseudonyms, located): (&[(Index, Output)], &Whereabouts),
     epoch: Epoch,
     fields: BTreeMap<MemberId, BTreeSet<FieldId>>,
     now: Timestamp,
@@ -650,7 +650,7 @@ async fn refused(
         Ok(Refused {
             iss: node.config.member.clone(),
             iat: now,
-            sub: SubjectId(subject(output, &aud).ok_or(ConsentError::NotServed)?.0),
+            sub: subject_at(pseudonyms, located, &aud).ok_or(ConsentError::NotServed)?,
             aud,
             epoch,
             recipient: consent.recipient.clone(),
@@ -798,11 +798,13 @@ fn fields_by_holder(
     consent: &Consent,
     template: &Template,
     modules: &BTreeSet<String>,
-    located: &BTreeSet<MemberId>,
+    located: &Whereabouts,
 ) -> BTreeMap<MemberId, BTreeSet<FieldId>> {
     let mut out: BTreeMap<MemberId, BTreeSet<FieldId>> = BTreeMap::new();
     for permission in template.permissions(modules) {
-        for holder in located.iter().chain([&node.config.member]).filter(|holder| **holder != consent.recipient) {
+        for holder in
+            located.holders().into_keys().chain([&node.config.member]).filter(|holder| **holder != consent.recipient)
+        {
             if held.manifest.member(holder).is_some_and(|m| m.kind == permission.holder_kind) {
                 out.entry(holder.clone()).or_default().extend(permission.fields.iter().cloned());
             }

@@ -8,14 +8,14 @@ use crate::locate::{RegistryError, seal_entry, write_entries};
 use crate::manifests::Held;
 use crate::node::{Node, NodeError};
 use crate::pseudonymise::{PseudonymError, blocking, outputs};
-use crate::records::{FileRecord, Names, Published, names_key};
-use crate::store::{StoreError, Table};
+use crate::records::{FileRecord, Name, Names, Published, names_key};
+use crate::store::{StoreError, Table, Write};
 use crate::{flags, newcomers};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use protocol::encoding::sha256;
 use protocol::evaluation::EvaluationPurpose;
-use protocol::registry::PutEntry;
+use protocol::registry::{MAX_BATCH, PutEntry};
 use protocol::{Epoch, FileId, Index, MemberId, Reason, SubjectId, Timestamp};
 use pseudonym::{Input, Kind, Output, SealKey};
 use serde::{Deserialize, Serialize};
@@ -108,13 +108,13 @@ async fn publish_all(node: &Arc<Node>, again: bool, report: Report<'_>) -> Resul
     let current = held.epoch(now).ok_or(PseudonymError::NoEpoch)?.0.epoch;
     let mut summary = EnrolSummary { clients: node.store.read()?.count(Table::FILES)?, ..EnrolSummary::default() };
     for epoch in held.manifest.epochs.iter().filter(|epoch| !epoch.is_over(now)).map(|epoch| epoch.epoch) {
-        let run = Run { again, ..Run::new(node, &held, epoch, now)? };
+        let run = Run::new(node, &held, (epoch, now), again)?;
         summary.removed += run.remove_leaving().await?;
         if epoch >= current {
             let (pseudonymised, published) = run.go_through(summary.clients, report).await?;
             summary.pseudonymised += pseudonymised;
             summary.published += published;
-            epochs::note_published(node, (!again).then_some(epoch), run.published.audience)?;
+            epochs::note_published(node, (!again).then_some(epoch), run.aim.published.audience)?;
         }
     }
     let EnrolSummary { clients, pseudonymised, published, removed } = summary;
@@ -145,7 +145,7 @@ pub(crate) async fn remove_leaving(node: &Arc<Node>) -> Result<u64, EnrolError> 
     let now = node.now().map_err(EnrolError::Closed)?;
     let mut removed = 0;
     for epoch in held.manifest.epochs.iter().filter(|epoch| !epoch.is_over(now)) {
-        removed += Run::new(node, &held, epoch.epoch, now)?.remove_leaving().await?;
+        removed += Run::new(node, &held, (epoch.epoch, now), false)?.remove_leaving().await?;
     }
     Ok(removed)
 }
@@ -172,25 +172,59 @@ pub(crate) fn subject(output: &Output, member: &MemberId) -> Option<SubjectId> {
 struct Run<'a> {
     node: &'a Arc<Node>,
     held: &'a Arc<Held>,
-    epoch: Epoch,
     audience: BTreeSet<MemberId>,
-    published: Published,
     /// Clients done at a time: no more than may be evaluated at once.
     batch: usize,
+    aim: Aim,
+}
+
+/// How entries are to stand at the registry.
+#[derive(Clone, Copy)]
+struct Aim {
+    epoch: Epoch,
+    published: Published,
+    now: Timestamp,
     /// Only who was published before.
     again: bool,
 }
 
-/// A client whose entry is due.
+impl Aim {
+    /// Whether the entry under a name is to be published, or published anew.
+    fn wants(&self, name: &Name) -> bool {
+        match name.published.filter(|published| !published.provisional) {
+            Some(p) => p.audience != self.published.audience || p.expires - self.now <= RENEW_SECONDS,
+            None => !self.again,
+        }
+    }
+}
+
+/// A client with names whose entry is due.
 type Due = (FileId, Names);
 
+/// A note that a client's identifiers changed: random, so that one made meanwhile is not taken for it.
+pub(crate) type Changed = [u8; 8];
+
+/// A client without names, or with those of other identifiers than it has now.
+struct Nameless {
+    file: FileId,
+    /// How many names it gets.
+    identifiers: usize,
+    /// The note that its identifiers changed.
+    changed: Option<Changed>,
+}
+
 impl<'a> Run<'a> {
-    fn new(node: &'a Arc<Node>, held: &'a Arc<Held>, epoch: Epoch, now: Timestamp) -> Result<Self, StoreError> {
+    fn new(
+        node: &'a Arc<Node>,
+        held: &'a Arc<Held>,
+        (epoch, now): (Epoch, Timestamp),
+        again: bool,
+    ) -> Result<Self, StoreError> {
         let audience = held.manifest.audience(&node.config.member, now);
         let burst = held.manifest.member(&node.config.member).map_or(1, |me| me.quotas.evaluations_burst);
         let batch = usize::try_from(burst).unwrap_or(BATCH).clamp(1, BATCH);
         let published = publication(&audience, node.index_generation()?, now);
-        Ok(Run { node, held, epoch, published, audience, batch, again: false })
+        Ok(Run { node, held, audience, batch, aim: Aim { epoch, published, now, again } })
     }
 
     /// Goes through all files, [`IN_FLIGHT`] batches at a time: while holders and registry work on some, this machine
@@ -229,17 +263,18 @@ impl<'a> Run<'a> {
 
     /// Gives names to the clients among `files` that lack them; how many, and everybody whose entry is due.
     async fn pseudonymise(&self, files: Vec<FileId>) -> Result<(u64, Vec<Due>), EnrolError> {
-        let (epoch, published, now, again) = (self.epoch, self.published, self.node.clock.now(), self.again);
-        let (mut due, nameless) =
-            self.on_a_lane(move |node| sort_out(node, (epoch, published, again), &files, now)).await?;
+        let aim = self.aim;
+        let Sorted { mut due, nameless, inputs } = self.on_a_lane(move |node| sort_out(node, aim, &files)).await?;
         if nameless.is_empty() {
             return Ok((0, due));
         }
-        let (nameless, inputs): (Vec<_>, Vec<_>) = nameless.into_iter().unzip();
-        let ask = || outputs(self.node, self.held, epoch, inputs.clone(), EvaluationPurpose::Enrol);
-        let outputs = patiently(ask).await?;
+        let mut evaluated = Vec::with_capacity(inputs.len());
+        for inputs in inputs.chunks(self.batch) {
+            let ask = || outputs(self.node, self.held, aim.epoch, inputs.to_vec(), EvaluationPurpose::Enrol);
+            evaluated.extend(patiently(ask).await?);
+        }
         let count = nameless.len() as u64;
-        due.extend(self.on_a_lane(move |node| name(node, epoch, &nameless, &outputs)).await?);
+        due.extend(self.on_a_lane(move |node| name(node, aim.epoch, &nameless, &evaluated)).await?);
         Ok((count, due))
     }
 
@@ -249,25 +284,34 @@ impl<'a> Run<'a> {
             return Ok(0);
         }
         let now = self.node.now().map_err(EnrolError::Closed)?;
-        let (epoch, published) = (self.epoch, self.published);
-        let (due, put) = self
+        let aim = self.aim;
+        let (due, mut put) = self
             .on_a_lane(move |node| {
-                let entry = |(_, names): &Due| {
-                    let seal = SealKey::from_bytes(&names.seal);
-                    seal_entry(node, epoch, names.index, &seal, (now, published.expires)).ok_or(EnrolError::Record)
+                let entry = |name: &Name| {
+                    let seal = SealKey::from_bytes(&name.seal);
+                    let life = (now, aim.published.expires);
+                    seal_entry(node, aim.epoch, name.index, &seal, life).ok_or(EnrolError::Record)
                 };
-                let put = due.iter().map(entry).collect::<Result<Vec<_>, _>>()?;
+                let names = due.iter().flat_map(|(_, names)| names.iter()).filter(|name| aim.wants(name));
+                let mut put = names.map(entry).collect::<Result<Vec<_>, _>>()?;
+                // Names of one client do not stand side by side.
+                put.sort_unstable_by_key(|entry| entry.index.0);
                 Ok((due, put))
             })
             .await?;
-        self.write(put, Vec::new()).await?;
-        self.on_a_lane(move |node| note_published(node, epoch, published, due)).await
+        let count = put.len() as u64;
+        while !put.is_empty() {
+            let rest = put.split_off(put.len().min(MAX_BATCH));
+            self.write(std::mem::replace(&mut put, rest), Vec::new()).await?;
+        }
+        self.on_a_lane(move |node| note_published(node, aim, due)).await?;
+        Ok(count)
     }
 
     /// Changes own entries, as soon as the registry lets us.
     async fn write(&self, put: Vec<PutEntry>, delete: Vec<Index>) -> Result<(), RegistryError> {
         let write =
-            || write_entries(self.node, self.held, self.epoch, self.audience.clone(), put.clone(), delete.clone());
+            || write_entries(self.node, self.held, self.aim.epoch, self.audience.clone(), put.clone(), delete.clone());
         patiently(write).await.map(drop)
     }
 
@@ -282,13 +326,11 @@ impl<'a> Run<'a> {
 
     /// Removes entries of residents who are clients no more.
     async fn remove_leaving(&self) -> Result<u64, EnrolError> {
-        let (epoch, mut removed) = (self.epoch, 0);
+        let mut removed = 0;
         loop {
-            let prefix = epoch.0.to_be_bytes();
             let (keys, indexes) = {
                 let read = self.node.store.read()?;
-                let mut keys = read.keys_with(Table::LEAVING, &prefix)?;
-                keys.truncate(BATCH);
+                let keys = read.some_with(Table::LEAVING, &self.aim.epoch.0.to_be_bytes(), BATCH)?;
                 let indexes = keys
                     .iter()
                     .filter_map(|key| read.get::<Index>(Table::LEAVING, key).transpose())
@@ -308,56 +350,64 @@ impl<'a> Run<'a> {
     }
 }
 
-/// Whose entry is due, and who has no names with what theirs are made of.
-type Sorted = (Vec<Due>, Vec<(FileId, Input)>);
+/// A batch of clients, by what is to be done for them.
+struct Sorted {
+    /// Whose entry is due.
+    due: Vec<Due>,
+    /// Who is to be named.
+    nameless: Vec<Nameless>,
+    /// What their names are made of, one client's after the other's.
+    inputs: Vec<Input>,
+}
 
-/// Of `files`: whose entry is due under its names, and, unless it is only to be published `again`, who has no names yet.
-fn sort_out(
-    node: &Node,
-    (epoch, published, again): (Epoch, Published, bool),
-    files: &[FileId],
-    now: Timestamp,
-) -> Result<Sorted, EnrolError> {
-    let (mut due, mut nameless) = (Vec::new(), Vec::new());
+/// Of `files`: whose entry is due under its names, and, unless it is only to be published again, who is to be named.
+fn sort_out(node: &Node, aim: Aim, files: &[FileId]) -> Result<Sorted, EnrolError> {
+    let mut sorted = Sorted { due: Vec::new(), nameless: Vec::new(), inputs: Vec::new() };
     let read = node.store.read()?;
     for &file in files {
-        if let Some(names) = read.names(epoch, file)? {
-            let wanted = match names.published.as_ref().filter(|published| !published.provisional) {
-                Some(p) => p.audience != published.audience || p.expires - now <= RENEW_SECONDS,
-                None => !again && newcomers::has_come(&read, file)?,
-            };
-            if wanted && !flags::of(&read, file)?.withheld() {
-                due.push((file, names));
+        let changed = read.get(Table::CHANGED, &names_key(aim.epoch, file))?.filter(|_: &Changed| !aim.again);
+        if let (Some(names), None) = (read.names(aim.epoch, file)?, changed) {
+            let ordinary = |name: &Name| name.published.is_some_and(|published| !published.provisional);
+            let wanted = names.iter().any(|name| aim.wants(name));
+            let may = wanted && (names.iter().all(ordinary) || newcomers::has_come(&read, file)?);
+            if may && !flags::of(&read, file)?.withheld() {
+                sorted.due.push((file, names));
             }
             continue;
         }
-        if again || flags::of(&read, file)?.unenrolled() {
+        if aim.again || flags::of(&read, file)?.unenrolled() {
             continue;
         }
         let record = read.get::<FileRecord>(Table::FILES, file.as_bytes())?.filter(FileRecord::has_rows);
         let Some(record) = record else { continue };
+        let before = sorted.inputs.len();
+        for identifier in record.enrolled_by() {
+            sorted.inputs.push(input(node, aim.epoch, identifier).ok_or(EnrolError::Record)?);
+        }
+        let identifiers = sorted.inputs.len() - before;
         // Who has no identifier is on file here and nowhere else.
-        let Some(identifier) = record.enrolled_by() else { continue };
-        nameless.push((file, input(node, epoch, identifier).ok_or(EnrolError::Record)?));
+        if identifiers > 0 {
+            sorted.nameless.push(Nameless { file, identifiers, changed });
+        }
     }
-    Ok((due, nameless))
+    Ok(sorted)
 }
 
-/// Keeps the names of `files`, durably, before anything of them is published.
-fn name(node: &Node, epoch: Epoch, files: &[FileId], outputs: &[Output]) -> Result<Vec<Due>, EnrolError> {
+/// Keeps the names of clients, durably, before anything of them is published.
+fn name(node: &Node, epoch: Epoch, clients: &[Nameless], outputs: &[Output]) -> Result<Vec<Due>, EnrolError> {
     node.store.write(|write| {
-        let mut named = Vec::with_capacity(files.len());
-        for (&file, output) in files.iter().zip(outputs) {
+        let (mut named, mut outputs) = (Vec::with_capacity(clients.len()), outputs);
+        for client in clients {
+            let (own, others) = outputs.split_at_checked(client.identifiers).ok_or(StoreError::Shape("names"))?;
+            outputs = others;
             // Imported away or unenrolled meanwhile: then there is nobody to name.
-            if !write.has(Table::FILES, file.as_bytes())? || flags::noted(write, file)?.unenrolled() {
-                continue;
+            if write.has(Table::FILES, client.file.as_bytes())? && !flags::noted(write, client.file)?.unenrolled() {
+                named.push((client.file, client.named(node, write, epoch, own)?));
             }
-            let subject = subject(output, &node.config.member).ok_or(StoreError::Shape("names"))?;
-            let seal = Zeroizing::new(*output.seal_key().to_bytes());
-            named.push((file, Names { index: Index(output.index()), seal, subject, published: None }));
         }
         write.put_all(Table::NAMES, named.iter().map(|(file, names)| (names_key(epoch, *file), names)))?;
-        let links = named.iter().map(|(file, names)| (node.store.subject_link(epoch, &names.subject).to_vec(), file));
+        let link = |name: &Name| node.store.subject_link(epoch, &name.subject).to_vec();
+        let links = named.iter().flat_map(|(file, names)| names.iter().map(move |name| (link(name), file)));
         write.put_all(Table::LINKS, links)?;
         let mut due = Vec::with_capacity(named.len());
         for (file, names) in named {
@@ -369,10 +419,39 @@ fn name(node: &Node, epoch: Epoch, files: &[FileId], outputs: &[Output]) -> Resu
     })
 }
 
+impl Nameless {
+    /// The client's names, of which those stay that it had already; the others leave the registry.
+    fn named(&self, node: &Node, write: &Write<'_>, epoch: Epoch, outputs: &[Output]) -> Result<Names, StoreError> {
+        let key = names_key(epoch, self.file);
+        let mut before = Names::default();
+        if self.changed.is_some() {
+            before = write.get(Table::NAMES, &key)?.unwrap_or_default();
+            // Changed once more meanwhile: then the next enrolment looks again.
+            if write.get(Table::CHANGED, &key)? == self.changed {
+                write.remove(Table::CHANGED, &key)?;
+            }
+        }
+        let mut names = Names(Vec::with_capacity(outputs.len()));
+        for output in outputs {
+            let index = Index(output.index());
+            names.0.push(match before.take(&index) {
+                Some(name) => name,
+                None => Name {
+                    index,
+                    seal: Zeroizing::new(*output.seal_key().to_bytes()),
+                    subject: subject(output, &node.config.member).ok_or(StoreError::Shape("names"))?,
+                    published: None,
+                },
+            });
+        }
+        before.iter().try_for_each(|gone| write.leave(epoch, &gone.index))?;
+        Ok(names)
+    }
+}
+
 /// Remembers what the registry acknowledged.
-fn note_published(node: &Node, epoch: Epoch, published: Published, due: Vec<Due>) -> Result<u64, EnrolError> {
-    let count = due.len() as u64;
-    node.store.write(|write| {
+fn note_published(node: &Node, aim: Aim, due: Vec<Due>) -> Result<(), EnrolError> {
+    Ok(node.store.write(|write| {
         let mut noted = Vec::with_capacity(due.len());
         let mut withheld = Vec::new();
         for (file, mut names) in due {
@@ -380,18 +459,17 @@ fn note_published(node: &Node, epoch: Epoch, published: Published, due: Vec<Due>
             if flags::noted(write, file)?.withheld() {
                 withheld.push(file);
             }
-            if names.published.is_some_and(|before| before.provisional) {
+            if names.iter().any(|name| name.published.is_some_and(|before| before.provisional)) {
                 write.remove(Table::NEWCOMERS, file.as_bytes())?;
             }
-            names.published = Some(published);
-            let key = names_key(epoch, file);
+            names.0.iter_mut().filter(|name| aim.wants(name)).for_each(|name| name.published = Some(aim.published));
+            let key = names_key(aim.epoch, file);
             // Removed meanwhile: its entry is queued for removal and must not be forgotten.
             if write.has(Table::NAMES, &key)? {
                 noted.push((key, names));
             }
         }
         write.put_all(Table::NAMES, noted)?;
-        withheld.into_iter().try_for_each(|file| flags::unpublish(write, file, &[epoch]))
-    })?;
-    Ok(count)
+        withheld.into_iter().try_for_each(|file| flags::unpublish(write, file, &[aim.epoch]))
+    })?)
 }

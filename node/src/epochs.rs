@@ -16,7 +16,7 @@ use crate::records::Names;
 use crate::store::{Read, Store, StoreError, Table, Write};
 use protocol::consent::Grant;
 use protocol::registry::MAX_BATCH;
-use protocol::{Epoch, FileId, SubjectId, Timestamp};
+use protocol::{Epoch, FileId, Index, SubjectId, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -127,22 +127,22 @@ async fn close_those_over(node: &Arc<Node>, held: &Held, now: Timestamp) -> Resu
             if page.is_empty() {
                 break;
             }
-            let indexes = page.values().filter_map(Option::as_ref).map(|names| names.index).collect();
-            // An epoch that the registry knows no more has no entries that could be found; they lapse.
-            match write_entries(node, held, epoch, BTreeSet::new(), Vec::new(), indexes).await {
-                Ok(answer) => entries += answer.deleted as u64,
-                Err(RegistryError::Refused(_)) => {}
-                Err(error) => return Err(error.into()),
+            let indexes: Vec<Index> = page.values().flatten().flat_map(Names::iter).map(|name| name.index).collect();
+            for indexes in indexes.chunks(MAX_BATCH) {
+                // An epoch that the registry knows no more has no entries that could be found; they lapse.
+                match write_entries(node, held, epoch, BTreeSet::new(), Vec::new(), indexes.to_vec()).await {
+                    Ok(answer) => entries += answer.deleted as u64,
+                    Err(RegistryError::Refused(_)) => {}
+                    Err(error) => return Err(error.into()),
+                }
             }
             names += page.len() as u64;
-            node.store
-                .write(|write| {
-                    page.keys().try_for_each(|key| {
-                        write.remove(Table::LEAVING, key)?;
-                        write.remove(Table::NAMES, key).map(drop)
-                    })
-                })
-                .map_err(|error: StoreError| error)?;
+            remove(node, Table::NAMES, page.keys())?;
+        }
+        for table in [Table::LEAVING, Table::CHANGED] {
+            while let Some(keys) = some_of(node, table, epoch)? {
+                remove(node, table, &keys)?;
+            }
         }
         let mut event = Event::new(Happened::EpochClosed, now).counting([("names", names), ("entries", entries)]);
         event.epoch = Some(epoch);
@@ -166,13 +166,22 @@ fn named_epochs(node: &Node) -> Result<Vec<Epoch>, StoreError> {
 
 fn page_of(node: &Node, epoch: Epoch) -> Result<BTreeMap<Vec<u8>, Option<Names>>, StoreError> {
     let read = node.store.read()?;
-    let prefix = epoch.0.to_be_bytes();
-    let keys = read.keys_after(Table::NAMES, &prefix, MAX_BATCH)?;
-    let own = keys.into_iter().filter(|key| key.starts_with(&prefix));
-    own.map(|key| read.get(Table::NAMES, &key).map(|names| (key, names))).collect()
+    let keys = read.some_with(Table::NAMES, &epoch.0.to_be_bytes(), MAX_BATCH)?;
+    keys.into_iter().map(|key| read.get(Table::NAMES, &key).map(|names| (key, names))).collect()
 }
 
-/// A grant written under another key than a request: if both mean the same file, it is carried over to the request's.
+/// Keys of `table` under an epoch, if there are any.
+fn some_of(node: &Node, table: Table, epoch: Epoch) -> Result<Option<Vec<Vec<u8>>>, StoreError> {
+    let keys = node.store.read()?.some_with(table, &epoch.0.to_be_bytes(), MAX_BATCH)?;
+    Ok(Some(keys).filter(|keys| !keys.is_empty()))
+}
+
+fn remove<'a>(node: &Node, table: Table, keys: impl IntoIterator<Item = &'a Vec<u8>>) -> Result<(), StoreError> {
+    node.store.write(|write| keys.into_iter().try_for_each(|key| write.remove(table, key).map(drop)))
+}
+
+/// A grant written under another name than a request, by another key or of another identifier: if both mean the same file,
+/// it is carried over to the request's.
 pub(crate) fn carried(
     read: &Read<'_>,
     store: &Store,
@@ -180,7 +189,8 @@ pub(crate) fn carried(
     (epoch, sub): (Epoch, &SubjectId),
     file: Option<FileId>,
 ) -> Result<Grant, StoreError> {
-    if grant.epoch != epoch && file.is_some() && read.file_of_subject(store, grant.epoch, &grant.sub)? == file {
+    let same = (grant.epoch, &grant.sub) == (epoch, sub);
+    if !same && file.is_some() && read.file_of_subject(store, grant.epoch, &grant.sub)? == file {
         (grant.epoch, grant.sub) = (epoch, *sub);
     }
     Ok(grant)

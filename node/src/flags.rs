@@ -7,7 +7,6 @@ use crate::desk::{self, DeskError};
 use crate::enrol;
 use crate::events::{Event, Happened};
 use crate::node::Node;
-use crate::records::{Names, names_key};
 use crate::residents::Resident;
 use crate::store::{Read, StoreError, Table, Write};
 use crate::tokens::Caller;
@@ -169,11 +168,13 @@ pub(crate) fn noted(write: &Write<'_>, file: FileId) -> Result<Notes, StoreError
 /// Queues what the registry holds of `file` for removal.
 pub(crate) fn unpublish(write: &Write<'_>, file: FileId, epochs: &[Epoch]) -> Result<(), StoreError> {
     for &epoch in epochs {
-        let key = names_key(epoch, file);
-        if let Some(names) = write.get::<Names>(Table::NAMES, &key)?.filter(|names| names.published.is_some()) {
-            write.put(Table::LEAVING, &key, &names.index)?;
-            write.put(Table::NAMES, &key, &Names { published: None, ..names })?;
-        }
+        write.change_names(file, epoch, |name| {
+            let published = name.published.take().is_some();
+            if published {
+                write.leave(epoch, &name.index)?;
+            }
+            Ok(published)
+        })?;
     }
     Ok(())
 }

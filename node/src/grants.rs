@@ -116,11 +116,14 @@ pub(crate) async fn take_withdrawal(node: &Arc<Node>, peer: &MemberId, token: &s
     let (key, read) = (withdrawal.consent.as_bytes(), node.store.read()?);
     let kept: Option<Grant> = read.get(Table::GRANTS, key)?;
     let recorded = consents::recorded_here(&read, withdrawal.consent)?;
-    let about_it = kept.as_ref().is_none_or(|grant| grant.sub == withdrawal.sub && grant.epoch == withdrawal.epoch);
-    let of_file = match recorded {
-        Some(file) => read.file_of_subject(&node.store, withdrawal.epoch, &withdrawal.sub)? == Some(file),
+    let meant = read.file_of_subject(&node.store, withdrawal.epoch, &withdrawal.sub)?;
+    let about_it = match &kept {
         None => true,
+        Some(grant) if (grant.epoch, &grant.sub) == (withdrawal.epoch, &withdrawal.sub) => true,
+        // By another of the resident's names, as a grant is carried over.
+        Some(grant) => meant.is_some() && read.file_of_subject(&node.store, grant.epoch, &grant.sub)? == meant,
     };
+    let of_file = recorded.is_none_or(|file| meant == Some(file));
     drop(read);
     if !about_it || !of_file {
         return Err(GrantError::Refused(Reason::ConsentUnknown));

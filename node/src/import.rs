@@ -3,13 +3,18 @@
 //! One transaction per [`BATCH`] rows. A run that is cut off leaves whole rows; running it again completes it.
 
 use crate::bulk::{Progress, Report};
+use crate::enrol::Changed;
 use crate::events::{Event, Happened};
-use crate::extract::{Entry, Extract, ExtractError, FieldRule, Mapping, MappingError, RejectsError, RejectsFile, Row};
+use crate::extract::{
+    Entry, Extract, ExtractError, FieldRule, Mapping, MappingError, Reject, RejectReason, RejectsError, RejectsFile,
+    Row,
+};
 use crate::node::{Node, NodeError};
-use crate::records::{FileRecord, Kind, StoredRow, local_number_key};
+use crate::records::{FileRecord, Kind, StoredRow, local_number_key, names_key};
 use crate::store::{Store, StoreError, Table, Write};
 use keyring::random;
 use protocol::{Epoch, FieldId, FileId};
+use pseudonym::Pesel;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -28,11 +33,11 @@ pub struct ImportRequest {
     pub mapping: PathBuf,
     /// The extract.
     pub extract: PathBuf,
-    /// Where refused rows are listed; without, beside the extract's name in the data directory.
+    /// Where refused rows are listed; without, under the extract's name in the data directory, but of a dry run nowhere.
     pub rejects: Option<PathBuf>,
     /// What becomes of residents and rows that are not in the extract.
     pub mode: ImportMode,
-    /// Read and check only; change nothing.
+    /// Read and check only; change nothing, and write no more than the list of refused rows, if a place for it is named.
     pub dry_run: bool,
     /// Let a full import remove more than a fifth of a source's residents: without it that is taken for an export that
     /// was cut short.
@@ -154,6 +159,8 @@ struct Run<'a> {
     number: u64,
     epochs: Vec<Epoch>,
     batch: Vec<Row>,
+    /// Refused among the rows read since the last commit.
+    refused: Vec<Reject>,
     rejects: Option<RejectsFile>,
     summary: ImportSummary,
 }
@@ -171,8 +178,8 @@ impl<'a> Run<'a> {
         };
         let held = node.held.load();
         let epochs = held.as_ref().map(|h| h.manifest.epochs.iter().map(|e| e.epoch).collect()).unwrap_or_default();
-        let summary = ImportSummary::default();
-        Ok(Run { node, request, source, number, epochs, batch: Vec::with_capacity(BATCH), rejects: None, summary })
+        let (batch, refused, summary) = (Vec::with_capacity(BATCH), Vec::new(), ImportSummary::default());
+        Ok(Run { node, request, source, number, epochs, batch, refused, rejects: None, summary })
     }
 
     fn read(&mut self, mut extract: Extract, report: Report<'_>) -> Result<(), ImportError> {
@@ -184,18 +191,9 @@ impl<'a> Run<'a> {
                     self.summary.unlinked += u64::from(row.pesel.is_none() && row.document.is_none());
                     self.batch.push(row);
                 }
-                Entry::Reject(reject) => {
-                    self.summary.rejected += 1;
-                    *self.summary.reasons.entry(reject.reason.code().to_owned()).or_default() += 1;
-                    let path = self.rejects_path();
-                    let file = match &mut self.rejects {
-                        Some(file) => file,
-                        None => self.rejects.insert(RejectsFile::create(&path)?),
-                    };
-                    file.write(&reject)?;
-                }
+                Entry::Reject(reject) => self.refused.push(reject),
             }
-            if self.batch.len() == BATCH {
+            if self.batch.len() + self.refused.len() == BATCH {
                 self.commit()?;
                 report(Progress { done: extract.bytes_read(), total });
             }
@@ -205,43 +203,79 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn rejects_path(&self) -> PathBuf {
-        self.request.rejects.clone().unwrap_or_else(|| {
+    /// Where refused rows are listed.
+    fn rejects_path(&self) -> Option<PathBuf> {
+        let named = self.request.rejects.clone();
+        named.or_else(|| {
             let name = self.request.extract.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-            self.node.config.data.join(format!("{name}.rejects.csv"))
+            (!self.request.dry_run).then(|| self.node.config.data.join(format!("{name}.rejects.csv")))
         })
     }
 
-    /// Writes the rows read, durably.
+    /// Writes the rows read, durably, and lists those refused.
     fn commit(&mut self) -> Result<(), ImportError> {
         let batch = std::mem::take(&mut self.batch);
-        let (node, source, number, mode) = (self.node, self.source, self.number, self.request.mode);
-        if self.request.dry_run || batch.is_empty() {
-            return Ok(());
+        if self.request.dry_run {
+            let read = self.node.store.read()?;
+            let link = |link: &[u8; 32]| read.get(Table::LINKS, link);
+            for row in &batch {
+                if let FileOf::Two = file_of(&self.node.store, link, row, self.source)? {
+                    self.refused.push(two_files(row));
+                }
+            }
+        } else if !batch.is_empty() {
+            self.file(&batch)?;
         }
-        let (mut residents, mut new) = (0, 0);
-        node.store.write(|write| {
+        self.list_refused()
+    }
+
+    fn file(&mut self, batch: &[Row]) -> Result<(), StoreError> {
+        let (mut residents, mut new, mut refused) = (0, 0, Vec::new());
+        self.node.store.write(|write| {
             for row in batch {
-                match file_row(node, write, &row, source, (number, mode), &self.epochs)? {
+                match self.file_row(write, row)? {
                     Filed::Again => {}
                     Filed::Known => residents += 1,
                     Filed::New => {
                         residents += 1;
                         new += 1;
                     }
+                    Filed::Refused => refused.push(two_files(row)),
                 }
             }
             Ok::<_, StoreError>(())
         })?;
         self.summary.residents += residents;
         self.summary.new += new;
+        self.refused.append(&mut refused);
+        Ok(())
+    }
+
+    fn list_refused(&mut self) -> Result<(), ImportError> {
+        let mut refused = std::mem::take(&mut self.refused);
+        refused.sort_unstable_by_key(|reject| reject.line);
+        for reject in refused {
+            self.summary.rejected += 1;
+            *self.summary.reasons.entry(reject.reason.code().to_owned()).or_default() += 1;
+            let Some(path) = self.rejects_path() else { continue };
+            let file = match &mut self.rejects {
+                Some(file) => file,
+                None => self.rejects.insert(RejectsFile::create(&path)?),
+            };
+            file.write(&reject)?;
+        }
         Ok(())
     }
 
     fn finish(mut self) -> Result<ImportSummary, ImportError> {
-        if let Some(rejects) = self.rejects.take() {
-            rejects.finish()?;
-            self.summary.rejects = Some(self.rejects_path());
+        match (self.rejects.take(), self.rejects_path()) {
+            (Some(rejects), path) => {
+                rejects.finish()?;
+                self.summary.rejects = path;
+            }
+            // What an import before this one refused is refused no more.
+            (None, Some(path)) => RejectsFile::remove(&path)?,
+            (None, None) => {}
         }
         if !self.request.dry_run {
             if self.request.mode == ImportMode::Full {
@@ -325,90 +359,117 @@ enum Filed {
     New,
     Known,
     Again,
+    /// Nothing: the row says that two files are one resident's. Consents, flags and the log hang on either.
+    Refused,
 }
 
 /// Sealed fields of a resident, by source.
 pub(crate) type SealedFields = BTreeMap<String, Vec<BTreeMap<FieldId, Value>>>;
 
-fn file_row(
-    node: &Node,
-    write: &Write<'_>,
-    row: &Row,
-    source: &str,
-    (run, mode): (u64, ImportMode),
-    epochs: &[Epoch],
-) -> Result<Filed, StoreError> {
-    let store = &node.store;
-    let known = known_as(store, write, row, source)?;
-    let file = known.map_or_else(|| random().map(FileId), Ok)?;
-    let mut record = write.get(Table::FILES, file.as_bytes())?.unwrap_or_else(|| FileRecord {
-        pesel: None,
-        document: None,
-        former: Vec::new(),
-        sources: BTreeMap::new(),
-        imported: BTreeMap::new(),
-        rows: Vec::new(),
-    });
-    identify(store, write, &mut record, (row, file), epochs)?;
-    let mut sealed: SealedFields = write.get(Table::SEALED_FIELDS, file.as_bytes())?.unwrap_or_default();
-    let first = record.sources.insert(source.to_owned(), run) != Some(run);
-    record.imported.insert(source.to_owned(), node.clock.now());
-    if first && mode != ImportMode::Delta {
-        forget_rows(node, write, file, &mut record, |row| row.source == source)?;
-        sealed.remove(source);
-    }
-    if let Some(number) = &row.local_number {
-        write.put(Table::LOCAL_NUMBERS, &local_number_key(store, number, file), &())?;
-    }
-    let stored =
-        StoredRow { source: source.to_owned(), local_number: row.local_number.clone(), fields: row.fields.clone() };
-    if mode != ImportMode::Delta || !record.rows.contains(&stored) {
-        record.rows.push(stored);
-    }
-    if !row.sealed.is_empty() {
-        let rows = sealed.entry(source.to_owned()).or_default();
-        if !rows.contains(&row.sealed) {
-            rows.push(row.sealed.clone());
+impl Run<'_> {
+    fn file_row(&self, write: &Write<'_>, row: &Row) -> Result<Filed, StoreError> {
+        let (node, store, source) = (self.node, &self.node.store, self.source);
+        let known = match file_of(store, |link: &[u8; 32]| write.get(Table::LINKS, link), row, source)? {
+            FileOf::Two => return Ok(Filed::Refused),
+            FileOf::One(file) => Some(file),
+            FileOf::None => None,
+        };
+        let file = known.map_or_else(|| random().map(FileId), Ok)?;
+        let mut record: FileRecord = write.get(Table::FILES, file.as_bytes())?.unwrap_or_default();
+        if identify(store, write, &mut record, (row, file))? && known.is_some() {
+            self.note_changed(write, file)?;
         }
+        let mut sealed: SealedFields = write.get(Table::SEALED_FIELDS, file.as_bytes())?.unwrap_or_default();
+        let first = record.sources.insert(source.to_owned(), self.number) != Some(self.number);
+        let delta = self.request.mode == ImportMode::Delta;
+        record.imported.insert(source.to_owned(), node.clock.now());
+        if first && !delta {
+            forget_rows(node, write, file, &mut record, |row| row.source == source)?;
+            sealed.remove(source);
+        }
+        if let Some(number) = &row.local_number {
+            write.put(Table::LOCAL_NUMBERS, &local_number_key(store, number, file), &())?;
+        }
+        let stored =
+            StoredRow { source: source.to_owned(), local_number: row.local_number.clone(), fields: row.fields.clone() };
+        if !delta || !record.rows.contains(&stored) {
+            record.rows.push(stored);
+        }
+        if !row.sealed.is_empty() {
+            let rows = sealed.entry(source.to_owned()).or_default();
+            if !rows.contains(&row.sealed) {
+                rows.push(row.sealed.clone());
+            }
+        }
+        if let (None, Some(number)) = (record.enrolled_by().next(), &row.local_number) {
+            write.put(Table::LINKS, &store.unlinked_link(source, number), &file)?;
+        }
+        write.put(Table::FILES, file.as_bytes(), &record)?;
+        write.put(Table::SEALED_FIELDS, file.as_bytes(), &sealed)?;
+        Ok(match (known, first) {
+            (None, _) => Filed::New,
+            (Some(_), true) => Filed::Known,
+            (Some(_), false) => Filed::Again,
+        })
     }
-    if let (None, Some(number)) = (record.enrolled_by(), &row.local_number) {
-        write.put(Table::LINKS, &store.unlinked_link(source, number), &file)?;
+
+    /// Lets the next enrolment make the names anew that it has under other identifiers.
+    fn note_changed(&self, write: &Write<'_>, file: FileId) -> Result<(), StoreError> {
+        let changed: Changed = random()?;
+        self.epochs.iter().try_for_each(|epoch| write.put(Table::CHANGED, &names_key(*epoch, file), &changed))
     }
-    write.put(Table::FILES, file.as_bytes(), &record)?;
-    write.put(Table::SEALED_FIELDS, file.as_bytes(), &sealed)?;
-    Ok(match (known, first) {
-        (None, _) => Filed::New,
-        (Some(_), true) => Filed::Known,
-        (Some(_), false) => Filed::Again,
-    })
+}
+
+/// The files a row may belong to.
+enum FileOf {
+    None,
+    One(FileId),
+    /// One by its PESEL, another by the PESEL before.
+    Two,
 }
 
 /// The file a row belongs to: by PESEL, by the PESEL before, by document, or by the number under which it came without either.
-fn known_as(store: &Store, write: &Write<'_>, row: &Row, source: &str) -> Result<Option<FileId>, StoreError> {
-    let pesel = row.pesel.as_ref().map(|pesel| store.identifier_link(Kind::Pesel, pesel.as_str()));
-    let former = row.former_pesel.as_ref().map(|pesel| store.identifier_link(Kind::Pesel, pesel.as_str()));
+fn file_of(
+    store: &Store,
+    link: impl Fn(&[u8; 32]) -> Result<Option<FileId>, StoreError>,
+    row: &Row,
+    source: &str,
+) -> Result<FileOf, StoreError> {
+    let by = |pesel: &Option<Pesel>| match pesel {
+        Some(pesel) => link(&store.identifier_link(Kind::Pesel, pesel.as_str())),
+        None => Ok(None),
+    };
+    match (by(&row.pesel)?, by(&row.former_pesel)?) {
+        (Some(file), Some(other)) if file != other => return Ok(FileOf::Two),
+        (Some(file), _) | (None, Some(file)) => return Ok(FileOf::One(file)),
+        (None, None) => {}
+    }
     let document = row.document.as_ref().map(|document| store.identifier_link(Kind::Document, document));
     let unlinked = row.local_number.as_ref().map(|number| store.unlinked_link(source, number));
-    for link in [pesel, former, document, unlinked].into_iter().flatten() {
-        if let Some(file) = write.get(Table::LINKS, &link)? {
-            return Ok(Some(file));
+    for key in [document, unlinked].into_iter().flatten() {
+        if let Some(file) = link(&key)? {
+            return Ok(FileOf::One(file));
         }
     }
-    Ok(None)
+    Ok(FileOf::None)
 }
 
-/// Takes a row's identifiers into the record. Who gets a PESEL, or another one, stays the same file: the old identifier
-/// still finds it here, and its names are made anew of the new one.
+fn two_files(row: &Row) -> Reject {
+    Reject { line: row.line, column: None, reason: RejectReason::TwoFiles }
+}
+
+/// Takes a row's identifiers into the record; whether it is enrolled by others now. Who gets a PESEL, or another one, stays
+/// the same file, and the old identifier still finds it here.
 fn identify(
     store: &Store,
     write: &Write<'_>,
     record: &mut FileRecord,
     (row, file): (&Row, FileId),
-    epochs: &[Epoch],
-) -> Result<(), StoreError> {
-    let owned = |(kind, identifier): (pseudonym::Kind, &str)| (kind, Zeroizing::new(identifier.to_owned()));
-    let before = record.enrolled_by().map(owned);
+) -> Result<bool, StoreError> {
+    let mut changed = false;
+    // A source that has not heard of the change does not undo it.
     let pesel = row.pesel.as_ref().map(|pesel| Zeroizing::new(pesel.as_str().to_owned()));
+    let pesel = pesel.filter(|pesel| !record.earlier.contains(pesel));
     for (kind, new) in [(Kind::Pesel, pesel), (Kind::Document, row.document.clone())] {
         let Some(new) = new else { continue };
         let link = store.identifier_link(kind, &new);
@@ -418,16 +479,22 @@ fn identify(
         }
         write.put(Table::LINKS, &link, &file)?;
         let place = if kind == Kind::Pesel { &mut record.pesel } else { &mut record.document };
-        if let Some(old) = place.replace(new.clone()).filter(|old| *old != new) {
+        let old = place.replace(new.clone());
+        changed |= old.as_ref() != Some(&new);
+        if let Some(old) = old.filter(|old| *old != new) {
             record.former.push((kind, old));
         }
     }
-    if before.is_some() && before != record.enrolled_by().map(owned) {
-        for &epoch in epochs {
-            let _names = write.unname(file, epoch)?;
+    if let Some(former) = row.former_pesel.as_ref().map(|pesel| Zeroizing::new(pesel.as_str().to_owned())) {
+        let known = record.pesel.as_ref() == Some(&former) || record.earlier.contains(&former);
+        if !known {
+            write.put(Table::LINKS, &store.identifier_link(Kind::Pesel, &former), &file)?;
+            record.former.retain(|(kind, old)| *kind != Kind::Pesel || *old != former);
+            record.earlier.push(former);
+            changed = true;
         }
     }
-    Ok(())
+    Ok(changed)
 }
 
 /// Drops rows and the client numbers only they carried.

@@ -17,7 +17,7 @@ use crate::locate::{RegistryError, seal_entry, write_entries};
 use crate::manifests::Held;
 use crate::node::{Node, NodeError};
 use crate::pseudonymise::{PseudonymError, outputs};
-use crate::records::{FileRecord, Kind, Names, Published, names_key};
+use crate::records::{FileRecord, Kind, Name, Names, Published, names_key};
 use crate::residents::Resident;
 use crate::store::{Read, StoreError, Table};
 use crate::tokens::Caller;
@@ -26,7 +26,6 @@ use protocol::registry::{PROVISIONAL_DAYS, Provisional, ProvisionalReason, PutEn
 use protocol::{Epoch, FileId, Index, Timestamp};
 use pseudonym::{Pesel, SealKey};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use utoipa::ToSchema;
 use zeroize::Zeroizing;
@@ -120,7 +119,7 @@ pub(crate) async fn put(node: &Arc<Node>, caller: &Caller, body: &NewcomerBody) 
     let identifier = identifier(node, &body.resident)?;
     let link = node.store.identifier_link(identifier.0, &identifier.1);
     let known: Option<FileId> = node.store.read()?.get(Table::LINKS, &link)?;
-    let (file, newcomer, names) = match known {
+    let (file, newcomer, name) = match known {
         Some(file) => unanswered(node, epoch, file)?,
         None => begin(node, caller, &held, (epoch, now), body, (&identifier, &link)).await?,
     };
@@ -128,7 +127,7 @@ pub(crate) async fn put(node: &Arc<Node>, caller: &Caller, body: &NewcomerBody) 
     let published = publication(&audience, node.index_generation()?, now);
     let published = Published { expires: newcomer.expires, provisional: true, ..published };
     let provisional = Provisional { reason: body.reason.into(), user: desk::user(node, caller) };
-    let entry = seal_entry(node, epoch, names.index, &SealKey::from_bytes(&names.seal), (now, newcomer.expires));
+    let entry = seal_entry(node, epoch, name.index, &SealKey::from_bytes(&name.seal), (now, newcomer.expires));
     let entry = entry.ok_or(StoreError::Shape("names"))?;
     let put = vec![PutEntry { provisional: Some(provisional), ..entry }];
     match write_entries(node, &held, epoch, audience, put, Vec::new()).await {
@@ -143,7 +142,7 @@ pub(crate) async fn put(node: &Arc<Node>, caller: &Caller, body: &NewcomerBody) 
             return Err(error.into());
         }
     }
-    let names = Names { published: Some(published), ..names };
+    let names = Names(vec![Name { published: Some(published), ..name }]);
     node.store.write(|write| write.put(Table::NAMES, &names_key(epoch, file), &names))?;
     Ok(NewcomerView { file: protocol::encoding::b64(file.as_bytes()), expires: newcomer.expires.0 })
 }
@@ -166,12 +165,12 @@ fn identifier(node: &Node, resident: &Resident) -> Result<(Kind, Zeroizing<Strin
 }
 
 /// A newcomer whose registration did not get its answer; nobody else on file is one.
-fn unanswered(node: &Node, epoch: Epoch, file: FileId) -> Result<(FileId, Newcomer, Names), DeskError> {
+fn unanswered(node: &Node, epoch: Epoch, file: FileId) -> Result<(FileId, Newcomer, Name), DeskError> {
     let read = node.store.read()?;
     let newcomer: Option<Newcomer> = read.get(Table::NEWCOMERS, file.as_bytes())?;
-    let names = read.names(epoch, file)?.filter(|names| names.published.is_none());
-    match newcomer.zip(names) {
-        Some((newcomer, names)) if !has_come(&read, file)? => Ok((file, newcomer, names)),
+    let name = read.names(epoch, file)?.and_then(|mut names| names.0.pop()).filter(|name| name.published.is_none());
+    match newcomer.zip(name) {
+        Some((newcomer, name)) if !has_come(&read, file)? => Ok((file, newcomer, name)),
         _ => Err(DeskError::OnFile),
     }
 }
@@ -184,19 +183,17 @@ async fn begin(
     (epoch, now): (Epoch, Timestamp),
     body: &NewcomerBody,
     ((kind, identifier), link): (&(Kind, Zeroizing<String>), &[u8; 32]),
-) -> Result<(FileId, Newcomer, Names), DeskError> {
+) -> Result<(FileId, Newcomer, Name), DeskError> {
     let (pesel, document) = match kind {
         Kind::Pesel => (Some(identifier.clone()), None),
         Kind::Document => (None, Some(identifier.clone())),
     };
-    let (former, rows) = (Vec::new(), Vec::new());
-    let (sources, imported) = (BTreeMap::new(), BTreeMap::new());
-    let record = FileRecord { pesel, document, former, sources, imported, rows };
-    let framed = record.enrolled_by().and_then(|identifier| input(node, epoch, identifier));
+    let record = FileRecord { pesel, document, ..FileRecord::default() };
+    let framed = record.enrolled_by().next().and_then(|identifier| input(node, epoch, identifier));
     let framed = framed.ok_or(StoreError::Shape("files"))?;
     let mut output = outputs(node, held, epoch, vec![framed], EvaluationPurpose::Lookup).await?;
     let output = output.pop().ok_or(PseudonymError::NoEpoch)?;
-    let names = Names {
+    let name = Name {
         index: Index(output.index()),
         seal: Zeroizing::new(*output.seal_key().to_bytes()),
         subject: subject(&output, &node.config.member).ok_or(StoreError::Shape("names"))?,
@@ -219,12 +216,12 @@ async fn begin(
             return Err(DeskError::OnFile);
         }
         write.put(Table::LINKS, link, &file)?;
-        write.put(Table::LINKS, &node.store.subject_link(epoch, &names.subject), &file)?;
+        write.put(Table::LINKS, &node.store.subject_link(epoch, &name.subject), &file)?;
         write.put(Table::FILES, file.as_bytes(), &record)?;
         write.put(Table::NEWCOMERS, file.as_bytes(), &newcomer)?;
-        Ok(write.put(Table::NAMES, &names_key(epoch, file), &names)?)
+        Ok(write.put(Table::NAMES, &names_key(epoch, file), &[&name])?)
     })?;
-    Ok((file, newcomer, names))
+    Ok((file, newcomer, name))
 }
 
 /// Removes newcomers whose time is over; of those who have come meanwhile, what made them newcomers.

@@ -228,7 +228,8 @@ impl Received<'_> {
         let read = store.read()?;
         out.file = read.file_of_subject(store, request.epoch, &request.sub)?;
         if let Some(file) = out.file {
-            out.index = read.names(request.epoch, file)?.map(|names| names.index);
+            let names = read.names(request.epoch, file)?.unwrap_or_default();
+            out.index = names.called(&request.sub).map(|name| name.index);
             out.notes = flags::of(&read, file)?;
             out.refusals = out.notes.refusals();
         }

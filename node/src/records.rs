@@ -7,18 +7,24 @@ use protocol::{Epoch, FieldId, FileId, Index, SubjectId, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::slice;
 use zeroize::Zeroizing;
 
 /// What the institution keeps of one resident.
-#[derive(Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
 pub(crate) struct FileRecord {
     /// The PESEL, for evaluating under the next epoch; leaves the node in no form.
     #[serde(default)]
     pub(crate) pesel: Option<Zeroizing<String>>,
-    /// The identity document, `TYPE|ISO3166|NUMBER`: what the resident is enrolled by without a PESEL.
+    /// The identity document, `TYPE|ISO3166|NUMBER`.
     #[serde(default)]
     pub(crate) document: Option<Zeroizing<String>>,
-    /// Earlier PESEL numbers and documents: by them the resident is still found here.
+    /// PESEL numbers of which an extract says that the resident had them before: other institutions may still hold them,
+    /// so the resident is enrolled by them too.
+    #[serde(default)]
+    pub(crate) earlier: Vec<Zeroizing<String>>,
+    /// Numbers and documents that others took the place of without a word: by them the resident is still found here, and
+    /// nowhere else, for one may have been a slip of the pen that is somebody else's.
     #[serde(default)]
     pub(crate) former: Vec<(Kind, Zeroizing<String>)>,
     /// Which run last brought rows of a source.
@@ -38,9 +44,31 @@ pub(crate) struct StoredRow {
     pub(crate) fields: BTreeMap<FieldId, Value>,
 }
 
-/// A client's derived names under one epoch (design §3), and what of them is published.
+/// A client's derived names under one epoch: one for each identifier the client is enrolled by, the one in use first. To
+/// everybody else they are as many strangers.
+#[derive(Default, Serialize, Deserialize)]
+pub(crate) struct Names(pub(crate) Vec<Name>);
+
+impl Names {
+    pub(crate) fn iter(&self) -> slice::Iter<'_, Name> {
+        self.0.iter()
+    }
+
+    /// The name by which others mean the client as `subject`.
+    pub(crate) fn called(&self, subject: &SubjectId) -> Option<&Name> {
+        self.iter().find(|name| &name.subject == subject)
+    }
+
+    /// Takes out the name with this index.
+    pub(crate) fn take(&mut self, index: &Index) -> Option<Name> {
+        let at = self.iter().position(|name| &name.index == index)?;
+        Some(self.0.swap_remove(at))
+    }
+}
+
+/// One derived name (design §3), and what of it is published.
 #[derive(Serialize, Deserialize)]
-pub(crate) struct Names {
+pub(crate) struct Name {
     pub(crate) index: Index,
     pub(crate) seal: Zeroizing<[u8; 32]>,
     pub(crate) subject: SubjectId,
@@ -58,7 +86,7 @@ pub(crate) struct Published {
     pub(crate) provisional: bool,
 }
 
-/// Key of `names` and `leaving`.
+/// Key of `names`, `changed` and `shared`.
 pub(crate) fn names_key(epoch: Epoch, file: FileId) -> Vec<u8> {
     [epoch.0.to_be_bytes().as_slice(), file.as_bytes()].concat()
 }
@@ -72,10 +100,13 @@ pub(crate) enum Kind {
 }
 
 impl FileRecord {
-    /// What the resident is enrolled by: the PESEL, else the document; nobody without either is.
-    pub(crate) fn enrolled_by(&self) -> Option<(pseudonym::Kind, &str)> {
-        let document = || self.document.as_deref().map(|document| (pseudonym::Kind::Document, document.as_str()));
-        self.pesel.as_deref().map(|pesel| (pseudonym::Kind::Pesel, pesel.as_str())).or_else(document)
+    /// What the resident is enrolled by, the one in use first: the PESEL, the document, earlier PESEL numbers. Nobody
+    /// without any is.
+    pub(crate) fn enrolled_by(&self) -> impl Iterator<Item = (pseudonym::Kind, &str)> {
+        let pesel = self.pesel.iter().map(|pesel| (pseudonym::Kind::Pesel, pesel.as_str()));
+        let document = self.document.iter().map(|document| (pseudonym::Kind::Document, document.as_str()));
+        let earlier = self.earlier.iter().map(|earlier| (pseudonym::Kind::Pesel, earlier.as_str()));
+        pesel.chain(document).chain(earlier)
     }
 
     /// Whether there is more than the identifier: a newcomer has no records yet.
@@ -87,7 +118,9 @@ impl FileRecord {
     pub(crate) fn identifiers(&self) -> impl Iterator<Item = (Kind, &str)> {
         let pesel = self.pesel.iter().map(|pesel| (Kind::Pesel, pesel.as_str()));
         let document = self.document.iter().map(|document| (Kind::Document, document.as_str()));
-        pesel.chain(document).chain(self.former.iter().map(|(kind, former)| (*kind, former.as_str())))
+        let earlier = self.earlier.iter().map(|earlier| (Kind::Pesel, earlier.as_str()));
+        let former = self.former.iter().map(|(kind, former)| (*kind, former.as_str()));
+        pesel.chain(document).chain(earlier).chain(former)
     }
 }
 
@@ -146,15 +179,25 @@ impl Read<'_> {
 }
 
 impl Write<'_> {
-    /// Takes a resident's names; its entry is queued for removal at the registry.
-    pub(crate) fn unname(&self, file: FileId, epoch: Epoch) -> Result<Option<Names>, StoreError> {
+    /// Queues what the registry holds under a name for removal.
+    pub(crate) fn leave(&self, epoch: Epoch, index: &Index) -> Result<(), StoreError> {
+        self.put(Table::LEAVING, &[epoch.0.to_be_bytes().as_slice(), &self.leaving_link(index)].concat(), index)
+    }
+
+    /// Changes a resident's names, if it has any.
+    pub(crate) fn change_names(
+        &self,
+        file: FileId,
+        epoch: Epoch,
+        mut change: impl FnMut(&mut Name) -> Result<bool, StoreError>,
+    ) -> Result<(), StoreError> {
         let key = names_key(epoch, file);
-        let names = self.get::<Names>(Table::NAMES, &key)?;
-        if let Some(names) = &names {
-            self.put(Table::LEAVING, &key, &names.index)?;
-            self.remove(Table::NAMES, &key)?;
+        let Some(mut names) = self.get::<Names>(Table::NAMES, &key)? else { return Ok(()) };
+        let mut changed = false;
+        for name in &mut names.0 {
+            changed |= change(name)?;
         }
-        Ok(names)
+        if changed { self.put(Table::NAMES, &key, &names) } else { Ok(()) }
     }
 
     /// Removes a resident whole; what is published is queued for removal at the registry.
@@ -172,6 +215,9 @@ impl Write<'_> {
             self.remove(Table::LOCAL_NUMBERS, &local_number_key(store, number, file))?;
         }
         self.forget_names(store, file, epochs)?;
+        for &epoch in epochs {
+            self.remove(Table::CHANGED, &names_key(epoch, file))?;
+        }
         for table in [Table::NOTES, Table::SEALED_FIELDS, Table::NEWCOMERS, Table::FILES] {
             self.remove(table, file.as_bytes())?;
         }
@@ -181,21 +227,23 @@ impl Write<'_> {
     /// Notes that a provisional entry of a resident is over: the next enrolment publishes an ordinary one.
     pub(crate) fn lapsed(&self, file: FileId, epochs: &[Epoch]) -> Result<(), StoreError> {
         for &epoch in epochs {
-            let key = names_key(epoch, file);
-            let names = self.get::<Names>(Table::NAMES, &key)?;
-            if let Some(names) = names.filter(|names| names.published.is_some_and(|p| p.provisional)) {
-                self.put(Table::NAMES, &key, &Names { published: None, ..names })?;
-            }
+            let provisional = |published: &mut Published| published.provisional;
+            self.change_names(file, epoch, |name| Ok(name.published.take_if(provisional).is_some()))?;
         }
         Ok(())
     }
 
-    /// Takes a resident's names and what is found by them: nobody can mean the resident to us, nor we to others.
+    /// Takes a resident's names and what is found by them: nobody can mean the resident to us, nor we to others. What is
+    /// published under them is queued for removal.
     pub(crate) fn forget_names(&self, store: &Store, file: FileId, epochs: &[Epoch]) -> Result<(), StoreError> {
         for &epoch in epochs {
-            if let Some(names) = self.unname(file, epoch)? {
-                self.remove(Table::LINKS, &store.subject_link(epoch, &names.subject))?;
+            let key = names_key(epoch, file);
+            let Some(names) = self.get::<Names>(Table::NAMES, &key)? else { continue };
+            for name in names.iter() {
+                self.leave(epoch, &name.index)?;
+                self.remove(Table::LINKS, &store.subject_link(epoch, &name.subject))?;
             }
+            self.remove(Table::NAMES, &key)?;
         }
         self.remove(Table::TICKETS, file.as_bytes()).map(drop)
     }

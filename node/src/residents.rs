@@ -6,14 +6,14 @@ use crate::locate::{RegistryError, locate, open_entries};
 use crate::manifests::Held;
 use crate::node::Node;
 use crate::pseudonymise::{PseudonymError, outputs};
-use crate::records::{FileRecord, Kind, Names};
+use crate::records::{FileRecord, Kind, Name};
 use crate::store::{StoreError, Table};
 use protocol::evaluation::EvaluationPurpose;
 use protocol::registry::OLD_TICKET_SECONDS;
-use protocol::{FileId, MemberId, Problem, Purpose, Timestamp};
+use protocol::{FileId, Index, MemberId, Problem, Purpose, SubjectId, Timestamp};
 use pseudonym::{Output, Pesel, SealKey};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use utoipa::ToSchema;
@@ -102,7 +102,8 @@ impl ResidentError {
 /// A client of this institution, enrolled.
 pub(crate) struct Client {
     pub(crate) file: FileId,
-    pub(crate) names: Names,
+    /// Those that are published, the one in use first.
+    pub(crate) names: Vec<Name>,
     record: FileRecord,
 }
 
@@ -130,28 +131,52 @@ pub(crate) fn find(node: &Node, resident: &Resident) -> Result<Option<FileId>, R
 pub(crate) fn client(node: &Node, held: &Held, file: FileId, now: Timestamp) -> Result<Option<Client>, StoreError> {
     let Some((epoch, _)) = held.epoch(now) else { return Ok(None) };
     let read = node.store.read()?;
-    let live = |names: &Names| names.published.as_ref().is_some_and(|published| now <= published.expires);
-    let names = read.names(epoch.epoch, file)?.filter(live);
-    let record = read.get(Table::FILES, file.as_bytes())?;
-    Ok(names.zip(record).map(|(names, record)| Client { file, names, record }))
+    let mut names = read.names(epoch.epoch, file)?.unwrap_or_default().0;
+    names.retain(|name| name.published.as_ref().is_some_and(|published| now <= published.expires));
+    let record = read.get(Table::FILES, file.as_bytes())?.filter(|_| !names.is_empty());
+    Ok(record.map(|record| Client { file, names, record }))
 }
 
-/// The pseudonym of a client, fresh from the key holders.
-pub(crate) async fn pseudonym(node: &Arc<Node>, held: &Held, client: &Client) -> Result<Output, PseudonymError> {
+/// The pseudonyms of a client in the order of its names, fresh from the key holders.
+pub(crate) async fn pseudonyms(
+    node: &Arc<Node>,
+    held: &Held,
+    client: &Client,
+) -> Result<Vec<(Index, Output)>, PseudonymError> {
     let now = node.now().map_err(PseudonymError::Closed)?;
     let (epoch, _) = held.epoch(now).ok_or(PseudonymError::NoEpoch)?;
-    let input = client.record.enrolled_by().and_then(|identifier| enrol::input(node, epoch.epoch, identifier));
-    let input = input.ok_or(PseudonymError::NoEpoch)?;
-    let mut outputs = outputs(node, held, epoch.epoch, vec![input], EvaluationPurpose::Lookup).await?;
-    outputs.pop().ok_or(PseudonymError::NoEpoch)
+    let framed = client.record.enrolled_by().map(|identifier| enrol::input(node, epoch.epoch, identifier));
+    let inputs = framed.collect::<Option<Vec<_>>>().ok_or(PseudonymError::NoEpoch)?;
+    let outputs = outputs(node, held, epoch.epoch, inputs, EvaluationPurpose::Lookup).await?;
+    Ok(outputs.into_iter().map(|output| (Index(output.index()), output)).collect())
 }
 
-/// Who else knows a client, with the registry's ticket.
+/// Who else knows a client, by which of its names, with the registry's tickets.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Whereabouts {
-    pub(crate) ticket: String,
-    pub(crate) holders: BTreeSet<MemberId>,
+    places: Vec<Place>,
     at: Timestamp,
+}
+
+/// Who knows a client by one name.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct Place {
+    pub(crate) index: Index,
+    pub(crate) ticket: String,
+    holders: BTreeSet<MemberId>,
+}
+
+impl Whereabouts {
+    /// Whether the registry takes us for an institution that serves the client.
+    pub(crate) fn is_served(&self) -> bool {
+        self.places.iter().any(|place| !place.ticket.is_empty())
+    }
+
+    /// Every other member that knows the client, and where: by the name in use, if it does.
+    pub(crate) fn holders(&self) -> BTreeMap<&MemberId, &Place> {
+        let served = self.places.iter().rev().filter(|place| !place.ticket.is_empty());
+        served.flat_map(|place| place.holders.iter().map(move |holder| (holder, place))).collect()
+    }
 }
 
 /// Asks the registry who else knows a client; while it is away, what it said in the last 24 h serves.
@@ -162,14 +187,9 @@ pub(crate) async fn whereabouts(
     purpose: &Purpose,
 ) -> Result<Whereabouts, RegistryError> {
     let now = node.clock.now();
-    let (epoch, _) = held.epoch(now).ok_or(RegistryError::Malformed)?;
-    let index = client.names.index;
-    match locate(node, held, epoch.epoch, purpose, true, vec![index]).await {
-        Ok(found) => {
-            let located = found.into_iter().next().unwrap_or_default();
-            let seal = SealKey::from_bytes(&client.names.seal);
-            let holders = open_entries(held, epoch.epoch, &index, &seal, &located.entries, now);
-            let found = Whereabouts { ticket: located.ticket.unwrap_or_default(), holders, at: now };
+    match places(node, held, client, purpose, now).await {
+        Ok(places) => {
+            let found = Whereabouts { places, at: now };
             node.registry_away.store(false, Ordering::Relaxed);
             // Only kept for when the registry is away; without it the next locate is as good.
             if let Err(error) = node.store.write(|w| w.put(Table::TICKETS, client.file.as_bytes(), &found)) {
@@ -189,4 +209,35 @@ pub(crate) async fn whereabouts(
         }
         Err(error) => Err(error),
     }
+}
+
+async fn places(
+    node: &Node,
+    held: &Held,
+    client: &Client,
+    purpose: &Purpose,
+    now: Timestamp,
+) -> Result<Vec<Place>, RegistryError> {
+    let epoch = held.epoch(now).ok_or(RegistryError::Malformed)?.0.epoch;
+    let mut places = Vec::with_capacity(client.names.len());
+    // One by one: a request that names two would tell the registry that they are one resident.
+    for name in &client.names {
+        let found = locate(node, held, epoch, purpose, true, vec![name.index]).await?;
+        let located = found.into_iter().next().unwrap_or_default();
+        let seal = SealKey::from_bytes(&name.seal);
+        let holders = open_entries(held, epoch, &name.index, &seal, &located.entries, now);
+        places.push(Place { index: name.index, ticket: located.ticket.unwrap_or_default(), holders });
+    }
+    Ok(places)
+}
+
+/// The name by which others mean a resident to `member`: of those it knows the resident by, else of the one in use.
+pub(crate) fn subject_at(
+    pseudonyms: &[(Index, Output)],
+    located: &Whereabouts,
+    member: &MemberId,
+) -> Option<SubjectId> {
+    let place = located.holders().get(member).map(|place| place.index);
+    let by = pseudonyms.iter().find(|(index, _)| Some(*index) == place).or(pseudonyms.first());
+    by.and_then(|(_, output)| enrol::subject(output, member))
 }

@@ -11,7 +11,7 @@ use crate::events::{Event, Happened};
 use crate::locate::{RegistryError, open_entries, read_review};
 use crate::manifests::Held;
 use crate::node::{Node, NodeError};
-use crate::records::Names;
+use crate::records::{Name, Names};
 use crate::store::{StoreError, Table};
 use futures_util::future::try_join_all;
 use protocol::encoding::{Bytes, b64};
@@ -130,7 +130,7 @@ pub(crate) async fn read(node: &Arc<Node>) -> Result<usize, ReviewError> {
 }
 
 /// Our clients by what the queue calls them.
-type Clients = HashMap<(Epoch, [u8; 16]), (FileId, Names)>;
+type Clients = HashMap<(Epoch, [u8; 16]), (FileId, Name)>;
 
 /// The clients whom `items` are about: every client's handle is computed, a page at a time.
 fn clients_of(node: &Node, items: &[ReviewItem]) -> Result<Clients, StoreError> {
@@ -144,9 +144,11 @@ fn clients_of(node: &Node, items: &[ReviewItem]) -> Result<Clients, StoreError> 
         for key in &keys {
             let (Some(epoch), Some(file)) = (key.first_chunk().copied(), key.last_chunk().copied()) else { continue };
             let Some(names) = read.get::<Names>(Table::NAMES, key)? else { continue };
-            let place = (Epoch(u32::from_be_bytes(epoch)), review_handle(&node.config.member, &names.index));
-            if wanted.remove(&place) {
-                found.insert(place, (FileId(file), names));
+            for name in names.0 {
+                let place = (Epoch(u32::from_be_bytes(epoch)), review_handle(&node.config.member, &name.index));
+                if wanted.remove(&place) {
+                    found.insert(place, (FileId(file), name));
+                }
             }
         }
     }
@@ -178,10 +180,10 @@ impl Noticed {
         let kind = match &item.news {
             News::Met { by_reader: true, .. } => return None,
             News::Met { again, sealed, .. } => {
-                member = client.and_then(|(_, names)| {
-                    let seal = SealKey::from_bytes(&names.seal);
+                member = client.and_then(|(_, name)| {
+                    let seal = SealKey::from_bytes(&name.seal);
                     let sealed = std::slice::from_ref(sealed);
-                    open_entries(held, item.epoch, &names.index, &seal, sealed, now).pop_first()
+                    open_entries(held, item.epoch, &name.index, &seal, sealed, now).pop_first()
                 });
                 match (client, &member, again) {
                     // Our client left meanwhile: there is nobody to look at.

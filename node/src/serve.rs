@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, UnixListener};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use transport::{Limits, ServerTls};
+use transport::ServerTls;
 
 const REFRESH: Duration = Duration::from_secs(10);
 /// Until the first manifest is there.
@@ -62,9 +62,9 @@ impl Node {
             let read = |path: &std::path::Path| std::fs::read(path).map_err(file("cannot read", path));
             let tls = ServerTls::local(&read(&config.certificate)?, &read(&config.key)?)?;
             let router = local_api::router(self.clone());
-            let stop = shutdown.clone();
+            let (stop, limits) = (shutdown.clone(), self.config.limits.clone());
             tasks.spawn(async move {
-                if let Err(error) = transport::serve(listener, tls, router, Limits::default(), stop.clone()).await {
+                if let Err(error) = transport::serve(listener, tls, router, limits, stop.clone()).await {
                     tracing::error!(%error, "the local listener failed");
                     stop.cancel();
                 }
@@ -72,8 +72,9 @@ impl Node {
         }
         let admin = admin::serve(admin, self.clone(), shutdown.clone());
         let router = peer_api::router(&self);
+        let limits = self.config.limits.clone();
         let peers = async {
-            let served = transport::serve(peers, tls, router, Limits::default(), shutdown.clone()).await;
+            let served = transport::serve(peers, tls, router, limits, shutdown.clone()).await;
             shutdown.cancel();
             served.map_err(NodeError::from)
         };

@@ -9,7 +9,7 @@ use crate::pseudonymise::PseudonymError;
 use crate::records::{FileRecord, Names};
 use crate::store::{StoreError, Table};
 use protocol::registry::MAX_BATCH;
-use protocol::{Epoch, FileId, MemberId, Reason, Timestamp};
+use protocol::{Epoch, FileId, Index, MemberId, Reason, Timestamp};
 use pseudonym::SealKey;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -143,18 +143,32 @@ pub async fn shared(
     let mut run = Run::resume(node, epoch, now)?;
     loop {
         let page = run.page(node, epoch)?;
-        let Some((last, _, _)) = page.last() else { break };
+        let Some((last, _)) = page.last() else { break };
         run.after = Some(last.clone());
-        let indexes: Vec<_> = page.iter().map(|(_, _, names)| names.index).collect();
-        let ask = || locate(node, &held, epoch, &purpose, false, indexes.clone());
-        let found = patiently(ask).await?;
-        let mut known = Vec::with_capacity(page.len());
-        for ((key, _, names), located) in page.iter().zip(&found) {
-            let seal = SealKey::from_bytes(&names.seal);
-            let units = open_entries(&held, epoch, &names.index, &seal, &located.entries, now);
-            run.summary.enrolled += u64::from(names.published.is_some());
-            run.summary.count(&units);
-            known.push((key, units));
+        let published = |(at, (_, names)): (usize, &(Vec<u8>, Names))| {
+            let published = names.iter().filter(|name| name.published.is_some());
+            published.map(|name| (name.index, at)).collect::<Vec<(Index, usize)>>()
+        };
+        let mut asked: Vec<(Index, usize)> = page.iter().enumerate().flat_map(published).collect();
+        // Names of one client do not stand side by side.
+        asked.sort_unstable_by_key(|(index, _)| index.0);
+        let mut known: BTreeMap<&Vec<u8>, BTreeSet<MemberId>> = BTreeMap::new();
+        for asked in asked.chunks(MAX_BATCH) {
+            let ask = || {
+                let indexes = asked.iter().map(|(index, _)| *index).collect();
+                locate(node, &held, epoch, &purpose, false, indexes)
+            };
+            for ((index, at), located) in asked.iter().zip(patiently(ask).await?) {
+                let Some((key, names)) = page.get(*at) else { continue };
+                let Some(name) = names.iter().find(|name| &name.index == index) else { continue };
+                let seal = SealKey::from_bytes(&name.seal);
+                let units = open_entries(&held, epoch, index, &seal, &located.entries, now);
+                known.entry(key).or_default().extend(units);
+            }
+        }
+        run.summary.enrolled += known.len() as u64;
+        for units in known.values() {
+            run.summary.count(units);
         }
         run.keep(node, known)?;
         report(Progress { done: run.summary.enrolled, total });
@@ -179,21 +193,17 @@ impl Run {
         Ok(Run { number: last.number + 1, epoch: Some(epoch), began: Some(now), ..Run::default() })
     }
 
-    fn page(&self, node: &Node, epoch: Epoch) -> Result<Vec<(Vec<u8>, FileId, Names)>, StoreError> {
+    fn page(&self, node: &Node, epoch: Epoch) -> Result<Vec<(Vec<u8>, Names)>, StoreError> {
         let read = node.store.read()?;
         let prefix = epoch.0.to_be_bytes();
         let after = self.after.as_deref().unwrap_or(&prefix);
         let keys = read.keys_after(Table::NAMES, after, MAX_BATCH)?;
         let own = keys.into_iter().filter(|key| key.starts_with(&prefix));
-        own.filter_map(|key| {
-            let file = FileId(*key.last_chunk()?);
-            Some(read.names(epoch, file).transpose()?.map(|names| (key, file, names)))
-        })
-        .collect()
+        own.filter_map(|key| read.get(Table::NAMES, &key).map(|names| Some((key, names?))).transpose()).collect()
     }
 
     /// Keeps what a page found, and how far the run is, in one transaction.
-    fn keep(&self, node: &Node, found: Vec<(&Vec<u8>, BTreeSet<MemberId>)>) -> Result<(), StoreError> {
+    fn keep(&self, node: &Node, found: BTreeMap<&Vec<u8>, BTreeSet<MemberId>>) -> Result<(), StoreError> {
         node.store.write(|write| {
             for (key, units) in found {
                 let last: Known = write.get(Table::SHARED, key)?.unwrap_or_default();

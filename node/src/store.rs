@@ -9,8 +9,9 @@
 //! | `sealed_fields` | file id 16 | fields nobody outside may learn of, under a key of their own |
 //! | `links` | MAC(kind ‖ identifier) 32 | file id; kinds: `pesel`, `subject` |
 //! | `local_numbers` | MAC(number) 32 ‖ file id 16 | nothing: local numbers are not unique |
-//! | `names` | epoch 4 ‖ file id 16 | index, seal key, subject, what is published |
-//! | `leaving` | epoch 4 ‖ file id 16 | index of an entry to remove at the registry |
+//! | `names` | epoch 4 ‖ file id 16 | for each identifier: index, seal key, subject, what is published |
+//! | `changed` | epoch 4 ‖ file id 16 | that the identifiers are others than the names were made of |
+//! | `leaving` | epoch 4 ‖ MAC(index) 32 | index of an entry to remove at the registry |
 //! | `tickets` | file id 16 | last ticket and holders located, for when the registry is away |
 //! | `consents` | consent id 16 | consents recorded here |
 //! | `grants` | consent id 16 | consents others granted us to release under |
@@ -36,6 +37,7 @@
 
 use arc_swap::ArcSwapOption;
 use keyring::{MacKey, Sealer, StorageKey};
+use protocol::Index;
 use redb::{Database, ReadOnlyTable, ReadableDatabase as _, ReadableTable as _, TableDefinition};
 use serde::{Serialize, de::DeserializeOwned};
 use std::path::Path;
@@ -70,8 +72,9 @@ impl Table {
     pub(crate) const REVOKED: Table = Table("revoked", 21);
     pub(crate) const NEWCOMERS: Table = Table("newcomers", 22);
     pub(crate) const STAFF: Table = Table("staff", 23);
+    pub(crate) const CHANGED: Table = Table("changed", 24);
 
-    const ALL: [Table; 24] = [
+    const ALL: [Table; 25] = [
         Table::FILES,
         Table::SEALED_FIELDS,
         Table::LINKS,
@@ -96,6 +99,7 @@ impl Table {
         Table::REVOKED,
         Table::NEWCOMERS,
         Table::STAFF,
+        Table::CHANGED,
     ];
 
     fn definition(self) -> TableDefinition<'static, &'static [u8], &'static [u8]> {
@@ -225,11 +229,15 @@ impl Store {
 
     /// Key of an identifier in `links` or `local_numbers`.
     pub(crate) fn link(&self, kind: &str, identifier: &[u8]) -> [u8; 32] {
-        self.seal.links.mac(&[kind.as_bytes(), &[0], identifier])
+        self.seal.link(kind, identifier)
     }
 }
 
 impl Seal {
+    fn link(&self, kind: &str, identifier: &[u8]) -> [u8; 32] {
+        self.links.mac(&[kind.as_bytes(), &[0], identifier])
+    }
+
     fn of(&self, table: Table) -> &Sealer {
         if table == Table::SEALED_FIELDS { &self.sealed_fields } else { &self.ordinary }
     }
@@ -271,6 +279,13 @@ impl Read<'_> {
         let rows = self.rows(table)?;
         let range = rows.range::<&[u8]>((Excluded(after), Unbounded))?;
         range.take(limit).map(|row| Ok(row?.0.value().to_vec())).collect()
+    }
+
+    /// Up to `limit` keys of `table` that begin with `prefix` and go on, in order.
+    pub(crate) fn some_with(&self, table: Table, prefix: &[u8], limit: usize) -> Result<Vec<Vec<u8>>, StoreError> {
+        let mut keys = self.keys_after(table, prefix, limit)?;
+        keys.retain(|key| key.starts_with(prefix));
+        Ok(keys)
     }
 
     /// Keys of `table` that begin with `prefix`.
@@ -335,6 +350,11 @@ impl Write<'_> {
     /// Removes what is at `key`; whether anything was.
     pub(crate) fn remove(&self, table: Table, key: &[u8]) -> Result<bool, StoreError> {
         Ok(self.transaction.open_table(table.definition())?.remove(key)?.is_some())
+    }
+
+    /// The part of a key in `leaving` that stands for an index.
+    pub(crate) fn leaving_link(&self, index: &Index) -> [u8; 32] {
+        self.seal.link("leaving", &index.0)
     }
 
     /// The last key of `table`.

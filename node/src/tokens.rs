@@ -18,6 +18,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 /// Between two readings of the key set for the sake of an unknown key.
 const RELOAD_SECONDS: i64 = 10;
+/// A key set is at most this old: a key that the provider withdrew is trusted no longer than that.
+const RENEW_SECONDS: i64 = 5 * 60;
 
 /// Why the key set cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -120,6 +122,8 @@ struct Claims {
 pub(crate) struct Tokens {
     config: TokenConfig,
     keys: ArcSwap<HashMap<String, (Algorithm, DecodingKey)>>,
+    /// When the set was read last for being old, and when for the sake of an unknown key: neither puts the other off.
+    renewed_at: AtomicI64,
     read_at: AtomicI64,
 }
 
@@ -130,7 +134,8 @@ impl Tokens {
             JwksSource::File(_) => parse(&jwks::read(&config.jwks)?, &jwks::name(&config.jwks))?,
             JwksSource::Url { .. } => HashMap::new(),
         };
-        Ok(Tokens { config: config.clone(), keys: ArcSwap::from_pointee(keys), read_at: AtomicI64::new(i64::MIN) })
+        let (renewed_at, read_at) = (AtomicI64::new(i64::MIN), AtomicI64::new(i64::MIN));
+        Ok(Tokens { config: config.clone(), keys: ArcSwap::from_pointee(keys), renewed_at, read_at })
     }
 
     /// Who presents `authorization`, the header's value.
@@ -138,10 +143,13 @@ impl Tokens {
         let token = authorization.and_then(|value| value.strip_prefix("Bearer ")).ok_or(TokenError::Missing)?;
         let header = jsonwebtoken::decode_header(token).map_err(|_| TokenError::Malformed)?;
         let kid = header.kid.ok_or(TokenError::UnknownKey)?;
+        let renewed = self.reload(&self.renewed_at, RENEW_SECONDS, now).await;
         let (algorithm, key) = if let Some(found) = self.key(&kid) {
             found
         } else {
-            self.reload(now).await;
+            if !renewed {
+                self.reload(&self.read_at, RELOAD_SECONDS, now).await;
+            }
             self.key(&kid).ok_or(TokenError::UnknownKey)?
         };
         if algorithm != header.alg {
@@ -184,14 +192,15 @@ impl Tokens {
         self.keys.load().get(kid).cloned()
     }
 
-    /// Reads the key set again, unless that was just done.
-    async fn reload(&self, now: Timestamp) {
-        let last = self.read_at.load(Ordering::Relaxed);
-        let due = now.0.saturating_sub(last) >= RELOAD_SECONDS;
+    /// Reads the key set again, unless that was done within `seconds` of what `at` says; whether it tried. What cannot be
+    /// read now leaves the keys as they were.
+    async fn reload(&self, at: &AtomicI64, seconds: i64, now: Timestamp) -> bool {
+        let last = at.load(Ordering::Relaxed);
+        let due = now.0.saturating_sub(last) >= seconds;
         // Whoever moves the time reads; attempts in between must not put the next reading off.
-        let ours = due && self.read_at.compare_exchange(last, now.0, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        let ours = due && at.compare_exchange(last, now.0, Ordering::Relaxed, Ordering::Relaxed).is_ok();
         if !ours {
-            return;
+            return false;
         }
         let read = match &self.config.jwks {
             JwksSource::File(_) => jwks::read(&self.config.jwks),
@@ -201,6 +210,7 @@ impl Tokens {
             Ok(keys) => self.keys.store(Arc::new(keys)),
             Err(error) => tracing::error!(%error, "the identity provider's keys are not renewed"),
         }
+        true
     }
 }
 

@@ -409,13 +409,11 @@ impl Manifest {
 
 impl Manifest {
     /// How many operators together control as many shares of `epoch` as its threshold: whoever holds root and backups of a
-    /// holder's machine holds its share. Names are compared without case and outer spaces; a holder that is no member, or
-    /// names nobody, is taken to be everybody's.
+    /// holder's machine holds its share. A holder that is no member, or names nobody, is taken to be everybody's.
     fn operators_of_threshold(&self, epoch: &KeyEpoch) -> usize {
         let mut shares: BTreeMap<String, usize> = BTreeMap::new();
         for holder in &epoch.holders {
-            let operator = self.member(&holder.member).map(|m| m.operator.trim().to_lowercase());
-            match operator.filter(|name| !name.is_empty()) {
+            match self.member(&holder.member).and_then(Member::operated_by) {
                 Some(operator) => *shares.entry(operator).or_default() += 1,
                 None => return 0,
             }
@@ -431,6 +429,14 @@ impl Manifest {
                 needed
             })
             .count()
+    }
+}
+
+impl Member {
+    /// Its operator as operators are compared: without case and outer spaces. `None` if it names nobody.
+    #[must_use]
+    pub fn operated_by(&self) -> Option<String> {
+        Some(self.operator.trim().to_lowercase()).filter(|name| !name.is_empty())
     }
 }
 

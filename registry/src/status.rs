@@ -5,7 +5,7 @@ use crate::meters::Tally;
 use crate::server::Registry;
 use axum::Json;
 use axum::extract::State;
-use protocol::manifest::{Duty, Manifest, Quotas};
+use protocol::manifest::{Duty, KeyEpoch, Quotas};
 use protocol::{MemberId, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -52,7 +52,8 @@ pub struct MemberStatus {
     pub evaluations_burst: u64,
     /// Further evaluations of a first enrolment that has not ended.
     pub first_enrolment: u64,
-    /// Identifiers it could turn into pseudonyms in a year by spending all that at every holder.
+    /// Identifiers it could turn into pseudonyms in a year by spending all that at every holder under every key, and using
+    /// a share of its own without counting.
     pub identifiers_per_year: u64,
     /// The same as a share of all valid PESEL numbers, per cent.
     pub pesel_percent_per_year: f64,
@@ -80,7 +81,6 @@ impl Registry {
         let held = self.manifests.held().ok_or(Refusal::ManifestMissing)?;
         let (manifest, now) = (&held.manifest, self.clock.now());
         let tallies = self.tallies_now(manifest, now).await?;
-        let (numerator, denominator) = quorum_splitting(manifest);
         let member = |(id, tally): (MemberId, Tally)| {
             let member = manifest.member(&id).filter(|member| !member.roles.contains(&Duty::Registry))?;
             let first_enrolment = member
@@ -89,8 +89,8 @@ impl Registry {
                 .as_ref()
                 .filter(|raised| now <= raised.until)
                 .map_or(0, |r| r.evaluations);
-            let identifiers_per_year =
-                yearly(&member.quotas, first_enrolment).saturating_mul(numerator) / denominator.max(1);
+            let evaluations = yearly(&member.quotas, first_enrolment);
+            let identifiers_per_year = dictionary_rate(&manifest.epochs, &id, evaluations, now);
             Some(MemberStatus {
                 id,
                 evaluations_per_day: member.quotas.evaluations_per_day,
@@ -128,12 +128,23 @@ fn yearly(quotas: &Quotas, first_enrolment: u64) -> u64 {
     daily.saturating_add(quotas.evaluations_burst).saturating_add(first_enrolment)
 }
 
+/// Identifiers that `evaluations` at each holder are good for at most.
+///
 /// An identifier costs an evaluation at t holders; every one of n has a quota of its own, so that a member that spreads its
-/// requests over all quorums gets n/t times one holder's. The worst of the epochs in the manifest, as n and t.
-fn quorum_splitting(manifest: &Manifest) -> (u64, u64) {
-    let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
-    let ratio = |epoch: &protocol::manifest::KeyEpoch| (count(epoch.holders.len()), u64::from(epoch.threshold));
-    manifest.epochs.iter().map(ratio).max_by(|(n, t), (m, s)| (n * s).cmp(&(m * t))).unwrap_or((0, 1))
+/// requests over all quorums gets n/t times one holder's. One that holds a share need not count its own: it asks t−1 of the
+/// n−1 others. Holders count by key, so that the rates of all keys that still answer add up.
+fn dictionary_rate(epochs: &[KeyEpoch], member: &MemberId, evaluations: u64, now: Timestamp) -> u64 {
+    let live = epochs.iter().filter(|epoch| !epoch.is_over(now));
+    let rate = |epoch: &KeyEpoch| {
+        let own = usize::from(epoch.holders.iter().any(|holder| &holder.member == member));
+        let others = u64::try_from(epoch.holders.len() - own).unwrap_or(u64::MAX);
+        match usize::from(epoch.threshold).saturating_sub(own) {
+            // Whoever holds a whole key asks nobody.
+            0 => u64::MAX,
+            asked => evaluations.saturating_mul(others) / u64::try_from(asked).unwrap_or(u64::MAX),
+        }
+    };
+    live.map(rate).fold(0, u64::saturating_add)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a rough share")]
@@ -144,14 +155,40 @@ fn percent(identifiers: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use protocol::manifest::KeyHolder;
+    use protocol::{Bytes, Epoch};
+    use std::collections::BTreeMap;
 
     #[test]
     fn the_dictionary_rate_counts_every_quota_and_quorum() {
         let quotas = Quotas { evaluations_burst: 1_000, evaluations_per_day: 2_000, first_enrolment: None };
         assert_eq!(yearly(&quotas, 0), 731_000);
         assert_eq!(yearly(&quotas, 22_000), 753_000);
-        // Two of three: half as many again.
         assert!((percent(731_000 * 3 / 2) - 0.281).abs() < 0.001);
         assert!((percent(u64::MAX) - 100.0).abs() < f64::EPSILON);
+
+        let [mops, pup, css, zlm]: [MemberId; 4] = ["mops", "pup", "css", "zlm"].map(|id| id.parse().unwrap());
+        let holder =
+            |(member, id): (&MemberId, u16)| KeyHolder { id, member: member.clone(), public_share: Bytes(vec![]) };
+        let epoch = |number, threshold, holders: &[&MemberId], destroy_at: Option<i64>| KeyEpoch {
+            epoch: Epoch(number),
+            generation: 1,
+            threshold,
+            group_key: Bytes(vec![]),
+            holders: holders.iter().copied().zip(1..).map(holder).collect(),
+            transcript: Bytes(vec![]),
+            not_before: Timestamp(0),
+            destroy_at: destroy_at.map(Timestamp),
+            signatures: BTreeMap::new(),
+        };
+        let one = [epoch(1, 2, &[&mops, &pup, &css], None)];
+        let rate = |epochs: &[KeyEpoch], member, now| dictionary_rate(epochs, member, 1_000, Timestamp(now));
+        assert_eq!(rate(&one, &zlm, 0), 1_500, "two of three: half as many again");
+        assert_eq!(rate(&one, &mops, 0), 2_000, "its own share needs one other, of two");
+        let two = [epoch(1, 2, &[&mops, &pup, &css], Some(50)), epoch(2, 3, &[&mops, &pup, &css, &zlm], None)];
+        assert_eq!(rate(&two, &css, 49), 2_000 + 1_500, "each key has meters of its own");
+        assert_eq!(rate(&two, &css, 50), 1_500, "a key that is over answers nobody");
+        let whole = [epoch(1, 1, &[&mops, &pup], None)];
+        assert_eq!(rate(&whole, &mops, 0), u64::MAX, "whoever has the whole key asks nobody");
     }
 }

@@ -30,8 +30,11 @@ pub(crate) struct Listener {
     pub(crate) limits: Limits,
     /// One permit a running request.
     pub(crate) requests: Semaphore,
+    /// Requests running, by peer.
+    pub(crate) running: Places,
     /// Connections and their HTTP/2 streams.
     pub(crate) tasks: TaskTracker,
+    /// Connections by peer.
     places: Places,
     acceptor: TlsAcceptor,
     http1: auto::Builder<Streams>,
@@ -51,6 +54,7 @@ impl Listener {
             router: router.layer(DefaultBodyLimit::disable()),
             trust: tls.trust,
             requests: Semaphore::new(limits.max_requests),
+            running: Places::default(),
             tasks,
             places: Places::default(),
             acceptor: TlsAcceptor::from(tls.config),

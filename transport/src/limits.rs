@@ -27,6 +27,9 @@ pub struct Limits {
     pub max_streams: u32,
     /// Requests running at once over all connections; more get 503 `busy`. Default 1024.
     pub max_requests: usize,
+    /// Requests of one peer running at once over all its connections, over mutual TLS; more get 503 `busy`, so that a slow
+    /// or hostile one leaves room for the others. Default 128.
+    pub max_requests_per_peer: usize,
     /// Bytes of the headers of one request. Default 32 KiB.
     pub max_headers: u32,
 }
@@ -44,6 +47,7 @@ impl Default for Limits {
             max_connections_per_peer: 64,
             max_streams: 128,
             max_requests: 1024,
+            max_requests_per_peer: 128,
             max_headers: 32 << 10,
         }
     }

@@ -1,21 +1,21 @@
-//! How many connections each peer has open, so that one cannot take them all.
+//! How many connections, or requests, each peer has open, so that one cannot take them all.
 
 use protocol::MemberId;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Connections open, by peer. As many entries as peers are connected.
+/// Places taken, by peer. As many entries as peers have any.
 #[derive(Clone, Default)]
 pub(crate) struct Places(Arc<Mutex<HashMap<MemberId, usize>>>);
 
-/// A connection of a peer, until dropped.
+/// One place of a peer, until dropped.
 pub(crate) struct Place {
     places: Places,
     peer: MemberId,
 }
 
 impl Places {
-    /// A place for one more connection of `peer`, which may have `most`.
+    /// One more place for `peer`, which may have `most`.
     pub(crate) fn take(&self, peer: &MemberId, most: usize) -> Option<Place> {
         let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let count = open.entry(peer.clone()).or_default();

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tower::ServiceExt;
 
-/// Answers one request: trust, then room, then size, then the router within its time.
+/// Answers one request: trust, then room for the peer and for all, then size, then the router within its time.
 pub(crate) async fn respond(
     listener: Arc<Listener>,
     activity: Arc<Activity>,
@@ -46,9 +46,11 @@ async fn answer(
         activity.close();
         return Err(distrusted(&error));
     }
-    let Ok(_permit) = listener.requests.try_acquire() else {
-        return Err(Problem::new(503, "busy", "Too many requests at once").retry_after(1).into());
-    };
+    let own = peer.as_ref().map(|peer| peer.spiffe.member());
+    let most = listener.limits.max_requests_per_peer;
+    // One's own share first: who has used it up takes nothing from the others.
+    let _place = own.map(|own| listener.running.take(own, most).ok_or_else(busy)).transpose()?;
+    let _permit = listener.requests.try_acquire().map_err(|_| busy())?;
     let max = listener.limits.max_body;
     if request.body().size_hint().lower() > u64::try_from(max).unwrap_or(u64::MAX) {
         return Err(too_large());
@@ -60,7 +62,7 @@ async fn answer(
     }
     let handled = tokio::time::timeout(listener.limits.request, listener.router.clone().oneshot(request));
     let Ok(Ok(response)) = handled.await else {
-        return Err(Problem::new(503, "request_timeout", "The request took too long").into());
+        return Err(Problem::new(503, "request_timeout", "The request took too long").retry_after(5).into());
     };
     if exceeded.load(Ordering::SeqCst) { Err(too_large()) } else { Ok(uniform(response)) }
 }
@@ -73,6 +75,10 @@ fn limited(body: Incoming, max: usize, exceeded: Arc<AtomicBool>) -> Body {
         }
         error
     }))
+}
+
+fn busy() -> ProblemResponse {
+    Problem::new(503, "busy", "Too many requests at once").retry_after(1).into()
 }
 
 fn too_large() -> ProblemResponse {

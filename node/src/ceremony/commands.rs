@@ -1,7 +1,7 @@
 //! What an operator does with ceremonies, through the admin socket: invite, join, look, wait, abandon.
 
 use super::rounds::Part;
-use super::{CeremonyError, Kept, MAX_KEPT, OVER, check, digest, load, load_all, record};
+use super::{CeremonyError, Kept, MAX_KEPT, OVER, check, destroy_share, digest, load, load_all, record};
 use crate::admin::{finish, stream};
 use crate::events::Happened;
 use crate::manifests::Held;
@@ -252,11 +252,7 @@ async fn abandon(node: &Node, session: &[u8]) -> Result<CeremonyStatus, Ceremony
     let _one_at_a_time = node.ceremonies.lock.lock().await;
     let held = node.manifest().map_err(CeremonyError::Closed)?;
     let mut kept = load(node, session)?.ok_or(UNKNOWN)?;
-    let (epoch, generation) = (kept.ceremony.epoch, kept.ceremony.generation);
-    let listed = held.manifest.epoch(epoch).is_some_and(|listed| listed.generation >= generation);
-    if !listed && kept.result.is_some() && node.shares.destroy(epoch, generation)? {
-        record(node, Happened::KeyShareDestroyed, &kept, Some("ceremony abandoned".to_owned())).await?;
-    }
+    destroy_share(node, &held, &kept, "ceremony abandoned").await?;
     record(node, Happened::KeyCeremonyFailed, &kept, Some("abandoned".to_owned())).await?;
     kept.failed = Some("abandoned here".to_owned());
     kept.erase();

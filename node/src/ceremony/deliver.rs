@@ -1,7 +1,7 @@
 //! What a node does for its ceremonies by itself: goes on with each, and sends what is not acknowledged yet.
 
 use super::rounds::Part;
-use super::{CeremonyError, FORGET_SECONDS, Kept, OVER, load, load_all, record};
+use super::{CeremonyError, FORGET_SECONDS, Kept, OVER, destroy_share, load, load_all, record};
 use crate::events::Happened;
 use crate::manifests::Held;
 use crate::node::Node;
@@ -47,7 +47,8 @@ async fn go_on(node: &Arc<Node>, held: &Held) -> Result<Duration, CeremonyError>
         let unsent = send_outgoing(node, held, &kept).await?;
         if unsent {
             again = RETRY;
-        } else {
+        }
+        if !unsent || kept.failed.is_some() {
             forget_if_old(node, &kept).await?;
         }
     }
@@ -65,9 +66,13 @@ async fn advance(node: &Node, held: &Held, session: &[u8]) -> Result<(), Ceremon
             Err(error) if error.passes() => return Err(error),
             Err(error) => {
                 tracing::error!(%error, "a ceremony ends without a result");
+                destroy_share(node, held, &kept, "ceremony failed").await?;
                 record(node, Happened::KeyCeremonyFailed, &kept, Some(error.to_string())).await?;
                 kept.failed = Some(error.to_string());
-                kept.outgoing.clear();
+                // Another ceremony may make the same share later: that one is not ours to destroy.
+                kept.result = None;
+                // What is published goes on to the others, so that they find out too.
+                kept.outgoing.retain(|round, _| *round <= 2);
                 kept.erase();
                 kept.save(node)?;
             }

@@ -50,7 +50,11 @@ impl<'a> Part<'a> {
 
     /// Goes one round further if everything is here; whether it did.
     pub(super) async fn advance(&mut self) -> Result<bool, CeremonyError> {
-        if !self.kept.is_running() || !self.kept.missing(&self.node.config.member).is_empty() {
+        if !self.kept.is_running() {
+            return Ok(false);
+        }
+        self.judge()?;
+        if !self.kept.missing(&self.node.config.member).is_empty() {
             return Ok(false);
         }
         match self.kept.round {
@@ -60,6 +64,28 @@ impl<'a> Part<'a> {
             _ => self.finish().await?,
         }
         Ok(true)
+    }
+
+    /// Ends the ceremony once one participant contradicts us, whoever has not spoken yet.
+    fn judge(&self) -> Result<(), CeremonyError> {
+        match (self.kept.round, &self.kept.result) {
+            (2, _) => {
+                let transcript = self.transcript();
+                let other = self.received(2).find(|(_, seen)| ***seen != transcript.0);
+                other.map_or(Ok(()), |(id, _)| Err(CeremonyError::Differs { member: self.member(*id) }))
+            }
+            (4, Some(epoch)) => {
+                let statement = epoch.statement(&self.held.manifest.realm);
+                let signed = |id: u16, signature: &[u8]| {
+                    let member = self.member(id);
+                    let mut keys = self.held.manifest.keys_of(&member, KeyUse::Message, epoch.not_before);
+                    keys.any(|key| key.verifies(&statement, signature))
+                };
+                let other = self.received(4).find(|(id, signature)| !signed(**id, signature));
+                other.map_or(Ok(()), |(id, _)| Err(CeremonyError::OtherResult { member: self.member(*id) }))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn compare(&mut self) -> Result<(), CeremonyError> {
@@ -77,11 +103,6 @@ impl<'a> Part<'a> {
     /// Everybody saw the same packages: that is recorded, then the secret ones may leave.
     async fn share_out(&mut self) -> Result<(), CeremonyError> {
         let transcript = self.transcript();
-        for (id, seen) in self.received(2) {
-            if **seen != transcript.0 {
-                return Err(CeremonyError::Differs { member: self.member(*id) });
-            }
-        }
         record(self.node, Happened::KeyCompared, self.kept, Some(b64(&transcript.0))).await?;
         if self.kept.ceremony.publishers().contains_key(&self.me) {
             let packages = self.packages();
@@ -128,14 +149,8 @@ impl<'a> Part<'a> {
 
     async fn finish(&mut self) -> Result<(), CeremonyError> {
         let mut epoch = self.kept.result.clone().ok_or(DkgError::State)?;
-        let statement = epoch.statement(&self.held.manifest.realm);
         for (id, signature) in self.received(4) {
-            let member = self.member(*id);
-            let mut keys = self.held.manifest.keys_of(&member, KeyUse::Message, epoch.not_before);
-            if !keys.any(|key| key.verifies(&statement, signature)) {
-                return Err(CeremonyError::OtherResult { member });
-            }
-            epoch.signatures.insert(member, Bytes(signature.to_vec()));
+            epoch.signatures.insert(self.member(*id), Bytes(signature.to_vec()));
         }
         let happened = if self.kept.before.is_some() { Happened::KeyRenewed } else { Happened::KeyBorn };
         record(self.node, happened, self.kept, Some(b64(&self.transcript().0))).await?;

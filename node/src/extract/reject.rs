@@ -47,6 +47,8 @@ pub enum RejectReason {
     QuoteNotClosed,
     /// More than 256 KiB.
     RecordTooLong,
+    /// Its PESEL has a file here, and the one before it has another.
+    TwoFiles,
 }
 
 impl RejectReason {
@@ -67,6 +69,7 @@ impl RejectReason {
             RejectReason::BadQuoting => "bad_quoting",
             RejectReason::QuoteNotClosed => "quote_not_closed",
             RejectReason::RecordTooLong => "record_too_long",
+            RejectReason::TwoFiles => "two_files",
         }
     }
 }
@@ -138,6 +141,19 @@ impl RejectsFile {
         let done = done.and_then(|()| fs::rename(&self.partial, &self.place));
         self.finished = done.is_ok();
         done.map_err(|source| self.fault(source))
+    }
+
+    /// Removes the file of an earlier import, if it stands at `place`.
+    ///
+    /// # Errors
+    /// [`RejectsError`] if the folder cannot be written.
+    pub fn remove(place: &Path) -> Result<(), RejectsError> {
+        match fs::remove_file(place) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(RejectsError { path: place.to_owned(), source })
+            }
+            _ => Ok(()),
+        }
     }
 
     fn record(&mut self, cells: [&str; 3]) -> Result<(), RejectsError> {

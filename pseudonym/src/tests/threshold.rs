@@ -59,26 +59,27 @@ proptest! {
         let outputs: Vec<_> = outputs.iter().map(|output| *output.as_bytes()).collect();
         prop_assert_eq!(outputs, plain(&dealt.key, 3));
     }
-}
 
-/// t − 1 holders are refused by the API, and their shares do not interpolate to the key either.
-#[test]
-fn one_holder_too_few_is_refused_and_learns_nothing() {
-    let mut rng = TestRng::new(1);
-    let dealt = deal(3, &[1, 2, 3, 4, 5], &mut rng);
-    let blinded = Blinded::new(&dealt.public, inputs(1), &mut rng).unwrap();
-    let size = QuorumError::Size { threshold: 3, found: 2 };
-    let refused = dealt.shares[&1].evaluate(&[1, 2], blinded.elements(), &mut rng).unwrap_err();
-    assert_eq!(refused, EvaluateError::Quorum(size));
-    assert_eq!(blinded.finish(&[1, 2], &[]).unwrap_err(), CombineError::Quorum(size));
-
-    // Somebody who lies about the threshold, on both sides, still does not get the key's outputs.
-    let lying = |id: &u16| KeyShare::new(*id, 2, secret(&dealt.shares[id]).as_bytes()).unwrap();
-    let public = PublicKey::new(2, dealt.public.group_key(), &dealt.public.shares().collect()).unwrap();
-    for quorum in quorums(&[1, 2, 3, 4, 5], 2) {
-        let sum: Scalar = quorum.iter().map(|id| server_secret(&lying(id), &quorum)).sum();
-        assert_ne!(sum, dealt.key);
-        assert_eq!(public.check_quorum(&quorum), Err(CombineError::KeyMismatch));
+    /// t − 1 holders are refused by the API, and their shares do not interpolate to the key either.
+    #[test]
+    fn one_holder_too_few_is_refused_and_learns_nothing((threshold, ids) in threshold_ids(), seed: u64) {
+        prop_assume!(threshold > 1);
+        let mut rng = TestRng::new(seed);
+        let dealt = deal(threshold, &ids, &mut rng);
+        let blinded = Blinded::new(&dealt.public, inputs(1), &mut rng).unwrap();
+        let fewer = threshold - 1;
+        // Somebody who lies about the threshold, on both sides, still does not get the key's outputs.
+        let lying = |id: &u16| KeyShare::new(*id, fewer, secret(&dealt.shares[id]).as_bytes()).unwrap();
+        let public = PublicKey::new(fewer, dealt.public.group_key(), &dealt.public.shares().collect()).unwrap();
+        for quorum in quorums(&ids, fewer.into()) {
+            let size = QuorumError::Size { threshold, found: quorum.len() };
+            let refused = dealt.shares[&quorum[0]].evaluate(&quorum, blinded.elements(), &mut rng).unwrap_err();
+            prop_assert_eq!(refused, EvaluateError::Quorum(size));
+            prop_assert_eq!(blinded.finish(&quorum, &[]).unwrap_err(), CombineError::Quorum(size));
+            let sum: Scalar = quorum.iter().map(|id| server_secret(&lying(id), &quorum)).sum();
+            prop_assert_ne!(sum, dealt.key);
+            prop_assert_eq!(public.check_quorum(&quorum), Err(CombineError::KeyMismatch));
+        }
     }
 }
 

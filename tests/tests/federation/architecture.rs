@@ -2,6 +2,7 @@
 
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
 use std::collections::BTreeSet;
+use std::path::Path;
 
 /// For each crate the crates of this workspace it may use.
 const MAY_USE: &[(&str, &[&str])] = &[
@@ -129,6 +130,30 @@ fn every_crate_has_its_place_and_folder() {
     let members = metadata.workspace_default_packages();
     assert_eq!(members.iter().map(|p| p.name.as_str()).collect::<Vec<_>>(), ["cli"], "what plain cargo run builds");
     assert_eq!(names, MAY_USE.iter().map(|(name, _)| (*name).to_owned()).collect(), "the crates of the design");
+}
+
+/// What a source file hands to axum's `route`: a path, or the name of a constant that is one.
+fn routes(source: &str) -> impl Iterator<Item = &str> {
+    source.split(".route(").skip(1).filter_map(|rest| Some(rest.split(',').next()?.trim()))
+}
+
+#[test]
+fn every_route_for_members_stands_in_the_protocol() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let read = |file: &str| std::fs::read_to_string(root.join(file)).expect("a file");
+    let protocol = read("docs/PROTOCOL.md");
+    let constants = [read("node/src/agreements.rs"), read("node/src/consents.rs")].concat();
+    for file in ["registry/src/server.rs", "node/src/peer_api.rs", "witness/src/serve.rs"] {
+        let source = read(file);
+        let routes: Vec<&str> = routes(&source).collect();
+        assert!(routes.len() >= 4, "{file}: {routes:?}");
+        for route in routes {
+            let named = || constants.split(&format!("const {route}: &str = ")).nth(1)?.split(';').next();
+            let path = if route.starts_with('"') { Some(route) } else { named() };
+            let path = path.expect("a path").trim_matches('"').replace("{*", "{");
+            assert!(protocol.contains(&format!(" {path}`")), "{file}: {path} is not in docs/PROTOCOL.md");
+        }
+    }
 }
 
 #[test]

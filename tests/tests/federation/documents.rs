@@ -1,6 +1,7 @@
 //! Residents without a PESEL: met by their document, kept without either, followed when they get a PESEL or another one;
 //! and what a unit learns of changes among its shared clients.
 
+use crate::imports::pesel;
 use node::{ImportMode, ImportSummary, OutcomeKind, SharedSummary};
 use serde_json::{Value, json};
 use tests::{Harness, member};
@@ -32,9 +33,13 @@ async fn import(harness: &Harness, unit: &str, rows: &[&str]) -> ImportSummary {
 }
 
 async fn shared(harness: &Harness) -> SharedSummary {
+    shared_of(harness, "mops").await
+}
+
+async fn shared_of(harness: &Harness, unit: &str) -> SharedSummary {
     harness
         .federation
-        .admin(&member("mops"))
+        .admin(&member(unit))
         .run("/shared?list=true&diff=true", &json!({}), &|_| {})
         .await
         .expect("shared")
@@ -74,18 +79,14 @@ async fn a_document_is_an_identifier_as_good_as_a_pesel() {
         harness.try_ask("mops", "pup", "q02", misspelt, json!({ "kind": "none" })).await.expect_err("refused");
     assert_eq!(failure.code, "document_country");
 
-    // Both get a PESEL for her: the same files, under new names; the passport still finds her here.
+    // Both get a PESEL for her: the same files, under a second name; whoever has the passport alone still meets her.
     import(&harness, "mops", &["M1,80010300035,,PASSPORT,UKR,FA123456,", "M2,,,PASSPORT,GEO,12AB34567,"]).await;
     let between = shared(&harness).await;
-    assert_eq!(between.changes.len(), 1, "{between:?}");
-    assert_eq!(
-        (between.changes[0].gone.len(), between.changes[0].new.len()),
-        (1, 0),
-        "pup knows her by passport alone"
-    );
+    assert!(between.changes.is_empty() && between.with[&member("pup")] == 1, "{between:?}");
+    assert_eq!(status_at_pup(&harness, json!({ "pesel": "80010300035" })).await, (OutcomeKind::Answered, None));
     import(&harness, "pup", &["P1,80010300035,,PASSPORT,UKR,FA123456,bezrobotny"]).await;
     let both = shared(&harness).await;
-    assert_eq!((both.changes[0].gone.len(), both.changes[0].new.len(), both.with[&member("pup")]), (0, 1, 1));
+    assert!(both.changes.is_empty() && both.with[&member("pup")] == 1, "{both:?}");
     for resident in [passport(), json!({ "pesel": "80010300035" }), json!({ "local_number": "M1" })] {
         assert_eq!(status_at_pup(&harness, resident).await, (OutcomeKind::Answered, None));
     }
@@ -97,4 +98,52 @@ async fn a_document_is_an_identifier_as_good_as_a_pesel() {
     for pesel in ["80010700071", "80010300035"] {
         assert_eq!(status_at_pup(&harness, json!({ "pesel": pesel })).await, (OutcomeKind::Answered, None), "{pesel}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_got_another_pesel_is_met_by_both_numbers() {
+    let harness = Harness::new().await;
+    let (old, new) = (pesel("7901030003"), pesel("7901070007"));
+    // mops has never had the old number on file; pup has nothing else, css only the new one.
+    let first = import(&harness, "mops", &[&format!("M1,{new},{old},,,,")]).await;
+    assert_eq!((first.new, first.rejected), (1, 0));
+    import(&harness, "pup", &[&format!("P1,{old},,,,,bezrobotny")]).await;
+    import(&harness, "css", &[&format!("C1,{new},,,,,")]).await;
+    let here = shared(&harness).await;
+    assert_eq!((here.enrolled, here.exactly.get("css+pup")), (1, Some(&1)), "one client, who is two to the registry");
+    assert_eq!(here.changes, []);
+    for unit in ["pup", "css"] {
+        let there = shared_of(&harness, unit).await;
+        assert_eq!(there.exactly.keys().collect::<Vec<_>>(), ["mops"], "{unit}: nobody else learns that both are one");
+    }
+    let both = [&old, &new];
+    for pesel in both {
+        assert_eq!(status_at_pup(&harness, json!({ "pesel": pesel })).await, (OutcomeKind::Answered, None));
+    }
+
+    // A source that has not heard of it changes nothing, and there is nothing to do.
+    import(&harness, "mops", &[&format!("M1,{old},,,,,")]).await;
+    let idle = harness.enrol("mops").await.expect("enrolled");
+    assert_eq!((idle.clients, idle.pseudonymised, idle.published, idle.removed), (1, 0, 0, 0));
+    // pup hears of it: its entry under the old number stays, one under the new joins it.
+    import(&harness, "pup", &[&format!("P1,{new},{old},,,,bezrobotny")]).await;
+    let again = harness.enrol("pup").await.expect("enrolled");
+    assert_eq!((again.clients, again.pseudonymised, again.published, again.removed), (1, 0, 0, 0));
+    assert_eq!(shared_of(&harness, "pup").await.exactly.keys().collect::<Vec<_>>(), ["css+mops"]);
+    for pesel in both {
+        assert_eq!(status_at_pup(&harness, json!({ "pesel": pesel })).await, (OutcomeKind::Answered, None));
+    }
+
+    // Whoever leaves leaves under both.
+    let flag = json!({ "resident": { "pesel": old }, "set": ["unlisted"], "clear": [], "reason": "on request" });
+    let _flags: node::FlagList = harness.post("mops", "dpo", "/v1/flags", &flag).await.expect("flagged");
+    harness.enrol("mops").await.expect("enrolled");
+    for unit in ["pup", "css"] {
+        assert!(!shared_of(&harness, unit).await.with.contains_key(&member("mops")), "{unit}");
+    }
+
+    // Two files are not made one by a row: it is refused, and says why.
+    import(&harness, "zlm", &[&format!("Z1,{old},,,,,"), &format!("Z2,{new},,,,,")]).await;
+    let refused = import(&harness, "zlm", &[&format!("Z2,{new},{old},,,,")]).await;
+    assert_eq!((refused.rejected, refused.reasons.get("two_files"), refused.clients), (1, Some(&1), 2));
 }

@@ -1,16 +1,26 @@
 //! Design §9: each failure has a defined, closed behaviour, and its end.
 
+use crate::privacy::share;
+use crate::witnesses::impostor;
+use axum::Router;
+use axum::routing::post;
 use cli::exit::Exit;
 use cli::federation::{Federation, Part};
 use cli::inside::Inside;
 use cli::process::Process;
 use node::{ImportMode, NodeStatus, Outcome, OutcomeKind, QueryResult, Surroundings};
 use protocol::SigningKey;
+use protocol::evaluation::{EvaluationAnswer, EvaluationRequest};
+use protocol::manifest::KeyUse;
+use pseudonym::KeyShare;
+use rand_core::UnwrapErr;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 use tests::{
-    Fault, Harness, NOON, Options, PURPOSE, RESIDENTS, Resident, answers_agree, log_of, member, write_extracts,
+    Fault, Harness, Member, NOON, Options, PURPOSE, RESIDENTS, Resident, answers_agree, log_of, member, read_log,
+    write_extracts,
 };
 use transport::Clock;
 
@@ -143,9 +153,24 @@ async fn with_too_few_key_holders_there_are_no_pseudonyms_until_they_are_back() 
     answered(&ask(&harness, "mops+pup").await);
 }
 
+/// What a holder says that signs its answer and proves another one: twice the batch asked for.
+fn swapped(holder: &Member, share: &KeyShare, asker: &str, body: &[u8]) -> Vec<u8> {
+    let asker = member(asker);
+    let keys = holder.manifest.keys_of(&asker, KeyUse::Entry, holder.now());
+    let request = EvaluationRequest::from_bytes(body, &holder.manifest.realm, &asker, &holder.id, keys);
+    let request = request.expect("a request to this holder");
+    let evaluate = |elements: &[[u8; 32]]| {
+        share.evaluate(&request.quorum, elements, &mut UnwrapErr(getrandom::SysRng)).expect("an evaluation")
+    };
+    let (asked, other) = (evaluate(&request.elements), evaluate(&request.elements.repeat(2)));
+    let EvaluationRequest { epoch, generation, request_id, .. } = request;
+    EvaluationAnswer { epoch, generation, request_id, elements: asked.elements, proof: other.proof }
+        .to_bytes(body, &holder.keys.entry)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_holder_whose_answers_are_garbled_is_passed_over() {
-    let harness = proxied().await;
+    let mut harness = proxied().await;
     // mops asks itself and pup first, zlm asks mops and pup first.
     harness.proxies["pup"].set(Fault::Corrupt);
     newcomer(&harness).await;
@@ -157,6 +182,21 @@ async fn a_holder_whose_answers_are_garbled_is_passed_over() {
     harness.proxies["css"].set(Fault::None);
     harness.proxies["pup"].set(Fault::None);
     answered(&harness.ask("mops", "zlm", "q01", resident("mops+zlm"), mandate()).await);
+
+    // Well signed, and the proof is of something else: the holder is named in the log, and another is asked.
+    stop(&mut harness, "pup").await;
+    let lie = Arc::new((Member::of(&harness, "pup"), share(&harness, "pup")));
+    let evaluate = post(async move |body: axum::body::Bytes| swapped(&lie.0, &lie.1, "mops", &body));
+    let lying = impostor(&harness, "pup", Router::new().route("/v1/evaluate", evaluate)).await;
+    write_extracts(&harness.extracts(), &[Resident { pesel: "85050500014", ..NEWCOMER }]);
+    let imported = harness.import("mops", &harness.extracts().join("mops.csv"), ImportMode::Update).await;
+    assert_eq!(imported.expect("imported").new, 1);
+    assert_eq!(harness.enrol("mops").await.expect("css answers instead").published, 1);
+    lying.cancel();
+    stop(&mut harness, "mops").await;
+    let log = tokio::task::block_in_place(|| read_log(&harness, "mops"));
+    let faults: Vec<&Value> = log.iter().filter(|entry| entry["event"] == "key.holder_fault").collect();
+    assert!(!faults.is_empty() && faults.iter().all(|fault| fault["holder"] == "pup"), "{faults:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -18,7 +18,7 @@ const BOHDAN: Resident = resident("80010700071", "mops+pup");
 const CELINA: Resident = resident("80010100017", "mops");
 
 /// Ten digits with their control digit.
-fn pesel(ten: &str) -> String {
+pub(crate) fn pesel(ten: &str) -> String {
     let weighted =
         ten.bytes().zip([1, 3, 7, 9].into_iter().cycle()).map(|(digit, weight)| u32::from(digit - b'0') * weight);
     format!("{ten}{}", (10 - weighted.sum::<u32>() % 10) % 10)
@@ -115,6 +115,30 @@ async fn every_kind_of_dirty_row_is_refused_with_its_place() {
     // The whole file, so that no value can stand in it.
     let rejects = summary.rejects.expect("a list of refused rows");
     assert_eq!(std::fs::read_to_string(&rejects).expect("the list"), expected);
+
+    // A dry run lists them where it is told to and nowhere else; an import that refuses nothing leaves no old list.
+    let clean = extract(&harness, "mops", "dirty.csv", &[mops_row("M/1", &good).into_bytes()]);
+    let bad = extract(&harness, "mops", "bad.csv", &[mops_row("M/1", &wrong_digit).into_bytes()]);
+    let dry = ImportRequest {
+        mapping: mapping("mops"),
+        extract: clean.clone(),
+        rejects: None,
+        mode: ImportMode::Update,
+        dry_run: true,
+        remove_many: false,
+    };
+    let named = harness.extracts().join("named.csv");
+    let admin = harness.federation.admin(&member("mops"));
+    for (extract, list) in [(&clean, None), (&bad, None), (&bad, Some(named.clone()))] {
+        let request = ImportRequest { extract: extract.clone(), rejects: list.clone(), ..dry.clone() };
+        let tried: ImportSummary = admin.run("/import", &request, &|_| {}).await.expect("a dry run");
+        assert_eq!((tried.rejected, &tried.rejects), (u64::from(*extract == bad), &list));
+    }
+    assert_eq!(std::fs::read_to_string(&named).expect("the list"), "line,column,reason\n2,PESEL,pesel_checksum\n");
+    assert_eq!(std::fs::read_to_string(&rejects).expect("the list"), expected);
+    assert!(!rejects.with_file_name("bad.rejects.csv").exists());
+    let summary = harness.import("mops", &clean, ImportMode::Update).await.expect("nothing is refused");
+    assert!(summary.rejects.is_none() && !rejects.exists());
 
     // Bytes that are no UTF-8, in an export that is UTF-8.
     let row = format!("7,{good},Anna,Test\u{1}wa,,bezrobotny,2026-01-02,,,true,2026-01-10,1200.50,1,,,112233\n");

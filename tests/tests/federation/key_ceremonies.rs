@@ -2,14 +2,22 @@
 //! key; and what becomes of a holder restored from a backup.
 
 use crate::key_birth::{assert_shared_is_the_truth, imported, restart, stop};
+use crate::witnesses::impostor;
+use axum::Router;
+use axum::routing::post;
+use http::{Method, StatusCode};
 use node::{CeremonyState, CeremonyStatus, Invitation, NodeStatus, SessionRef};
-use protocol::manifest::{Duty, KeyEpoch};
-use protocol::{Epoch, MemberId};
+use protocol::dkg::{DkgMessage, DkgStep};
+use protocol::manifest::{Duty, KeyEpoch, KeyUse};
+use protocol::{Bytes, Epoch, MemberId, jws};
+use pseudonym::dkg;
+use rand_core::UnwrapErr;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tests::{Harness, UNITS, member, read_log};
+use tests::{Harness, Member, UNITS, member, read_log};
 
 fn members(names: &[&str]) -> Vec<MemberId> {
     names.iter().map(|name| member(name)).collect()
@@ -201,4 +209,138 @@ async fn a_holder_is_replaced_and_one_added() {
     let added = harness.federation.hold_ceremony(&renewal(&["pup", "zlm"], &["mops", "pup", "css", "zlm"])).await;
     publish(&mut harness, added.expect("a fourth share")).await;
     assert_eq!(shares(&harness, "css").await, BTreeMap::from([(1, true)]));
+}
+
+/// A participant that is no node: hears everything, and says what it is told to.
+struct Liar {
+    member: Member,
+    session: Bytes,
+    holders: BTreeMap<u16, MemberId>,
+    heard: Arc<Mutex<Vec<String>>>,
+}
+
+impl Liar {
+    /// Its share's number.
+    fn id(&self) -> u16 {
+        self.holders.iter().find(|(_, member)| **member == self.member.id).map(|(id, _)| *id).expect("a participant")
+    }
+
+    fn others(&self) -> impl Iterator<Item = (u16, &MemberId)> {
+        self.holders.iter().filter(|(_, member)| **member != self.member.id).map(|(id, member)| (*id, member))
+    }
+
+    /// Says it until it is taken.
+    async fn say(&self, to: &MemberId, step: DkgStep) {
+        let (iss, aud, session) = (self.member.id.clone(), to.clone(), self.session.clone());
+        let message = DkgMessage { iss, aud, iat: self.member.now(), session, step };
+        for _ in 0..100 {
+            if self.member.send(to.as_str(), Method::POST, "/v1/dkg", &message).await.is_ok() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("{to} does not take round {}", message.step.round());
+    }
+
+    /// The packages that the others published.
+    async fn packages(&self) -> BTreeMap<u16, Vec<u8>> {
+        for _ in 0..100 {
+            let mut packages = BTreeMap::new();
+            for token in self.heard.lock().expect("heard").iter() {
+                let key = |kid: &_| self.member.manifest.key(kid, KeyUse::Message, self.member.now());
+                let message: DkgMessage = jws::verify(token, key).expect("signed");
+                let from = self.others().find(|(_, member)| **member == message.iss);
+                if let (true, Some((id, _)), DkgStep::Round1 { package }) =
+                    (message.session == self.session, from, message.step)
+                {
+                    packages.insert(id, package.0);
+                }
+            }
+            if packages.len() == self.holders.len() - 1 {
+                return packages;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("the others publish nothing");
+    }
+}
+
+/// Why the ceremony failed at `unit`.
+async fn failure(harness: &Harness, unit: &str, session: &Bytes) -> String {
+    for _ in 0..300 {
+        let all: Vec<CeremonyStatus> =
+            harness.federation.admin(&member(unit)).get("/keyholder").await.expect("a status");
+        if let Some(why) = all.into_iter().find(|s| &s.ceremony.session == session).and_then(|s| s.failed) {
+            return why;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("{unit} does not notice");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_participant_that_cheats_leaves_nobody_with_a_share() {
+    let mut harness = Harness::new().await;
+    stop(&mut harness, "css").await;
+    let heard: Arc<Mutex<Vec<String>>> = Arc::default();
+    let ear = heard.clone();
+    let hear = post(async move |token: String| {
+        ear.lock().expect("heard").push(token);
+        StatusCode::NO_CONTENT
+    });
+    let stands_in = impostor(&harness, "css", Router::new().route("/v1/dkg", hear)).await;
+    let begin = async || {
+        let (holders, dealers) = (members(&["mops", "pup", "css"]), Vec::new());
+        let invitation = Invitation { epoch: Epoch(2), threshold: Some(2), holders, dealers, not_before: None };
+        let admin = |unit: &str| harness.federation.admin(&member(unit));
+        let invited: CeremonyStatus =
+            admin("mops").run("/keyholder/invite", &invitation, &|_| {}).await.expect("an invitation");
+        let at = SessionRef { session: invited.ceremony.session.clone() };
+        while admin("pup").run::<CeremonyStatus>("/keyholder/join", &at, &|_| {}).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        let (session, holders) = (at.session, invited.ceremony.holders);
+        Liar { member: Member::of(&harness, "css"), session, holders, heard: heard.clone() }
+    };
+    let mut rng = UnwrapErr(getrandom::SysRng);
+
+    // Another package for each: both see that the other got another.
+    let liar = begin().await;
+    for (_, other) in liar.others() {
+        let (_, package) = dkg::round1(liar.id(), 3, 2, &mut rng).expect("a package");
+        liar.say(other, DkgStep::Round1 { package: Bytes(package) }).await;
+    }
+    for unit in ["mops", "pup"] {
+        let why = failure(&harness, unit, &liar.session).await;
+        assert!(why.contains("other round-1 packages"), "{unit}: {why}");
+    }
+
+    // Honest until everybody has a share on its disk, and then a signature over something else.
+    let liar = begin().await;
+    let (secret, own) = dkg::round1(liar.id(), 3, 2, &mut rng).expect("a package");
+    for (_, other) in liar.others() {
+        liar.say(other, DkgStep::Round1 { package: Bytes(own.clone()) }).await;
+    }
+    let mut packages = liar.packages().await;
+    packages.insert(liar.id(), own);
+    let transcript = dkg::round1_digest(&packages);
+    let (_, mut addressed) = dkg::round2(secret, &packages).expect("secret packages");
+    for (id, other) in liar.others() {
+        let secret = addressed.remove(&id).expect("one for each");
+        liar.say(other, DkgStep::Compared { transcript: Bytes(transcript.to_vec()) }).await;
+        liar.say(other, DkgStep::Round2 { package: Bytes(secret.to_vec()) }).await;
+        liar.say(other, DkgStep::Born { signature: Bytes(vec![0; 64]) }).await;
+    }
+    for unit in ["mops", "pup"] {
+        let why = failure(&harness, unit, &liar.session).await;
+        assert!(why.contains("css signed another result"), "{unit}: {why}");
+        assert!(!harness.home().join(unit).join("data/2-1.share").exists(), "{unit} keeps a share");
+    }
+    stands_in.cancel();
+    for unit in ["mops", "pup"] {
+        stop(&mut harness, unit).await;
+        let log = tokio::task::block_in_place(|| read_log(&harness, unit));
+        let count = |event: &str| log.iter().filter(|entry| entry["event"] == event && entry["epoch"] == 2).count();
+        assert_eq!((count("key.ceremony_failed"), count("key.share_destroyed")), (2, 1), "{unit}");
+    }
 }

@@ -210,6 +210,15 @@ async fn new_keys_of_every_permitted_kind_are_taken() {
     assert_eq!(code(&harness, Some(&mixed)).await, "token_key_unknown", "a key of another kind than the token says");
     let crossed = jws(&json!({ "alg": "ES256", "kid": "ec" }), &good, |message| by_ec(&[message, b"x"].concat()));
     assert_eq!(code(&harness, Some(&crossed)).await, "token_signature_invalid");
+
+    // A key given up is trusted for five minutes at most, though nobody presents a new one.
+    let later = changed(&good, "exp", harness.clock.now().0 + 900);
+    let es256 = jws(&json!({ "alg": "ES256", "kid": "ec" }), &later, &by_ec);
+    let set = json!({ "keys": [rsa] });
+    std::fs::write(harness.home().join("mops/idp/jwks.json"), set.to_string()).expect("written");
+    assert_eq!(code(&harness, Some(&es256)).await, "taken", "read a moment ago");
+    harness.clock.advance(5 * 60);
+    assert_eq!(code(&harness, Some(&es256)).await, "token_key_unknown");
 }
 
 /// Serves mops's key set by `https` on `address`, with the certificate of its local API.

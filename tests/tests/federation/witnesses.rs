@@ -160,7 +160,7 @@ async fn with_one_witness_left_nothing_new_counts_until_another_is_back() {
 }
 
 /// Stands in for `unit` at its address, with its certificate, and answers as `router` does.
-async fn impostor(harness: &Harness, unit: &str, router: Router) -> CancellationToken {
+pub(crate) async fn impostor(harness: &Harness, unit: &str, router: Router) -> CancellationToken {
     let tls = harness.home().join(unit).join("tls");
     let read = |name: &str| std::fs::read_to_string(tls.join(name)).expect("a file");
     let realm = harness.federation.founded.plan.realm.clone();

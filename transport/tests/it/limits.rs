@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::Request;
 use rustls::version::TLS13;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -21,6 +22,16 @@ async fn local(limits: Limits) -> Server {
 async fn mutual(limits: Limits) -> (Server, Client) {
     let pki = Pki::new();
     (Server::start(pki.member("mops", 1).tls(), limits).await, pki.member("pup", 2).client())
+}
+
+/// A refusal that says when to come back: its code.
+fn shed(result: Result<http::Response<Bytes>, CallError>) -> String {
+    match result {
+        Err(CallError::Problem(problem)) if problem.status == 503 && problem.retry_after.is_some_and(|s| s > 0) => {
+            problem.code
+        }
+        other => panic!("{other:?}"),
+    }
 }
 
 fn problem(result: Result<http::Response<Bytes>, CallError>) -> (u16, String) {
@@ -91,7 +102,7 @@ async fn large_headers_are_refused() {
 #[tokio::test]
 async fn a_long_request_is_ended() {
     let (server, client) = mutual(Limits { request: SHORT, ..Limits::default() }).await;
-    assert_eq!(problem(call(&client, &server, "/wait/60000").await), (503, "request_timeout".to_owned()));
+    assert_eq!(shed(call(&client, &server, "/wait/60000").await), "request_timeout");
     server.stop().await;
 }
 
@@ -104,7 +115,7 @@ async fn requests_past_the_limit_are_told_to_come_back() {
         first.call(&crate::pki::spiffe("mops"), &url, get_request("/wait/1500"), LONG).await.unwrap()
     });
     tokio::time::sleep(SHORT).await;
-    assert_eq!(problem(call(&client, &server, "/hello").await), (503, "busy".to_owned()));
+    assert_eq!(shed(call(&client, &server, "/hello").await), "busy");
     assert_eq!(running.await.unwrap().body(), "done");
     call(&client, &server, "/hello").await.unwrap();
     server.stop().await;
@@ -137,6 +148,68 @@ async fn one_peer_cannot_take_every_connection() {
         tokio::time::sleep(SHORT / 10).await;
     }
     server.stop().await;
+}
+
+/// A peer whose bodies never end holds its own share of the requests, over however many connections, and no more.
+#[tokio::test]
+async fn one_peer_cannot_take_every_request() {
+    let pki = Pki::new();
+    let limits = Limits { max_requests: 4, max_requests_per_peer: 2, request: LONG, ..Limits::default() };
+    let server = Server::start(pki.member("mops", 1).tls(), limits).await;
+    let (slow, again) = (Arc::new(pki.member("pup", 2).client()), Arc::new(pki.member("pup", 3).client()));
+    let other = pki.member("css", 4).client();
+    let mut running = vec![gated(&slow, &server).await, gated(&again, &server).await];
+    for client in [&slow, &again] {
+        assert_eq!(shed(call(client, &server, "/hello").await), "busy");
+    }
+    call(&other, &server, "/hello").await.unwrap();
+    server.gate.notify_one();
+    running.retain(|request| !request.is_finished());
+    // One of the two has ended: there is a place again.
+    while call(&slow, &server, "/hello").await.is_err() {
+        tokio::time::sleep(SHORT / 10).await;
+    }
+    server.gate.notify_one();
+    for request in running {
+        assert_eq!(request.await.unwrap().unwrap().body(), "done");
+    }
+    server.stop().await;
+}
+
+/// Five times as much as it takes: the rest is told when to come back, who comes back is answered, and then all is as
+/// before.
+#[tokio::test]
+async fn overload_is_shed_and_passes() {
+    let pki = Pki::new();
+    let limits = Limits { max_requests: 8, max_requests_per_peer: 4, ..Limits::default() };
+    let server = Arc::new(Server::start(pki.member("mops", 1).tls(), limits).await);
+    let refused = Arc::new(AtomicUsize::new(0));
+    let mut callers = Vec::new();
+    for (number, member) in ["pup", "css", "zlm", "mopr"].into_iter().enumerate() {
+        let client = Arc::new(pki.member(member, number as u64 + 2).client());
+        callers.extend((0..10).map(|_| {
+            let (client, server, refused) = (client.clone(), server.clone(), refused.clone());
+            tokio::spawn(async move {
+                loop {
+                    match call(&client, &server, "/wait/100").await {
+                        Ok(answer) => return answer,
+                        failed => assert_eq!(shed(failed), "busy"),
+                    }
+                    refused.fetch_add(1, Ordering::SeqCst);
+                    tokio::time::sleep(SHORT / 5).await;
+                }
+            })
+        }));
+    }
+    for caller in callers {
+        assert_eq!(caller.await.unwrap().body(), "done");
+    }
+    assert!(refused.load(Ordering::SeqCst) >= 32, "forty came for eight places");
+    let calm = pki.member("pup", 9).client();
+    for _ in 0..8 {
+        call(&calm, &server, "/hello").await.unwrap();
+    }
+    Arc::into_inner(server).unwrap().stop().await;
 }
 
 #[tokio::test]
