@@ -25,11 +25,11 @@ Examples:
   ogniwo audit verify /var/lib/ogniwo/data/log
 
 Exit codes: 0 done, 2 usage, 3 configuration, 4 key, 5 extract, 6 address in use, 7 manifest, 8 registry,
-9 unavailable, 10 refused, 11 verification, 12 in use or not running, 13 storage, 14 certificate, 1 anything else.";
+9 unavailable, 10 refused, 11 verification, 12 in use or not running, 13 storage, 14 certificate,
+15 a person decides, 1 anything else.";
 
 /// The parts of the program.
 #[derive(Debug, Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "one value a run")]
 pub enum Command {
     /// An institution's node: run it, import, enrol, ask.
     #[command(subcommand)]
@@ -239,6 +239,16 @@ pub enum NodeCommand {
         after_help = "Example:\n  ogniwo node ask --token-file token --query q02 --purpose social-welfare-eligibility-assessment \\\n    --mandate ups-105 --case MOPS/2026/17 --reason \"wniosek o zasiłek\" < pesel"
     )]
     Ask(Box<AskArgs>),
+    /// Show what came of an earlier question; what waited for a person is fetched once that person decided.
+    #[command(after_help = "Exits with 15 while somebody at a holder has still to decide.")]
+    Answer {
+        /// How to reach the node.
+        #[command(flatten)]
+        api: ApiArgs,
+        /// The query's id, as `ask` printed it.
+        #[arg(allow_hyphen_values = true)]
+        id: String,
+    },
     /// Hold a share of the pseudonym key: its birth, and new shares of it.
     #[command(subcommand)]
     Keyholder(KeyholderCommand),
@@ -1103,9 +1113,6 @@ pub enum ConsentCommand {
         /// The template the resident signed.
         #[arg(long)]
         template: String,
-        /// Modules given; all others are refused.
-        #[arg(long, required = true, value_delimiter = ',')]
-        module: Vec<String>,
         /// Who may receive.
         #[arg(long)]
         recipient: protocol::MemberId,
@@ -1115,9 +1122,9 @@ pub enum ConsentCommand {
         /// For how many days; the template's longest, if not said.
         #[arg(long)]
         days: Option<u32>,
-        /// The signed paper's scan; only its SHA-256 is recorded.
-        #[arg(long, value_name = "FILE")]
-        evidence: PathBuf,
+        /// What was answered.
+        #[command(flatten)]
+        answer: AnswerArgs,
     },
     /// Note that a resident was asked; the answer is recorded later with `answer`.
     Request {
@@ -1152,7 +1159,7 @@ pub enum ConsentCommand {
         #[command(flatten)]
         answer: AnswerArgs,
     },
-    /// Ask again before or after a consent ended: a new one, to the current text.
+    /// Ask again before or after a consent ended: a new one, to the current text, which ends the old one.
     Renew {
         /// How to reach the node.
         #[command(flatten)]
@@ -1175,6 +1182,9 @@ pub enum ConsentCommand {
         /// Only these modules.
         #[arg(long, value_delimiter = ',')]
         module: Vec<String>,
+        /// How the resident said it.
+        #[arg(long, value_parser = METHODS, default_value = "counter_paper")]
+        method: String,
         /// It was recorded at another member. The resident is named by PESEL, at a prompt, or by --local-number.
         #[arg(long)]
         elsewhere: bool,
@@ -1206,6 +1216,30 @@ pub enum ConsentCommand {
         #[arg(allow_hyphen_values = true)]
         id: String,
     },
+    /// End a consent that the resident did not withdraw.
+    Revoke {
+        /// How to reach the node.
+        #[command(flatten)]
+        api: ApiArgs,
+        /// The consent's id.
+        #[arg(allow_hyphen_values = true)]
+        id: String,
+        /// Why it ends.
+        #[arg(long, value_parser = ["death", "court", "representative"])]
+        cause: String,
+        /// What it is proven by; stays in this institution's log.
+        #[arg(long)]
+        text: String,
+    },
+    /// List a resident's consents recorded here, newest first.
+    List {
+        /// How to reach the node.
+        #[command(flatten)]
+        api: ApiArgs,
+        /// Whose.
+        #[command(flatten)]
+        resident: ResidentArgs,
+    },
     /// Show a consent recorded here.
     Show {
         /// How to reach the node.
@@ -1216,6 +1250,9 @@ pub enum ConsentCommand {
         id: String,
     },
 }
+
+/// How a resident can say something.
+const METHODS: [&str; 5] = ["counter_paper", "counter_tablet", "portal", "phone_recorded", "epuap"];
 
 /// What a resident answered.
 #[derive(Debug, Args)]
@@ -1229,6 +1266,15 @@ pub struct AnswerArgs {
     /// Who answered.
     #[arg(long, value_parser = ["resident", "guardian", "attorney"], default_value = "resident")]
     pub acting: String,
+    /// What another guardian gave; only what all give is given. Once for each.
+    #[arg(long, value_name = "MODULES")]
+    pub other_guardian: Vec<String>,
+    /// How it was answered.
+    #[arg(long, value_parser = METHODS, default_value = "counter_paper")]
+    pub method: String,
+    /// In which language the resident read it.
+    #[arg(long, value_parser = ["pl", "en", "uk"], default_value = "pl")]
+    pub language: String,
     /// The signed paper's scan; only its SHA-256 is recorded.
     #[arg(long, value_name = "FILE")]
     pub evidence: PathBuf,
@@ -1349,7 +1395,7 @@ pub struct FlagArgs {
     #[command(flatten)]
     pub resident: ResidentArgs,
     /// The flags.
-    #[arg(required = true, value_parser = ["restricted", "unlisted", "deceased", "objected", "minor", "do_not_contact", "unenrolled"])]
+    #[arg(required = true, value_parser = ["restricted", "unlisted", "deceased", "objected", "minor", "ward", "do_not_contact", "unenrolled"])]
     pub flag: Vec<String>,
     /// Why; stays in this institution's log.
     #[arg(long)]

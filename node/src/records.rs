@@ -2,12 +2,17 @@
 //! [`Permit`] — by what a peer may have of it.
 
 use crate::store::{Read, Store, StoreError, Table, Write};
+use jiff::civil::Date;
 use policies::Permit;
 use protocol::{Epoch, FieldId, FileId, Index, SubjectId, Timestamp};
+use pseudonym::Pesel;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use zeroize::Zeroizing;
+
+/// The field of a resident's birth date.
+const BIRTH_DATE: &str = "person.birth_date";
 
 /// What the institution keeps of one resident.
 #[derive(Serialize, Deserialize)]
@@ -71,11 +76,36 @@ pub(crate) enum Kind {
     Document,
 }
 
+impl From<Kind> for pseudonym::Kind {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Pesel => pseudonym::Kind::Pesel,
+            Kind::Document => pseudonym::Kind::Document,
+        }
+    }
+}
+
 impl FileRecord {
     /// What the resident is enrolled by: the PESEL, else the document; nobody without either is.
     pub(crate) fn enrolled_by(&self) -> Option<(pseudonym::Kind, &str)> {
-        let document = || self.document.as_deref().map(|document| (pseudonym::Kind::Document, document.as_str()));
-        self.pesel.as_deref().map(|pesel| (pseudonym::Kind::Pesel, pesel.as_str())).or_else(document)
+        self.named_by().map(|(kind, identifier)| (kind.into(), identifier))
+    }
+
+    /// The same, as the store has it.
+    pub(crate) fn named_by(&self) -> Option<(Kind, &str)> {
+        let document = || self.document.as_deref().map(|document| (Kind::Document, document.as_str()));
+        self.pesel.as_deref().map(|pesel| (Kind::Pesel, pesel.as_str())).or_else(document)
+    }
+
+    /// When the resident was born: as the PESEL says, else as the records do.
+    pub(crate) fn born(&self, today: Date) -> Option<Date> {
+        let pesel = self.pesel.as_deref().and_then(|pesel| Pesel::parse(pesel, today).ok());
+        let written = || {
+            let fields = self.rows.iter().flat_map(|row| &row.fields);
+            let dates = fields.filter(|(field, _)| field.as_str() == BIRTH_DATE);
+            dates.filter_map(|(_, date)| date.as_str()?.parse().ok()).max()
+        };
+        pesel.map(|pesel| pesel.birth_date()).or_else(written)
     }
 
     /// Whether there is more than the identifier: a newcomer has no records yet.
@@ -146,6 +176,11 @@ impl Read<'_> {
 }
 
 impl Write<'_> {
+    /// A client's names, as this transaction sees them.
+    pub(crate) fn names(&self, epoch: Epoch, file: FileId) -> Result<Option<Names>, StoreError> {
+        self.get(Table::NAMES, &names_key(epoch, file))
+    }
+
     /// Takes a resident's names; its entry is queued for removal at the registry.
     pub(crate) fn unname(&self, file: FileId, epoch: Epoch) -> Result<Option<Names>, StoreError> {
         let key = names_key(epoch, file);

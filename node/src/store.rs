@@ -15,6 +15,7 @@
 //! | `consents` | consent id 16 | consents recorded here |
 //! | `grants` | consent id 16 | consents others granted us to release under |
 //! | `withdrawn` | consent id 16 | withdrawals heard of |
+//! | `withdrawals` | consent id 16 | withdrawals taken here of consents recorded elsewhere, and who knows these |
 //! | `statuses` | recorder | last status list of a recorder |
 //! | `outbox` | sequence 8 | messages to deliver |
 //! | `results` | query id 16 | outcomes kept for the caller, at most a day |
@@ -68,8 +69,9 @@ impl Table {
     pub(crate) const FINDINGS: Table = Table("findings", 20);
     pub(crate) const REVOKED: Table = Table("revoked", 21);
     pub(crate) const NEWCOMERS: Table = Table("newcomers", 22);
+    pub(crate) const WITHDRAWALS: Table = Table("withdrawals", 23);
 
-    const ALL: [Table; 23] = [
+    const ALL: [Table; 24] = [
         Table::FILES,
         Table::SEALED_FIELDS,
         Table::LINKS,
@@ -93,6 +95,7 @@ impl Table {
         Table::FINDINGS,
         Table::REVOKED,
         Table::NEWCOMERS,
+        Table::WITHDRAWALS,
     ];
 
     fn definition(self) -> TableDefinition<'static, &'static [u8], &'static [u8]> {

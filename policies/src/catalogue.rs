@@ -48,6 +48,8 @@ pub struct PurposeTerm {
     pub pl: String,
     /// In English.
     pub en: String,
+    /// In Ukrainian.
+    pub uk: String,
 }
 
 /// A field of a resident's file.
