@@ -84,7 +84,9 @@ impl Node {
             let read = self.store.read()?;
             for key in read.keys_with(Table::OUTBOX, &[])? {
                 let letter: Option<Letter> = read.get(Table::OUTBOX, &key)?;
-                if letter.is_some_and(|letter| &letter.to == to && letter.path == WITHDRAWALS) {
+                // Those of others' consents are not what our list is about.
+                let ours = |letter: &Letter| letter.path == WITHDRAWALS && letter.about.is_none();
+                if letter.is_some_and(|letter| &letter.to == to && ours(&letter)) {
                     return Ok::<_, StoreError>(true);
                 }
             }
