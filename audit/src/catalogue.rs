@@ -407,7 +407,9 @@ events! {
     ApprovalRefused = 603 "approval.refused", QUERY QUERY_OPERATIONS QUERY_SIEM;
     /// Nobody decided in time.
     ApprovalLapsed = 604 "approval.lapsed", QUERY QUERY_OPERATIONS QUERY_SIEM;
-    /// Emergency access was taken.
+    /// Danger was declared; nothing is open yet.
+    EmergencyDeclared = 610 "emergency.declared", QUERY QUERY_OPERATIONS QUERY_SIEM;
+    /// Emergency access was taken: confirmed a second time.
     EmergencyOpened = 611 "emergency.opened", QUERY QUERY_OPERATIONS QUERY_SIEM;
     /// Emergency access was reviewed.
     EmergencyReviewed = 612 "emergency.reviewed", QUERY QUERY_OPERATIONS QUERY_SIEM;

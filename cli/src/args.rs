@@ -25,7 +25,8 @@ Examples:
   ogniwo audit verify /var/lib/ogniwo/data/log
 
 Exit codes: 0 done, 2 usage, 3 configuration, 4 key, 5 extract, 6 address in use, 7 manifest, 8 registry,
-9 unavailable, 10 refused, 11 verification, 12 in use or not running, 13 storage, 14 certificate, 1 anything else.";
+9 unavailable, 10 refused, 11 verification, 12 in use or not running, 13 storage, 14 certificate,
+15 a person decides, 1 anything else.";
 
 /// The parts of the program.
 #[derive(Debug, Subcommand)]
@@ -254,6 +255,16 @@ pub enum NodeCommand {
         after_help = "Example:\n  ogniwo node ask --token-file token --query q02 --purpose social-welfare-eligibility-assessment \\\n    --mandate ups-105 --case MOPS/2026/17 --reason \"wniosek o zasiłek\" < pesel"
     )]
     Ask(Box<AskArgs>),
+    /// Show what came of an earlier question; what waited for a person is fetched once that person decided.
+    #[command(after_help = "Exits with 15 while somebody at a holder has still to decide.")]
+    Answer {
+        /// How to reach the node.
+        #[command(flatten)]
+        api: ApiArgs,
+        /// The query's id, as `ask` printed it.
+        #[arg(allow_hyphen_values = true)]
+        id: String,
+    },
     /// Hold a share of the pseudonym key: its birth, and new shares of it.
     #[command(subcommand)]
     Keyholder(KeyholderCommand),
@@ -1258,9 +1269,6 @@ pub enum ConsentCommand {
         /// The template the resident signed.
         #[arg(long)]
         template: String,
-        /// Modules given; all others are refused.
-        #[arg(long, required = true, value_delimiter = ',')]
-        module: Vec<String>,
         /// Who may receive.
         #[arg(long)]
         recipient: protocol::MemberId,
@@ -1270,9 +1278,9 @@ pub enum ConsentCommand {
         /// For how many days; the template's longest, if not said.
         #[arg(long)]
         days: Option<u32>,
-        /// The signed paper's scan; only its SHA-256 is recorded.
-        #[arg(long, value_name = "FILE")]
-        evidence: PathBuf,
+        /// What was answered.
+        #[command(flatten)]
+        answer: AnswerArgs,
     },
     /// Note that a resident was asked; the answer is recorded later with `answer`.
     #[command(
@@ -1313,7 +1321,7 @@ pub enum ConsentCommand {
         #[command(flatten)]
         answer: AnswerArgs,
     },
-    /// Ask again before or after a consent ended: a new one, to the current text.
+    /// Ask again before or after a consent ended: a new one, to the current text, which ends the old one.
     #[command(
         after_help = "Example:\n  ogniwo consent renew --token-file token ID --module labour-status --evidence scan.pdf"
     )]
@@ -1342,6 +1350,9 @@ pub enum ConsentCommand {
         /// Only these modules.
         #[arg(long, value_delimiter = ',')]
         module: Vec<String>,
+        /// How the resident said it.
+        #[arg(long, value_parser = METHODS, default_value = "counter_paper")]
+        method: String,
         /// It was recorded at another member. The resident is named by PESEL, at a prompt, or by --local-number.
         #[arg(long)]
         elsewhere: bool,
@@ -1377,6 +1388,34 @@ pub enum ConsentCommand {
         #[arg(allow_hyphen_values = true)]
         id: String,
     },
+    /// End a consent that the resident did not withdraw.
+    #[command(
+        after_help = "Example:\n  ogniwo consent revoke --token-file token ID --cause death --text 'akt zgonu 17/2026'"
+    )]
+    Revoke {
+        /// How to reach the node.
+        #[command(flatten)]
+        api: ApiArgs,
+        /// The consent's id.
+        #[arg(allow_hyphen_values = true)]
+        id: String,
+        /// Why it ends.
+        #[arg(long, value_parser = ["death", "court", "representative"])]
+        cause: String,
+        /// What it is proven by; stays in this institution's log.
+        #[arg(long)]
+        text: String,
+    },
+    /// List a resident's consents recorded here, newest first.
+    #[command(after_help = "Example:\n  ogniwo consent list --token-file token --local-number M/17")]
+    List {
+        /// How to reach the node.
+        #[command(flatten)]
+        api: ApiArgs,
+        /// Whose.
+        #[command(flatten)]
+        resident: ResidentArgs,
+    },
     /// Show a consent recorded here.
     #[command(after_help = "Example:\n  ogniwo consent show --token-file token ID")]
     Show {
@@ -1388,6 +1427,9 @@ pub enum ConsentCommand {
         id: String,
     },
 }
+
+/// How a resident can say something.
+const METHODS: [&str; 5] = ["counter_paper", "counter_tablet", "portal", "phone_recorded", "epuap"];
 
 /// What a resident answered.
 #[derive(Debug, Args)]
@@ -1401,6 +1443,15 @@ pub struct AnswerArgs {
     /// Who answered.
     #[arg(long, value_parser = ["resident", "guardian", "attorney"], default_value = "resident")]
     pub acting: String,
+    /// What another guardian gave; only what all give is given. Once for each.
+    #[arg(long, value_name = "MODULES")]
+    pub other_guardian: Vec<String>,
+    /// How it was answered.
+    #[arg(long, value_parser = METHODS, default_value = "counter_paper")]
+    pub method: String,
+    /// In which language the resident read it.
+    #[arg(long, value_parser = ["pl", "en", "uk"], default_value = "pl")]
+    pub language: String,
     /// The signed paper's scan; only its SHA-256 is recorded.
     #[arg(long, value_name = "FILE")]
     pub evidence: PathBuf,
@@ -1542,7 +1593,7 @@ pub struct FlagArgs {
     #[command(flatten)]
     pub resident: ResidentArgs,
     /// The flags.
-    #[arg(required = true, value_parser = ["restricted", "unlisted", "deceased", "objected", "minor", "do_not_contact", "unenrolled"])]
+    #[arg(required = true, value_parser = ["restricted", "unlisted", "deceased", "objected", "minor", "ward", "do_not_contact", "unenrolled"])]
     pub flag: Vec<String>,
     /// Why; stays in this institution's log.
     #[arg(long)]

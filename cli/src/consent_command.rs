@@ -6,7 +6,7 @@ use crate::node_command::{api, token};
 use crate::output::Output;
 use crate::prompt::resident;
 use http::Method;
-use node::{ConsentReceipt, WithdrawalReceipt};
+use node::{ConsentList, ConsentReceipt, WithdrawalReceipt};
 use protocol::MemberId;
 use protocol::encoding::{b64, sha256};
 use serde_json::{Value, json};
@@ -14,12 +14,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub(crate) async fn run(command: ConsentCommand, output: &Output) -> Result<(), Failure> {
     let receipt: ConsentReceipt = match command {
-        ConsentCommand::Record { api: to, resident: who, template, module, recipient, purpose, days, evidence } => {
-            let modules: BTreeMap<_, _> = module.into_iter().map(|m| (m, "given")).collect();
-            let body = json!({
-                "resident": resident(&who)?, "template": template, "modules": modules, "recipient": recipient,
-                "purposes": purpose, "days": days, "evidence_sha256": evidence_digest(&evidence)?,
+        ConsentCommand::Record { api: to, resident: who, template, recipient, purpose, days, answer } => {
+            let mut body = answered(&answer)?;
+            let asked = json!({
+                "resident": resident(&who)?, "template": template, "recipient": recipient, "purposes": purpose,
+                "days": days,
             });
+            if let (Value::Object(body), Value::Object(asked)) = (&mut body, asked) {
+                body.extend(asked);
+            }
             api(&to)?.call(Method::POST, "/v1/consents", &token(&to)?, Some(&body)).await?
         }
         ConsentCommand::Request { api: to, resident: who, template, recipient, purpose, days } => {
@@ -37,17 +40,39 @@ pub(crate) async fn run(command: ConsentCommand, output: &Output) -> Result<(), 
             let path = format!("/v1/consents/{id}/renew");
             api(&to)?.call(Method::POST, &path, &token(&to)?, Some(&answered(&answer)?)).await?
         }
-        ConsentCommand::Withdraw { api: to, id, module, elsewhere: false, .. } => {
+        ConsentCommand::Withdraw { api: to, id, module, method, elsewhere: false, .. } => {
             let path = format!("/v1/consents/{id}/withdraw");
-            let body = json!({ "modules": modules(&module) });
+            let body = json!({ "modules": modules(&module), "method": method });
+            let withdrawn = api(&to)?.call(Method::POST, &path, &token(&to)?, Some(&body)).await;
+            withdrawn.map_err(|failure: Failure| match failure.code.as_str() {
+                "consent_unknown" => Failure::new(
+                    &failure.code,
+                    format!("{failure} Recorded at another unit? Withdraw it with --elsewhere."),
+                ),
+                _ => failure,
+            })?
+        }
+        ConsentCommand::Revoke { api: to, id, cause, text } => {
+            let path = format!("/v1/consents/{id}/revoke");
+            let body = json!({ "cause": cause, "text": text });
             api(&to)?.call(Method::POST, &path, &token(&to)?, Some(&body)).await?
         }
-        ConsentCommand::Withdraw { api: to, id, module, elsewhere: true, resident: who } => {
+        ConsentCommand::List { api: to, resident: who } => {
+            let body = json!({ "resident": resident(&who)? });
+            let list: ConsentList =
+                api(&to)?.call(Method::POST, "/v1/consents/list", &token(&to)?, Some(&body)).await?;
+            output.result(&list, || match list.consents.as_slice() {
+                [] => "No consent of this resident was recorded here.".to_owned(),
+                consents => consents.iter().map(words).collect::<Vec<_>>().join("\n"),
+            });
+            return Ok(());
+        }
+        ConsentCommand::Withdraw { api: to, id, module, elsewhere: true, resident: who, .. } => {
             let body = json!({ "resident": resident(&who)?, "consent": id, "modules": modules(&module) });
             let taken: WithdrawalReceipt =
                 api(&to)?.call(Method::POST, "/v1/withdrawals", &token(&to)?, Some(&body)).await?;
             output.result(&taken, || withdrawn_words(&taken));
-            return Ok(());
+            return confirmed(&taken);
         }
         ConsentCommand::Receipt { api: to, id, language, html } => {
             let path = format!("/v1/consents/{id}/receipt?language={language}&html={html}");
@@ -75,18 +100,44 @@ fn modules(named: &[String]) -> Option<&[String]> {
 fn answered(answer: &AnswerArgs) -> Result<Value, Failure> {
     let given = answer.module.iter().map(|module| (module, "given"));
     let modules: BTreeMap<_, _> = given.chain(answer.refused.iter().map(|module| (module, "refused"))).collect();
+    let others = answer.other_guardian.iter().map(|gave| {
+        gave.split(',').filter(|module| !module.is_empty()).map(|module| (module, "given")).collect::<BTreeMap<_, _>>()
+    });
     Ok(json!({
-        "modules": modules, "acting": answer.acting, "evidence_sha256": evidence_digest(&answer.evidence)?,
+        "modules": modules, "acting": answer.acting, "other_guardians": others.collect::<Vec<_>>(),
+        "method": answer.method, "language": answer.language, "evidence_sha256": evidence_digest(&answer.evidence)?,
     }))
 }
 
 fn withdrawn_words(taken: &WithdrawalReceipt) -> String {
     let names = |members: &BTreeSet<MemberId>| members.iter().map(MemberId::as_str).collect::<Vec<_>>().join(", ");
-    let mut text = format!("Withdrawn: {}. Told: {}", taken.consent, names(&taken.told));
-    if !taken.undelivered.is_empty() {
+    let mut text = format!("Withdrawal of {} taken.", taken.consent);
+    if !taken.confirmed_by.is_empty() {
+        text.push_str(&format!("\n  withdrawn at: {}", names(&taken.confirmed_by)));
+    }
+    for (member, code) in &taken.refused_by {
+        text.push_str(&format!("\n  not taken by {member}: {code}"));
+    }
+    if let Some(code) = &taken.waits_for {
+        text.push_str(&format!("\n  kept; the others are told by themselves after: {code}"));
+    } else if !taken.undelivered.is_empty() {
         text.push_str(&format!("\n  not told yet, delivery goes on: {}", names(&taken.undelivered)));
     }
     text
+}
+
+/// A withdrawal that everybody took and nobody knows is one of a consent that does not exist.
+fn confirmed(taken: &WithdrawalReceipt) -> Result<(), Failure> {
+    if !taken.confirmed_by.is_empty() {
+        return Ok(());
+    }
+    if taken.undelivered.is_empty() {
+        let words =
+            "no member knows a consent with this id, or with these modules, of this resident; compare the receipt";
+        return Err(Failure::new("consent_unknown", words));
+    }
+    let words = "no member that was reached knows a consent with this id; it is kept, and those not told yet are told; run it again to see";
+    Err(Failure::new("withdrawal_unconfirmed", words))
 }
 
 /// The SHA-256 of the signed paper's scan.
@@ -99,6 +150,10 @@ fn evidence_digest(path: &std::path::Path) -> Result<String, Failure> {
 fn words(receipt: &ConsentReceipt) -> String {
     let state = format!("{:?}", receipt.state).to_lowercase();
     let mut text = format!("Consent {}: {state} ({}), recipient {}", receipt.id, receipt.template, receipt.recipient);
+    if !receipt.standing.is_empty() {
+        let standing: Vec<&str> = receipt.standing.iter().map(String::as_str).collect();
+        text.push_str(&format!("\n  in force: {}", standing.join(", ")));
+    }
     for (holder, fields) in &receipt.holders {
         let fields: Vec<&str> = fields.iter().map(protocol::FieldId::as_str).collect();
         let late = if receipt.undelivered.contains(holder) { "  (not told yet; delivery goes on)" } else { "" };

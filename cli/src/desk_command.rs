@@ -57,8 +57,10 @@ pub(crate) async fn flag(command: FlagCommand, output: &Output) -> Result<(), Fa
 pub(crate) async fn newcomer(to: &ApiArgs, body: &Value, output: &Output) -> Result<(), Failure> {
     let view: NewcomerView = api(to)?.call(Method::POST, "/v1/newcomers", &token(to)?, Some(body)).await?;
     output.result(&view, || {
-        let until = jiff::Timestamp::from_second(view.expires).map(|until| until.to_string()).unwrap_or_default();
-        format!("Known to the registry until {until}. Import the records and run `ogniwo node enrol` before.")
+        format!(
+            "Known to the registry until {}. Import the records and run `ogniwo node enrol` before.",
+            moment(view.expires)
+        )
     });
     Ok(())
 }
@@ -92,18 +94,32 @@ fn approval_words(view: &ApprovalView) -> String {
     let state = format!("{:?}", view.state).to_lowercase();
     let fields: Vec<&str> = view.fields.iter().map(FieldId::as_str).collect();
     let numbers: Vec<&str> = view.local_numbers.iter().map(String::as_str).collect();
-    format!(
-        "{} {state}\n  {} asks {} about {} as {}, for {}\n  basis {}{}\n  fields {}",
+    let mut text = format!(
+        "{} {state}, until {}\n  {} (user {}, {}) asks {} about {}, for {}\n  basis {}{}\n  fields {}",
         view.id,
+        moment(view.until),
         view.asker,
+        view.user,
+        view.role,
         view.query,
         numbers.join(", "),
-        view.role,
         view.purpose,
         view.basis,
         if view.case { ", with an open case" } else { "" },
         fields.join(", ")
-    )
+    );
+    if let Some(approved) = &view.approved {
+        let approved: Vec<&str> = approved.iter().map(FieldId::as_str).collect();
+        text.push_str(&format!("\n  approved {}", approved.join(", ")));
+    }
+    if let Some(reason) = &view.reason {
+        text.push_str(&format!("\n  refused: {reason}"));
+    }
+    text
+}
+
+fn moment(seconds: i64) -> String {
+    jiff::Timestamp::from_second(seconds).map(|moment| moment.to_string()).unwrap_or_default()
 }
 
 fn emergency_words(view: &EmergencyView) -> String {
@@ -114,5 +130,22 @@ fn emergency_words(view: &EmergencyView) -> String {
     };
     let side = format!("{:?}", view.side).to_lowercase();
     let confirmed = if view.confirmed { "" } else { ", not confirmed" };
-    format!("{} {side} by {}: {}{confirmed}; {review}", view.id, view.asker, view.reason)
+    let mut text = format!(
+        "{} {side} by {} (user {}): {}{confirmed}; {review}\n  opened {}, over {}, review due {}",
+        view.id,
+        view.asker,
+        view.user,
+        view.reason,
+        moment(view.opened),
+        moment(view.expires),
+        moment(view.review_by)
+    );
+    if !view.local_numbers.is_empty() {
+        let numbers: Vec<&str> = view.local_numbers.iter().map(String::as_str).collect();
+        text.push_str(&format!("\n  about {}", numbers.join(", ")));
+    }
+    if let Some(written) = &view.text {
+        text.push_str(&format!("\n  \"{written}\""));
+    }
+    text
 }

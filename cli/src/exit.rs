@@ -218,6 +218,8 @@ pub enum Exit {
     Storage,
     /// 14: certificate.
     Certificate,
+    /// 15: a person has still to decide.
+    Pending,
 }
 
 impl Exit {
@@ -240,7 +242,9 @@ impl Exit {
             | "no_key_epoch"
             | "clock_wrong"
             | "quota_exceeded"
+            | "withdrawal_unconfirmed"
             | "ceremony_aborted" => Exit::Unavailable,
+            "pending" => Exit::Pending,
             "denied"
             | "registry_refused"
             | "not_served"
@@ -256,6 +260,7 @@ impl Exit {
             | "agreement_missing"
             | "confirmation_missing"
             | "already_decided"
+            | "query_unknown"
             | "unknown" => Exit::Refused,
             code if code.starts_with("token_") => Exit::Refused,
             "verification_failed" | "log_rolled_back" => Exit::Verification,
@@ -286,6 +291,7 @@ impl Exit {
             Exit::InUse => 12,
             Exit::Storage => 13,
             Exit::Certificate => 14,
+            Exit::Pending => 15,
         }
     }
 
@@ -301,10 +307,11 @@ impl Exit {
             Exit::Manifest => "compare the fingerprint with the officers and fetch a current manifest",
             Exit::Registry => "check that the registry runs and can be reached, then try again",
             Exit::Unavailable => "try again when enough members are up; `ogniwo node status` says more",
-            Exit::Refused => "see the reason; nothing was released",
+            Exit::Refused => "do what the reason asks for, above",
             Exit::Verification => "keep the files as they are and call the data-protection officer",
             Exit::InUse => "start the node with `ogniwo node run`, or stop the one that has it open",
             Exit::Storage => "make room or repair the disk; what was acknowledged is kept",
+            Exit::Pending => "ask again with `ogniwo node answer` when somebody there decided, within a week",
             Exit::Certificate => "see `ogniwo certs show` and have the certificate renewed",
         }
     }

@@ -122,6 +122,7 @@ pub(crate) async fn run(command: NodeCommand, output: &Output) -> Result<(), Fai
             Ok(())
         }
         NodeCommand::Ask(arguments) => ask(&arguments, output).await,
+        NodeCommand::Answer { api, id } => answer(&api, &id, output).await,
         NodeCommand::Keyholder(command) => crate::keyholder_command::run(command, output).await,
         NodeCommand::Resident(command) => crate::resident_command::run(command, output).await,
     }
@@ -391,14 +392,33 @@ async fn ask(arguments: &AskArgs, output: &Output) -> Result<(), Failure> {
     let token = token(&arguments.api)?;
     let result: QueryResult = api(&arguments.api)?.call(Method::POST, "/v1/queries", &token, Some(&body)).await?;
     output.result(&result, || query_words(&result));
-    let any = |kind| result.outcomes.iter().any(|o| o.outcome == kind);
+    outcome(&result)
+}
+
+async fn answer(to: &ApiArgs, id: &str, output: &Output) -> Result<(), Failure> {
+    let path = format!("/v1/queries/{id}");
+    let result: QueryResult = api(to)?.call(Method::GET, &path, &token(to)?, None).await?;
+    output.result(&result, || query_words(&result));
+    outcome(&result)
+}
+
+/// How the command ends: well if anybody answered, else by the best that may still come.
+fn outcome(result: &QueryResult) -> Result<(), Failure> {
+    let any = |kind| result.outcomes.iter().any(|outcome| outcome.outcome == kind);
     if any(OutcomeKind::Answered) {
-        Ok(())
-    } else if any(OutcomeKind::Denied) {
-        Err(Failure::new("denied", "nothing was released"))
-    } else {
-        Err(Failure::new("peer_unavailable", "nobody answered"))
+        return Ok(());
     }
+    if any(OutcomeKind::Pending) {
+        let words = format!("a person at the holder decides; `ogniwo node answer {}` fetches it", result.id);
+        return Err(Failure::new("pending", words));
+    }
+    if any(OutcomeKind::Denied) {
+        let denied = result.outcomes.iter().filter(|outcome| outcome.outcome == OutcomeKind::Denied);
+        let reasons: BTreeSet<&str> = denied.filter_map(|outcome| outcome.reason.as_deref()).collect();
+        let reasons: Vec<&str> = reasons.into_iter().collect();
+        return Err(Failure::new("denied", format!("nothing was released: {}", reasons.join(", "))));
+    }
+    Err(Failure::new("peer_unavailable", "nobody answered"))
 }
 
 pub(crate) fn query_words(result: &QueryResult) -> String {

@@ -248,9 +248,15 @@ impl LocalApi {
 /// A problem document as a failure.
 fn problem(value: &Value) -> Failure {
     let text = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let words: Vec<String> =
-        [text("title"), text("detail"), text("field")].into_iter().filter(|w| !w.is_empty()).collect();
-    Failure { code: text("code"), message: words.join(": ") }
+    let mut message = text("title");
+    let (detail, field) = (text("detail"), text("field"));
+    if !detail.is_empty() {
+        message = format!("{message}{} {detail}", if message.ends_with('.') { "" } else { ":" });
+    }
+    if !field.is_empty() {
+        message.push_str(&format!(" ({field})"));
+    }
+    Failure { code: text("code"), message }
 }
 
 async fn exchange<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(

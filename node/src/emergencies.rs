@@ -9,6 +9,7 @@ use crate::desk::{self, DeskError};
 use crate::events::{Event, Happened};
 use crate::grants::GrantError;
 use crate::node::Node;
+use crate::records::FileRecord;
 use crate::residents::Resident;
 use crate::store::{StoreError, Table};
 use crate::tokens::Caller;
@@ -17,7 +18,7 @@ use protocol::encoding::{Bytes, b64, sha256, unb64};
 use protocol::jws;
 use protocol::notice::{ReviewOutcome, Reviewed};
 use protocol::query::{Basis, EmergencyClaim, Obligations, QueryRequest};
-use protocol::{FileId, MemberId, Reason, Timestamp};
+use protocol::{FileId, MemberId, MemberKind, Reason, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -72,6 +73,9 @@ pub struct EmergencyView {
     /// What the user wrote; only where it was taken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
+    /// This institution's own numbers of the resident; only in the officer's list.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub local_numbers: BTreeSet<String>,
     /// When it was opened (seconds since 1970).
     pub opened: i64,
     /// Whether it was confirmed a second time.
@@ -159,6 +163,7 @@ impl Row {
             user: b64(&self.user.0),
             reason: self.reason.clone(),
             text: self.text.clone(),
+            local_numbers: BTreeSet::new(),
             opened: self.opened.0,
             confirmed: self.confirmed.is_some(),
             expires: self.expires.0,
@@ -179,7 +184,7 @@ fn key(side: Side, id: &[u8; 16]) -> Vec<u8> {
 }
 
 /// Opens an emergency; it serves when it is confirmed.
-pub(crate) fn open(node: &Node, caller: &Caller, body: &EmergencyBody) -> Result<EmergencyView, DeskError> {
+pub(crate) async fn open(node: &Node, caller: &Caller, body: &EmergencyBody) -> Result<EmergencyView, DeskError> {
     desk::only(caller, &ROLES)?;
     let now = node.now().map_err(DeskError::Closed)?;
     let known = node.engine.library().catalogue().emergency_for(&body.reason).map(|(_, emergency)| emergency);
@@ -207,6 +212,11 @@ pub(crate) fn open(node: &Node, caller: &Caller, body: &EmergencyBody) -> Result
         review: None,
     };
     let key = key(Side::Taken, &row.claim().id(&row.asker));
+    let mut event = event(node, Happened::EmergencyDeclared, &row, now);
+    event.reason_text.clone_from(&row.text);
+    event.user = Some(row.user.clone());
+    event.search_key = Some(body.resident.search_key());
+    let _recorded = node.log.append(&event).await?;
     node.store.write(|write| {
         if write.get::<Row>(Table::EMERGENCIES, &key)?.is_some() {
             return Err(DeskError::Decided);
@@ -328,13 +338,18 @@ pub(crate) fn list(node: &Node, caller: &Caller) -> Result<EmergencyList, DeskEr
     let (now, read) = (node.clock.now(), node.store.read()?);
     let mut emergencies = Vec::new();
     for key in read.keys_with(Table::EMERGENCIES, &[])? {
-        emergencies.extend(read.get::<Row>(Table::EMERGENCIES, &key)?.map(|row| row.view(now)));
+        let Some(row) = read.get::<Row>(Table::EMERGENCIES, &key)? else { continue };
+        let record: Option<FileRecord> = read.get(Table::FILES, row.file.as_bytes())?;
+        let rows = record.map(|record| record.rows).unwrap_or_default();
+        let local_numbers = rows.into_iter().filter_map(|row| row.local_number).collect();
+        emergencies.push(EmergencyView { local_numbers, ..row.view(now) });
     }
     emergencies.sort_by_key(|view| view.opened);
     Ok(EmergencyList { emergencies })
 }
 
-/// Reviews an emergency taken here; the holders that answered on it are told. Never by the user who took it.
+/// Reviews an emergency: one taken here is over with it, and whoever may have answered on it is told; of one answered
+/// here the word stays here. Never by the user who took it.
 pub(crate) async fn review(
     node: &Arc<Node>,
     caller: &Caller,
@@ -347,13 +362,17 @@ pub(crate) async fn review(
         return Err(DeskError::Value { field: "text", expected: "a reason".to_owned() });
     }
     let id: [u8; 16] = unb64(id).ok_or(DeskError::Unknown)?;
-    let (key, by) = (key(Side::Taken, &id), desk::user(node, caller));
-    let mut row: Row = node.store.read()?.get(Table::EMERGENCIES, &key)?.ok_or(DeskError::Unknown)?;
-    if row.user == by {
+    let by = desk::user(node, caller);
+    let (key, mut row) = either_side(node, &id)?;
+    if row.side == Side::Taken && row.user == by {
         return Err(DeskError::Refused(Reason::RoleNotAllowed));
     }
     if row.review.is_some() {
         return Err(DeskError::Decided);
+    }
+    if row.confirmed.is_none() {
+        // It opened nothing, and there is nothing to review.
+        return Err(DeskError::Refused(Reason::EmergencyUnconfirmed));
     }
     let mut event = event(node, Happened::EmergencyReviewed, &row, now);
     event.user = Some(by.clone());
@@ -361,8 +380,11 @@ pub(crate) async fn review(
     event.reason_text = Some(body.text.clone());
     let _recorded = node.log.append(&event).await?;
     row.review = Some(Review { by: Some(by), at: now, outcome: body.outcome, text: Some(body.text.clone()) });
+    // What is asked on it later would stay unreviewed.
+    row.expires = row.expires.min(now + -1);
+    let holders = if row.side == Side::Taken { concerned(node, &row)? } else { BTreeSet::new() };
     node.store.write(|write| {
-        for holder in &row.holders {
+        for holder in &holders {
             let reviewed = Reviewed {
                 iss: node.config.member.clone(),
                 aud: holder.clone(),
@@ -376,6 +398,27 @@ pub(crate) async fn review(
     })?;
     node.deliver().await?;
     Ok(row.view(now))
+}
+
+/// The emergency of this id: taken here, else answered here.
+fn either_side(node: &Node, id: &[u8; 16]) -> Result<(Vec<u8>, Row), DeskError> {
+    let read = node.store.read()?;
+    for side in [Side::Taken, Side::Answered] {
+        let key = key(side, id);
+        if let Some(row) = read.get::<Row>(Table::EMERGENCIES, &key)? {
+            return Ok((key, row));
+        }
+    }
+    Err(DeskError::Unknown)
+}
+
+/// Who answered on an emergency, or may have: an answer can be lost on its way.
+fn concerned(node: &Node, row: &Row) -> Result<BTreeSet<MemberId>, DeskError> {
+    let held = node.manifest().map_err(DeskError::Closed)?;
+    let emergency = node.engine.library().catalogue().emergency_for(&row.reason).map(|(_, emergency)| emergency);
+    let may = |kind: &MemberKind| emergency.is_some_and(|emergency| emergency.holder_kinds.contains(kind));
+    let others = held.manifest.members.iter().filter(|member| member.id != node.config.member && may(&member.kind));
+    Ok(others.map(|member| member.id.clone()).chain(row.holders.iter().cloned()).collect())
 }
 
 /// Takes a peer's word that it reviewed an emergency we answered on.

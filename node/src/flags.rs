@@ -7,9 +7,11 @@ use crate::desk::{self, DeskError};
 use crate::enrol;
 use crate::events::{Event, Happened};
 use crate::node::Node;
+use crate::records::FileRecord;
 use crate::residents::Resident;
 use crate::store::{Read, StoreError, Table, Write};
 use crate::tokens::Caller;
+use jiff::civil::DateTime;
 use policies::{Flags, Refusal};
 use protocol::{Epoch, FieldId, FileId, MemberId, Purpose, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -21,6 +23,9 @@ use utoipa::ToSchema;
 const ROLES: [&str; 3] = ["dpo", "steward", "supervisor"];
 /// Who may read them.
 const READERS: [&str; 5] = ["dpo", "steward", "supervisor", "caseworker", "coordinator"];
+
+/// The age of majority.
+const ADULT: i64 = 18;
 
 /// A note about answering on a resident.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
@@ -34,8 +39,10 @@ pub enum Flag {
     Deceased,
     /// The resident objected (GDPR art. 21): no consent serves, and a person decides what a public task may have.
     Objected,
-    /// Under age: a guardian consents.
+    /// Under age, whatever the birth date on file says or if there is none: a guardian consents.
     Minor,
+    /// An adult under guardianship: a guardian consents.
+    Ward,
     /// Recipients must not contact the resident on their own.
     DoNotContact,
     /// On file, and no client for others: taken back from the registry, without a name to ask by, until it is lifted.
@@ -52,6 +59,7 @@ impl Flag {
             Flag::Deceased => "deceased",
             Flag::Objected => "objected",
             Flag::Minor => "minor",
+            Flag::Ward => "ward",
             Flag::DoNotContact => "do_not_contact",
             Flag::Unenrolled => "unenrolled",
         }
@@ -116,7 +124,7 @@ impl Notes {
             unlisted: has(Flag::Unlisted),
             deceased: has(Flag::Deceased),
             objected: has(Flag::Objected),
-            minor: has(Flag::Minor),
+            minor: has(Flag::Minor) || has(Flag::Ward),
             do_not_contact: has(Flag::DoNotContact),
         }
     }
@@ -186,6 +194,45 @@ pub(crate) fn refuse(write: &Write<'_>, file: FileId, refused: Refused) -> Resul
     notes.refusals.retain(|old| Refused { at: refused.at, ..old.clone() } != refused);
     notes.refusals.push(refused);
     write.put(Table::NOTES, file.as_bytes(), &notes)
+}
+
+/// Takes back refusals of what the resident gives now, to the same recipient for the same purposes.
+pub(crate) fn give(
+    write: &Write<'_>,
+    file: FileId,
+    recipient: &MemberId,
+    purposes: &BTreeSet<Purpose>,
+    given: &BTreeSet<FieldId>,
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    let mut notes = noted(write, file)?;
+    let before = notes.refusals.clone();
+    for refused in &mut notes.refusals {
+        let same = refused.recipient.as_ref() == Some(recipient)
+            && refused.purpose.as_ref().is_some_and(|purpose| purposes.contains(purpose));
+        if let Some(fields) = refused.fields.as_mut().filter(|_| same && refused.at < at) {
+            fields.retain(|field| !given.contains(field));
+        }
+    }
+    notes.refusals.retain(|refused| refused.fields.as_ref().is_none_or(|fields| !fields.is_empty()));
+    if notes.refusals != before {
+        write.put(Table::NOTES, file.as_bytes(), &notes)?;
+    }
+    Ok(())
+}
+
+/// Whether only a guardian may consent for the resident of `file`: under age, or a ward.
+pub(crate) fn guarded(read: &Read<'_>, file: FileId, now: Timestamp) -> Result<bool, StoreError> {
+    Ok(of(read, file)?.flags().minor || under_age(read, file, now)?)
+}
+
+/// Whether the resident of `file` is under eighteen by the birth date on file.
+pub(crate) fn under_age(read: &Read<'_>, file: FileId, now: Timestamp) -> Result<bool, StoreError> {
+    let record: Option<FileRecord> = read.get(Table::FILES, file.as_bytes())?;
+    let Some(today) = policies::calendar::local(now).map(DateTime::date) else { return Ok(false) };
+    let born = record.and_then(|record| record.born(today));
+    let of_age = born.and_then(|born| born.checked_add(jiff::Span::new().years(ADULT)).ok());
+    Ok(of_age.is_some_and(|of_age| today < of_age))
 }
 
 /// Changes a resident's flags for a user who may.

@@ -4,11 +4,11 @@ use crate::consents;
 use crate::events::{Event, Happened};
 use crate::flags;
 use crate::node::{Node, NodeError};
-use crate::store::{StoreError, Table};
-use protocol::consent::{Grant, Withdrawal};
+use crate::store::{Read, StoreError, Table};
+use protocol::consent::{Grant, Whose, Withdrawal};
 use protocol::jws;
 use protocol::notice::Refused;
-use protocol::{MemberId, Problem, Reason, Timestamp};
+use protocol::{ConsentId, FileId, MemberId, Problem, Reason, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -28,16 +28,16 @@ pub(crate) struct Heard {
 }
 
 impl Heard {
-    /// Takes in `withdrawal`; whether that changes anything.
-    fn take(&mut self, withdrawal: &Withdrawal, now: Timestamp) -> bool {
+    /// Takes in what `by` says is withdrawn; whether that changes anything.
+    fn take(&mut self, modules: Option<&BTreeSet<String>>, by: &MemberId, now: Timestamp) -> bool {
         let before = (self.whole, self.modules.len());
-        match &withdrawal.modules {
+        match modules {
             None => self.whole = true,
             Some(modules) => self.modules.extend(modules.iter().cloned()),
         }
         let changed = before != (self.whole, self.modules.len());
         if changed {
-            self.from.push((withdrawal.iss.clone(), now));
+            self.from.push((by.clone(), now));
         }
         changed
     }
@@ -50,6 +50,8 @@ pub(crate) enum GrantError {
     Closed(Reason),
     #[error("the message is refused")]
     Refused(Reason),
+    #[error("the consent has no such modules")]
+    Modules,
     #[error(transparent)]
     Node(#[from] NodeError),
 }
@@ -66,6 +68,9 @@ impl GrantError {
         match self {
             GrantError::Closed(reason) => Problem::new(503, reason.code(), "The node is closed").retry_after(5),
             GrantError::Refused(reason) => Problem::new(403, reason.code(), reason.next_step()),
+            GrantError::Modules => {
+                Problem::new(422, "value_invalid", "The consent has no such modules").field("modules")
+            }
             GrantError::Node(_) => Problem::new(503, "log_unavailable", "It cannot be recorded now").retry_after(5),
         }
     }
@@ -92,20 +97,28 @@ pub(crate) async fn keep_grant(node: &Node, grant: &Grant, now: Timestamp) -> Re
         return if &kept == grant { Ok(()) } else { Err(GrantError::Refused(Reason::ConsentUnknown)) };
     }
     let mut event = Event::new(Happened::ConsentGranted, now);
-    event.file = node.store.read()?.file_of_subject(&node.store, grant.epoch, &grant.sub)?;
+    let file = node.store.read()?.file_of_subject(&node.store, grant.epoch, &grant.sub)?;
+    event.file = file;
     event.consent = Some(grant.consent);
     event.asker = Some(grant.recipient.clone());
     event.holder = Some(node.config.member.clone());
     event.fields_requested.clone_from(&grant.fields);
     event.detail = Some(format!("recorded by {} ({}@{})", grant.iss, grant.template.id, grant.template.version));
     let _recorded = node.log.append(&event).await.map_err(NodeError::from)?;
-    node.store.write(|w| w.put(Table::GRANTS, key, grant)).map_err(|e: StoreError| GrantError::from(e))?;
+    node.store.write(|write| {
+        // What the resident gives, module by module, is newer than what was refused before.
+        if let Some(file) = file {
+            flags::give(write, file, &grant.recipient, &grant.purposes, &grant.fields, grant.iat)?;
+        }
+        write.put(Table::GRANTS, key, grant)
+    })?;
     node.follow(&grant.iss);
     Ok(())
 }
 
-/// Obeys a withdrawal at once, whoever took it; the recorder of the consent sees that every holder does.
-pub(crate) async fn take_withdrawal(node: &Arc<Node>, peer: &MemberId, token: &str) -> Result<(), GrantError> {
+/// Obeys a withdrawal at once, whoever took it; the recorder of the consent sees that every holder does. Whether the
+/// consent is known here; if not, the withdrawal is kept in case its grant comes later.
+pub(crate) async fn take_withdrawal(node: &Arc<Node>, peer: &MemberId, token: &str) -> Result<bool, GrantError> {
     let held = node.manifest().map_err(GrantError::Closed)?;
     let now = node.now().map_err(GrantError::Closed)?;
     let withdrawal: Withdrawal =
@@ -113,41 +126,64 @@ pub(crate) async fn take_withdrawal(node: &Arc<Node>, peer: &MemberId, token: &s
     if &withdrawal.iss != peer || withdrawal.aud != node.config.member {
         return Err(GrantError::Refused(Reason::AudienceWrong));
     }
-    let (key, read) = (withdrawal.consent.as_bytes(), node.store.read()?);
-    let kept: Option<Grant> = read.get(Table::GRANTS, key)?;
-    let recorded = consents::recorded_here(&read, withdrawal.consent)?;
-    let meant = read.file_of_subject(&node.store, withdrawal.epoch, &withdrawal.sub)?;
-    let about_it = match &kept {
-        None => true,
-        Some(grant) if (grant.epoch, &grant.sub) == (withdrawal.epoch, &withdrawal.sub) => true,
-        // By another of the resident's names, as a grant is carried over.
-        Some(grant) => meant.is_some() && read.file_of_subject(&node.store, grant.epoch, &grant.sub)? == meant,
+    let (kept, recorded, file) = {
+        let read = node.store.read()?;
+        let kept: Option<Grant> = read.get(Table::GRANTS, withdrawal.consent.as_bytes())?;
+        let recorded = consents::recorded_here(&read, withdrawal.consent)?;
+        let granted =
+            kept.as_ref().map(|grant| read.file_of_subject(&node.store, grant.epoch, &grant.sub)).transpose()?;
+        let file = recorded.as_ref().map(|recorded| recorded.file).or(granted.flatten());
+        let same = kept.as_ref().is_some_and(|grant| withdrawal.resident == Whose::Subject(grant.sub));
+        let known = kept.is_some() || recorded.is_some();
+        if known && !same && !is_of(node, &read, &withdrawal, file)? {
+            return Err(GrantError::Refused(Reason::ConsentUnknown));
+        }
+        (kept, recorded, file)
     };
-    let of_file = recorded.is_none_or(|file| meant == Some(file));
-    drop(read);
-    if !about_it || !of_file {
-        return Err(GrantError::Refused(Reason::ConsentUnknown));
+    let template = recorded.as_ref().map(|recorded| &recorded.template).or(kept.as_ref().map(|grant| &grant.template));
+    if template.is_some_and(|template| !consents::modules_fit(node, template, withdrawal.modules.as_ref())) {
+        return Err(GrantError::Modules);
     }
-    if kept.is_none() && recorded.is_none() {
+    let known = template.is_some();
+    if !known {
         // It may come before its grant, so it is kept; how many of these a member can make us keep is bounded.
         let spent = node.guard.spend_today(&["early-withdrawals", peer.as_str()], 1, EARLY_WITHDRAWALS_PER_DAY, now);
         spent.map_err(NodeError::from)?.map_err(|_| GrantError::Refused(Reason::QuotaExceeded))?;
     }
-    keep_withdrawal(node, &withdrawal, now).await?;
+    keep_withdrawal(node, withdrawal.consent, withdrawal.modules.as_ref(), peer, file, now).await?;
     if recorded.is_some() {
         consents::withdrawn_elsewhere(node, &withdrawal, now)?;
     }
-    Ok(())
+    Ok(known)
+}
+
+/// Whether a withdrawal is of the resident of `file`. Where that cannot be told, nothing could be released either, and
+/// obeying only denies.
+fn is_of(node: &Node, read: &Read<'_>, withdrawal: &Withdrawal, file: Option<FileId>) -> Result<bool, StoreError> {
+    match &withdrawal.resident {
+        Whose::Subject(sub) => Ok(file.is_some() && read.file_of_subject(&node.store, withdrawal.epoch, sub)? == file),
+        Whose::Marks(marks) => {
+            let names = file.map(|file| read.names(withdrawal.epoch, file)).transpose()?.flatten().unwrap_or_default();
+            let mut ours = names.marks(&node.config.member, withdrawal.consent).peekable();
+            Ok(ours.peek().is_none() || ours.any(|ours| marks.iter().any(|mark| mark.0 == ours)))
+        }
+    }
 }
 
 /// Keeps a withdrawal that is signed, or our own: effective first, recorded next, acknowledged last.
-pub(crate) async fn keep_withdrawal(node: &Node, withdrawal: &Withdrawal, now: Timestamp) -> Result<(), GrantError> {
-    let key = withdrawal.consent.as_bytes();
+pub(crate) async fn keep_withdrawal(
+    node: &Node,
+    consent: ConsentId,
+    modules: Option<&BTreeSet<String>>,
+    by: &MemberId,
+    file: Option<FileId>,
+    now: Timestamp,
+) -> Result<(), GrantError> {
     let changed = node.store.write(|write| {
-        let mut heard: Heard = write.get(Table::WITHDRAWN, key)?.unwrap_or_default();
-        let changed = heard.take(withdrawal, now);
+        let mut heard: Heard = write.get(Table::WITHDRAWN, consent.as_bytes())?.unwrap_or_default();
+        let changed = heard.take(modules, by, now);
         if changed {
-            write.put(Table::WITHDRAWN, key, &heard)?;
+            write.put(Table::WITHDRAWN, consent.as_bytes(), &heard)?;
         }
         Ok::<_, StoreError>(changed)
     })?;
@@ -156,14 +192,11 @@ pub(crate) async fn keep_withdrawal(node: &Node, withdrawal: &Withdrawal, now: T
         return Ok(());
     }
     let mut event = Event::new(Happened::WithdrawalReceived, now);
-    event.file = node.store.read()?.file_of_subject(&node.store, withdrawal.epoch, &withdrawal.sub)?;
-    event.consent = Some(withdrawal.consent);
-    event.detail = Some(match &withdrawal.modules {
-        None => format!("taken by {}", withdrawal.iss),
-        Some(modules) => {
-            let modules: Vec<_> = modules.iter().map(String::as_str).collect();
-            format!("taken by {}, of {}", withdrawal.iss, modules.join(", "))
-        }
+    event.file = file;
+    event.consent = Some(consent);
+    event.detail = Some(match modules {
+        None => format!("taken by {by}"),
+        Some(modules) => format!("taken by {by}, {}", consents::named(modules)),
     });
     let _recorded = node.log.append(&event).await.map_err(NodeError::from)?;
     Ok(())

@@ -1,12 +1,14 @@
 //! What is written at every request: which requests were seen, and how much of each quota is used.
 //!
 //! One `sled` tree per concern. Keys of `seen` begin with the moment after which they may be forgotten; `meters` count
-//! per name and day, or how full a bucket is; `guesses` keep, per name, the moments of the last 30 days. sled acknowledges before a power cut is survived (up to half a second may
-//! be lost, design §4), so what is lost is made good at start: the newest log entries are read back into `seen` and the
-//! meters, and requests issued before the start are refused. A meter forgets nothing that was answered, as long as the
-//! day's entries are among the newest that are read; else at worst half a second of use. A guard that is new beside a log
-//! that is not was lost, or the node restored without it: then every meter of the day starts spent. So it does when the
-//! officer confirms that the log came back with entries missing: the guard came from the same backup.
+//! per name and day, or how full a bucket is; `guesses` keep, per name, the moments of the last 30 days. sled acknowledges
+//! before a power cut is survived (up to half a second may be lost, design §4), so what is lost is made good at start: the
+//! newest log entries are read back into `seen` and into the meters of evaluations, agreements and users, and requests
+//! issued before the start are refused. These meters forget nothing that was asked, as long as the day's entries are among
+//! the newest that are read; the others at worst half a second of use. A guess is flushed before it is made. A guard that
+//! is new beside a log that is not was lost, or the node restored without it: then everything that has a limit by the day
+//! starts spent, and nothing is compared for as long as a guess counts. So it is when the officer confirms that the log
+//! came back with entries missing: the guard came from the same backup.
 
 use keyring::MacKey;
 use protocol::Timestamp;
@@ -104,29 +106,55 @@ impl Guard {
         Ok(())
     }
 
-    /// Counts one more today for `name` unless `limit` is reached; how many there were before.
+    /// Counts one more today for `name` unless `limit` is reached; how many there were before. On the day meters were
+    /// lost, the limit.
     pub(crate) fn count_today(&self, name: &[&str], limit: u64, now: Timestamp) -> Result<u64, GuardError> {
+        let before = self.tally_today(name, limit, now)?;
+        Ok(if self.lost_today(now) { before.max(limit) } else { before })
+    }
+
+    /// Whether `limit` or more were counted today for `name`, or may have been.
+    pub(crate) fn is_used_up(&self, name: &[&str], limit: u64, now: Timestamp) -> Result<bool, GuardError> {
+        Ok(self.lost_today(now) || self.counted_today(name, now)? >= limit)
+    }
+
+    fn lost_today(&self, now: Timestamp) -> bool {
+        self.lost_at.is_some_and(|at| day(at) >= day(now))
+    }
+
+    /// Counts one more today for `name` up to `most`; how many are known of from before.
+    pub(crate) fn tally_today(&self, name: &[&str], most: u64, now: Timestamp) -> Result<u64, GuardError> {
         let mut before = 0;
         self.meters.fetch_and_update(self.meter_key(name, day(now)), |old| {
             before = old.map_or(0, read_count);
-            Some(if before < limit { before + 1 } else { before }.to_be_bytes().to_vec())
+            Some(if before < most { before + 1 } else { before }.to_be_bytes().to_vec())
         })?;
         Ok(before)
     }
 
-    /// How many were counted today for `name`.
+    /// How many are known to have been counted today for `name`.
     pub(crate) fn counted_today(&self, name: &[&str], now: Timestamp) -> Result<u64, GuardError> {
         Ok(self.meters.get(self.meter_key(name, day(now)))?.map_or(0, |count| read_count(&count)))
     }
 
-    /// How many guesses were recorded for `name` in the last 30 days.
+    /// How many guesses were recorded for `name` in the last 30 days; more than any limit if they were lost since.
     pub(crate) fn guesses(&self, name: &[&str], now: Timestamp) -> Result<u32, GuardError> {
+        if self.lost_guesses(now) {
+            return Ok(u32::MAX);
+        }
         let moments = self.guesses.get(self.meter_key(name, FOREVER))?;
         Ok(moments.map_or(0, |moments| count(&recent(&moments, now))))
     }
 
-    /// Records a guess for `name` unless `most` were made in the last 30 days; whether it was.
+    fn lost_guesses(&self, now: Timestamp) -> bool {
+        self.lost_at.is_some_and(|at| now - at < GUESS_SECONDS)
+    }
+
+    /// Records a guess for `name`, on the disk, unless `most` were made in the last 30 days; whether it was.
     pub(crate) fn guess(&self, name: &[&str], most: u32, now: Timestamp) -> Result<bool, GuardError> {
+        if self.lost_guesses(now) {
+            return Ok(false);
+        }
         let mut recorded = false;
         self.guesses.fetch_and_update(self.meter_key(name, FOREVER), |old| {
             let mut moments = old.map(|old| recent(old, now)).unwrap_or_default();
@@ -136,6 +164,9 @@ impl Guard {
             }
             Some(moments.iter().flat_map(|at| at.to_be_bytes()).collect::<Vec<u8>>())
         })?;
+        if recorded {
+            self.database.flush()?;
+        }
         Ok(recorded)
     }
 
@@ -149,7 +180,7 @@ impl Guard {
     ) -> Result<Result<(), Spent>, GuardError> {
         let today = day(now);
         let midnight = u64::try_from((today + 1) * DAY_SECONDS - now.0).unwrap_or(0);
-        if self.lost_at.is_some_and(|at| day(at) >= today) {
+        if self.lost_today(now) {
             return Ok(Err(Spent { retry_after: midnight }));
         }
         Ok(self.spend(name, today, amount, limit)?.map_err(|()| Spent { retry_after: midnight }))
@@ -233,6 +264,11 @@ fn read_bucket(bytes: &[u8]) -> (u64, i64) {
         Some((level, rest)) => (u64::from_be_bytes(*level), rest.try_into().map_or(i64::MAX, i64::from_be_bytes)),
         None => (u64::MAX, i64::MAX),
     }
+}
+
+/// Whether two moments are of one day of the meters.
+pub(crate) fn same_day(one: Timestamp, other: Timestamp) -> bool {
+    day(one) == day(other)
 }
 
 fn day(now: Timestamp) -> i64 {
@@ -349,6 +385,17 @@ mod tests {
         Guard::give_up(&dir.path().join("guard"), MacKey::new(&[1; 32]), Timestamp(DAY_SECONDS + 5)).unwrap();
         let given_up = open(true, DAY_SECONDS + 10);
         assert!(spend(&given_up, DAY_SECONDS + 10).is_err() && spend(&given_up, 2 * DAY_SECONDS).is_ok());
+        // So do the counts that a decision compares with its limits.
+        let (today, tomorrow) = (Timestamp(DAY_SECONDS + 10), Timestamp(2 * DAY_SECONDS));
+        assert_eq!(given_up.count_today(&["agreement"], 5, today).unwrap(), 5);
+        assert_eq!(given_up.count_today(&["agreement"], 5, tomorrow).unwrap(), 0);
+        assert!(given_up.is_used_up(&["mismatches"], 20, today).unwrap());
+        assert!(!given_up.is_used_up(&["mismatches"], 20, tomorrow).unwrap());
+        // And guesses, for as long as one counts.
+        let last = Timestamp(DAY_SECONDS + 4 + GUESS_SECONDS);
+        assert_eq!(given_up.guesses(&["guess"], last).unwrap(), u32::MAX);
+        assert!(!given_up.guess(&["guess"], 3, last).unwrap());
+        assert!(given_up.guess(&["guess"], 3, last + 1).unwrap());
     }
 
     #[test]

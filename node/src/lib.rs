@@ -64,8 +64,8 @@ pub use bulk::{Progress, Report};
 pub use ceremony::{CeremonyError, CeremonyState, CeremonyStatus, Invitation, SessionRef};
 pub use config::{Config, ConfigError, JwksSource, LocalConfig, PeerConfig, TokenConfig};
 pub use consents::{
-    ConsentAnswer, ConsentBody, ConsentReceipt, ConsentRequest, ConsentState, ModuleAnswer, WithdrawBody,
-    WithdrawalBody, WithdrawalReceipt,
+    ConsentAnswer, ConsentBody, ConsentList, ConsentReceipt, ConsentRequest, ConsentState, ModuleAnswer, RevokeBody,
+    WithdrawBody, WithdrawalBody, WithdrawalReceipt,
 };
 pub use continuation::{ContinueError, continue_after_restore};
 pub use decisions::{Decision, DecisionList};

@@ -4,13 +4,14 @@
 //! counted when the comparison is permitted, before it is made.
 
 use crate::emergencies;
-use crate::guard::GuardError;
+use crate::guard::{GuardError, same_day};
 use crate::node::{Node, NodeError};
 use policies::{Engine, Permit, Tier, Used};
 use protocol::encoding::b64;
 use protocol::query::{Basis, EmergencyClaim, Match, QueryRequest};
-use protocol::{FieldId, Manifest, MemberId, Reason, Timestamp, Told};
+use protocol::{FieldId, Manifest, MemberId, Purpose, QueryType, Reason, Timestamp, Told};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// Mismatches of one user, and of one member, in a day; past them comparing ends until the next.
@@ -49,9 +50,9 @@ impl Node {
             used.review_overdue = emergencies::overdue(self, &request.iss, &request.user.id, now)?;
         } else if let Ok(agreement) = agreed {
             let id = agreement.id.as_str();
-            used.today = self.guard.count_today(&["agreement", id, asker], agreement.queries_per_day, now)?;
+            used.today = self.guard.count_today(&of_agreement(id, asker), agreement.queries_per_day, now)?;
             if let Some(most) = agreement.queries_per_user_per_day {
-                used.today_by_user = self.guard.count_today(&["agreement-user", id, asker, &user], most, now)?;
+                used.today_by_user = self.guard.count_today(&of_user(id, asker, &user), most, now)?;
             }
         }
         if !request.expected.is_empty() {
@@ -71,14 +72,14 @@ impl Node {
         }
         let before = self.guard.count_today(&["emergencies", asker], limit, now)?;
         if before < limit {
-            self.guard.count_today(&this, 1, now)?;
+            self.guard.tally_today(&this, 1, now)?;
         }
         Ok(u32::try_from(before).unwrap_or(u32::MAX))
     }
 
     fn guesses(&self, request: &QueryRequest, asker: &str, user: &str, now: Timestamp) -> Result<u32, GuardError> {
-        let series = self.guard.counted_today(&["mismatches", asker], now)? >= MISMATCHES_BY_MEMBER
-            || self.guard.counted_today(&["mismatches", asker, user], now)? >= MISMATCHES_BY_USER;
+        let series = self.guard.is_used_up(&["mismatches", asker], MISMATCHES_BY_MEMBER, now)?
+            || self.guard.is_used_up(&["mismatches", asker, user], MISMATCHES_BY_USER, now)?;
         if series {
             return Ok(u32::MAX);
         }
@@ -114,17 +115,17 @@ impl Node {
     ) -> Result<(), GuardError> {
         let (asker, user) = (request.iss.as_str(), b64(&request.user.id.0));
         for _ in matches.values().filter(|found| **found == Match::Mismatch) {
-            self.guard.count_today(&["mismatches", asker], u64::MAX, now)?;
-            self.guard.count_today(&["mismatches", asker, &user], u64::MAX, now)?;
+            self.guard.tally_today(&["mismatches", asker], u64::MAX, now)?;
+            self.guard.tally_today(&["mismatches", asker, &user], u64::MAX, now)?;
         }
         Ok(())
     }
 
     /// Counts a refusal.
     pub(crate) fn count_refusal(&self, asker: &MemberId, reason: Reason, now: Timestamp) -> Result<(), GuardError> {
-        self.guard.count_today(&["denied", asker.as_str()], u64::MAX, now)?;
+        self.guard.tally_today(&["denied", asker.as_str()], u64::MAX, now)?;
         if reason.told() == Told::NotAvailable {
-            self.guard.count_today(&["not-available", asker.as_str()], u64::MAX, now)?;
+            self.guard.tally_today(&["not-available", asker.as_str()], u64::MAX, now)?;
         }
         Ok(())
     }
@@ -140,7 +141,7 @@ impl Node {
                 Ok(AgreementUse {
                     agreement: terms.reference().to_string(),
                     asker: terms.asker.clone(),
-                    today: today(&["agreement", terms.id.as_str(), asker])?,
+                    today: today(&of_agreement(terms.id.as_str(), asker))?,
                     per_day: terms.queries_per_day,
                     denied: today(&["denied", asker])?,
                     not_available: today(&["not-available", asker])?,
@@ -148,6 +149,63 @@ impl Node {
                 })
             })
             .collect()
+    }
+}
+
+/// What questions under one agreement are counted under.
+fn of_agreement<'r>(id: &'r str, asker: &'r str) -> [&'r str; 3] {
+    ["agreement", id, asker]
+}
+
+/// What one user's are.
+fn of_user<'r>(id: &'r str, asker: &'r str, user: &'r str) -> [&'r str; 4] {
+    ["agreement-user", id, asker, user]
+}
+
+/// What the log says was asked today, for the meters of a start: questions by asker, query type, purpose and user.
+#[derive(Default)]
+pub(crate) struct Asked(BTreeMap<(MemberId, QueryType, Purpose, String), u64>);
+
+impl Asked {
+    /// Takes in one entry of the log.
+    pub(crate) fn count(&mut self, payload: &Value, today: Timestamp) {
+        let text = |key: &str| payload.get(key).and_then(Value::as_str).unwrap_or_default();
+        let time = payload.get("time").and_then(Value::as_i64).unwrap_or(i64::MAX);
+        let ours = ["query.answered", "query.denied", "approval.waiting"].contains(&text("event"));
+        // An emergency has a meter of its own; what no agreement covered was counted under none.
+        if text("reason").starts_with("agreement_")
+            || !ours
+            || !same_day(Timestamp(time), today)
+            || text("basis").starts_with("emergency:")
+        {
+            return;
+        }
+        let (Ok(asker), Ok(query), Ok(purpose)) =
+            (text("asker").parse(), text("query").parse(), text("purpose").parse())
+        else {
+            return;
+        };
+        *self.0.entry((asker, query, purpose, text("user").to_owned())).or_default() += 1;
+    }
+
+    /// Raises the meters to it.
+    pub(crate) fn make_good(self, node: &Node) -> Result<(), NodeError> {
+        let Some(held) = node.held.load_full() else { return Ok(()) };
+        let (revoked, holder, now) = (node.revoked.get(), &node.config.member, node.started);
+        let (mut agreements, mut users) = (BTreeMap::new(), BTreeMap::new());
+        for ((asker, query, purpose, user), count) in self.0 {
+            let agreed = Engine::agreement_for(&held.manifest, &revoked, &asker, holder, &query, &purpose, now);
+            let Ok(agreement) = agreed else { continue };
+            *agreements.entry((agreement.id.clone(), asker.clone())).or_default() += count;
+            *users.entry((agreement.id.clone(), asker, user)).or_default() += count;
+        }
+        for ((id, asker), count) in agreements {
+            node.guard.make_good(&of_agreement(&id, asker.as_str()), count, false, now)?;
+        }
+        for ((id, asker, user), count) in users {
+            node.guard.make_good(&of_user(&id, asker.as_str(), &user), count, false, now)?;
+        }
+        Ok(())
     }
 }
 

@@ -9,6 +9,7 @@ use crate::events::Replay;
 use crate::guard::{Guard, GuardError};
 use crate::holder::Used;
 use crate::manifests::Held;
+use crate::meters::Asked;
 use crate::results::InProgress;
 use crate::retention;
 use crate::shares::Shares;
@@ -187,7 +188,7 @@ pub struct Node {
     pub(crate) registry_away: AtomicBool,
     pub(crate) followed: Followed,
     pub(crate) revoked: Revoked,
-    pub(crate) delivering: tokio::sync::Mutex<()>,
+    pub(crate) delivering: InProgress,
     pub(crate) asking: InProgress,
     /// Requests issued before this are refused: the guard may have forgotten them.
     pub(crate) started: Timestamp,
@@ -294,7 +295,7 @@ impl Node {
             registry_away: AtomicBool::new(false),
             followed: Followed::default(),
             revoked: Revoked::default(),
-            delivering: tokio::sync::Mutex::new(()),
+            delivering: InProgress::default(),
             asking: InProgress::default(),
             clock_ahead: AtomicBool::new(false),
             start_noted: AtomicBool::new(false),
@@ -386,9 +387,11 @@ impl Node {
         self.floor.fetch_max(floor, Ordering::Relaxed);
         let recent = self.started.0 - REPLAY_WINDOW_SECONDS;
         let mut used = Used::new(self.started, Timestamp(floor));
+        let mut asked = Asked::default();
         for entry in self.log.iter(size.saturating_sub(100_000)) {
             let Some(payload) = entry?.payload else { continue };
             used.count(&payload);
+            asked.count(&payload, self.started);
             let stale = payload.get("time").and_then(serde_json::Value::as_i64).is_none_or(|t| t < recent);
             let Some(replay) = payload.get("replay").filter(|_| !stale) else { continue };
             let asker = payload.get("asker").and_then(serde_json::Value::as_str).unwrap_or_default();
@@ -396,6 +399,7 @@ impl Node {
                 self.guard.first_time(asker, &jti.0, until)?;
             }
         }
+        asked.make_good(self)?;
         used.make_good(self)
     }
 }

@@ -1,11 +1,13 @@
-//! The durable queue of messages that must reach a member: grants and withdrawals, per recipient in their order.
+//! The durable queue of messages that must reach a member: grants, refusals, withdrawals, notices; per recipient in their
+//! order, each recipient for itself.
 
-use crate::consents::WITHDRAWALS;
+use crate::consents::{self, WITHDRAWALS};
 use crate::manifests::Held;
 use crate::node::Node;
 use crate::store::{StoreError, Table, Write};
 use bytes::Bytes;
-use protocol::{MemberId, Timestamp};
+use http::StatusCode;
+use protocol::{ConsentId, MemberId, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -22,34 +24,55 @@ struct Letter {
     path: String,
     body: String,
     since: Timestamp,
+    /// The consent whose withdrawal was taken here; what its recipient says of it is noted.
+    #[serde(default)]
+    about: Option<ConsentId>,
 }
 
 impl Write<'_> {
     /// Queues a message; it is sent after this transaction is durable.
     pub(crate) fn post(&self, to: &MemberId, path: &str, body: String, now: Timestamp) -> Result<(), StoreError> {
+        self.queue(&Letter { to: to.clone(), path: path.to_owned(), body, since: now, about: None })
+    }
+
+    /// As [`Write::post`]; the answer is noted with the withdrawal of `consent`.
+    pub(crate) fn post_about(
+        &self,
+        consent: ConsentId,
+        to: &MemberId,
+        path: &str,
+        body: String,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.queue(&Letter { to: to.clone(), path: path.to_owned(), body, since: now, about: Some(consent) })
+    }
+
+    fn queue(&self, letter: &Letter) -> Result<(), StoreError> {
         let last = self.last_key(Table::OUTBOX)?.and_then(|key| key.try_into().ok()).map_or(0, u64::from_be_bytes);
-        let letter = Letter { to: to.clone(), path: path.to_owned(), body, since: now };
-        self.put(Table::OUTBOX, &(last + 1).to_be_bytes(), &letter)
+        self.put(Table::OUTBOX, &(last + 1).to_be_bytes(), letter)
     }
 }
 
 impl Node {
     /// Tries to deliver everything waiting; members that still have something to come.
     pub(crate) async fn deliver(&self) -> Result<BTreeSet<MemberId>, StoreError> {
-        let _one_at_a_time = self.delivering.lock().await;
-        let mut waiting: BTreeMap<MemberId, Vec<(Vec<u8>, Letter)>> = BTreeMap::new();
+        let mut waiting: BTreeMap<MemberId, Vec<Vec<u8>>> = BTreeMap::new();
         {
             let read = self.store.read()?;
             for key in read.keys_with(Table::OUTBOX, &[])? {
                 if let Some(letter) = read.get::<Letter>(Table::OUTBOX, &key)? {
-                    waiting.entry(letter.to.clone()).or_default().push((key, letter));
+                    waiting.entry(letter.to).or_default().push(key);
                 }
             }
         }
         let Ok(held) = self.manifest() else { return Ok(waiting.into_keys().collect()) };
         let sending = waiting.into_iter().map(|(to, letters)| {
             let held = &held;
-            async move { self.deliver_to(held, &to, letters).await.map(|all| (!all).then_some(to)) }
+            async move {
+                // One at a time to each: who cannot be reached holds up nobody else's.
+                let _turn = self.delivering.begin(to.as_str()).await;
+                self.deliver_to(held, &to, letters).await.map(|all| (!all).then_some(to))
+            }
         });
         futures_util::future::join_all(sending).await.into_iter().filter_map(Result::transpose).collect()
     }
@@ -61,7 +84,9 @@ impl Node {
             let read = self.store.read()?;
             for key in read.keys_with(Table::OUTBOX, &[])? {
                 let letter: Option<Letter> = read.get(Table::OUTBOX, &key)?;
-                if letter.is_some_and(|letter| &letter.to == to && letter.path == WITHDRAWALS) {
+                // Those of others' consents are not what our list is about.
+                let ours = |letter: &Letter| letter.path == WITHDRAWALS && letter.about.is_none();
+                if letter.is_some_and(|letter| &letter.to == to && ours(&letter)) {
                     return Ok::<_, StoreError>(true);
                 }
             }
@@ -71,40 +96,47 @@ impl Node {
     }
 
     /// Delivers in order; one that the recipient refuses as such does not hold up those behind it.
-    async fn deliver_to(
-        &self,
-        held: &Held,
-        to: &MemberId,
-        letters: Vec<(Vec<u8>, Letter)>,
-    ) -> Result<bool, StoreError> {
+    async fn deliver_to(&self, held: &Held, to: &MemberId, letters: Vec<Vec<u8>>) -> Result<bool, StoreError> {
         let mut all = true;
-        for (key, letter) in letters {
-            match self.send_letter(held, to, &letter).await {
-                Ok(()) => {}
+        for key in letters {
+            // Somebody else's turn may have delivered it.
+            let Some(letter) = self.store.read()?.get::<Letter>(Table::OUTBOX, &key)? else { continue };
+            let known = match self.send_letter(held, to, &letter).await {
+                Ok(status) => status == StatusCode::OK,
                 Err(error) => {
                     let age = self.clock.now() - letter.since;
-                    let refused = matches!(&error, CallError::Problem(p) if p.status < 500);
                     tracing::warn!(%to, path = letter.path, %error, "a message could not be delivered; kept");
-                    if !refused {
-                        return Ok(false);
+                    let refused = match error {
+                        CallError::Problem(problem) if problem.status < 500 => problem,
+                        _ => return Ok(false),
+                    };
+                    if let Some(consent) = letter.about {
+                        self.store.write(|write| consents::refused_by(write, consent, to, &refused.code))?;
                     }
-                    if age <= GIVE_UP_SECONDS {
+                    // What is wrong in itself is not right next week.
+                    if age <= GIVE_UP_SECONDS && refused.status != StatusCode::UNPROCESSABLE_ENTITY {
                         all = false;
                         continue;
                     }
-                    tracing::error!(%to, path = letter.path, "a message was refused for a week and is given up");
+                    tracing::error!(%to, path = letter.path, "a message was refused and is given up");
+                    false
                 }
-            }
-            self.store.write(|w| w.remove(Table::OUTBOX, &key).map(drop))?;
+            };
+            self.store.write(|write| {
+                if let Some(consent) = letter.about.filter(|_| known) {
+                    consents::confirmed(write, consent, to)?;
+                }
+                write.remove(Table::OUTBOX, &key).map(drop)
+            })?;
         }
         Ok(all)
     }
 
-    async fn send_letter(&self, held: &Held, to: &MemberId, letter: &Letter) -> Result<(), CallError> {
+    async fn send_letter(&self, held: &Held, to: &MemberId, letter: &Letter) -> Result<StatusCode, CallError> {
         let url = held.manifest.member(to).and_then(|m| m.endpoints.first()).ok_or(CallError::BadUrl)?;
         let request = http::Request::post(letter.path.as_str())
             .body(Bytes::from(letter.body.clone()))
             .map_err(|_| CallError::BadUrl)?;
-        self.client.call(&held.manifest.spiffe(to), url, request, DEADLINE).await.map(drop)
+        Ok(self.client.call(&held.manifest.spiffe(to), url, request, DEADLINE).await?.status())
     }
 }

@@ -82,7 +82,10 @@ async fn grant(State(node): State<Arc<Node>>, Peer(peer): Peer, body: String) ->
 }
 
 async fn withdrawal(State(node): State<Arc<Node>>, Peer(peer): Peer, body: String) -> Answer<StatusCode> {
-    taken(detached(async move { grants::take_withdrawal(&node, member(&peer), &body).await }).await?)
+    let known = detached(async move { grants::take_withdrawal(&node, member(&peer), &body).await }).await?;
+    // Who withdraws elsewhere is told whether anybody knows the consent.
+    let status = known.as_ref().is_ok_and(|known| *known);
+    taken(known.map(drop)).map(|_| if status { StatusCode::OK } else { StatusCode::ACCEPTED })
 }
 
 async fn refusal(State(node): State<Arc<Node>>, Peer(peer): Peer, body: String) -> Answer<StatusCode> {

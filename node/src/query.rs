@@ -26,8 +26,8 @@ use crate::status::Status;
 use crate::store::{StoreError, Table};
 use audit::AppendError;
 use policies::{
-    ApprovalFact, BasisRef, ConsentFact, Denial, Facts, PeerFact, Permit, Refusal as Refused, SubjectFact, TicketFact,
-    Used,
+    ApprovalFact, BasisRef, ConsentFact, Denial, Facts, Flags, PeerFact, Permit, Refusal as Refused, SubjectFact,
+    TicketFact, Used,
 };
 use protocol::consent::{Grant, TemplateRef};
 use protocol::encoding::Bytes;
@@ -166,6 +166,8 @@ pub(crate) struct Gathered {
     pub(crate) file: Option<FileId>,
     index: Option<Index>,
     notes: Notes,
+    /// By the birth date on file; asked for consents alone.
+    under_age: bool,
     refusals: Vec<Refused>,
     grant: Option<Grant>,
     heard: Heard,
@@ -238,6 +240,8 @@ impl Received<'_> {
             let carry = |grant| epochs::carried(&read, store, grant, (request.epoch, &request.sub), out.file);
             out.grant = grant.map(carry).transpose()?;
             out.heard = read.get(Table::WITHDRAWN, consent.id.as_bytes())?.unwrap_or_default();
+            out.under_age =
+                out.file.map(|file| flags::under_age(&read, file, self.now)).transpose()?.unwrap_or_default();
         }
         Ok(())
     }
@@ -262,7 +266,7 @@ impl Received<'_> {
             used: gathered.used,
             subject: gathered.index.as_ref().map(|index| SubjectFact {
                 index,
-                flags: gathered.notes.flags(),
+                flags: Flags { minor: gathered.notes.flags().minor || gathered.under_age, ..gathered.notes.flags() },
                 refusals: &gathered.refusals,
             }),
             consent: gathered.grant.as_ref().map(|grant| ConsentFact {

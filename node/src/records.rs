@@ -2,13 +2,18 @@
 //! [`Permit`] — by what a peer may have of it.
 
 use crate::store::{Read, Store, StoreError, Table, Write};
+use jiff::civil::Date;
 use policies::{Buckets, Permit};
-use protocol::{Epoch, FieldId, FileId, Index, SubjectId, Timestamp};
+use protocol::{ConsentId, Epoch, FieldId, FileId, Index, MemberId, SubjectId, Timestamp};
+use pseudonym::{Pesel, SealKey};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::slice;
 use zeroize::Zeroizing;
+
+/// The field of a resident's birth date.
+const BIRTH_DATE: &str = "person.birth_date";
 
 /// What the institution keeps of one resident.
 #[derive(Default, Serialize, Deserialize)]
@@ -59,6 +64,14 @@ impl Names {
         self.iter().find(|name| &name.subject == subject)
     }
 
+    /// By what `member` knows that the client is meant, each name's mark for this consent (32 bytes).
+    pub(crate) fn marks(&self, member: &MemberId, consent: ConsentId) -> impl Iterator<Item = Vec<u8>> {
+        self.iter().filter_map(move |name| {
+            let mark = SealKey::from_bytes(&name.seal).mark(member.as_str(), consent.as_bytes()).ok()?;
+            Some(mark.to_vec())
+        })
+    }
+
     /// Takes out the name with this index.
     pub(crate) fn take(&mut self, index: &Index) -> Option<Name> {
         let at = self.iter().position(|name| &name.index == index)?;
@@ -99,6 +112,15 @@ pub(crate) enum Kind {
     Document,
 }
 
+impl From<Kind> for pseudonym::Kind {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Pesel => pseudonym::Kind::Pesel,
+            Kind::Document => pseudonym::Kind::Document,
+        }
+    }
+}
+
 impl FileRecord {
     /// What the resident is enrolled by, the one in use first: the PESEL, the document, earlier PESEL numbers. Nobody
     /// without any is.
@@ -107,6 +129,23 @@ impl FileRecord {
         let document = self.document.iter().map(|document| (pseudonym::Kind::Document, document.as_str()));
         let earlier = self.earlier.iter().map(|earlier| (pseudonym::Kind::Pesel, earlier.as_str()));
         pesel.chain(document).chain(earlier)
+    }
+
+    /// The identifier in use: the PESEL, else the document.
+    pub(crate) fn named_by(&self) -> Option<(Kind, &str)> {
+        let document = || self.document.as_deref().map(|document| (Kind::Document, document.as_str()));
+        self.pesel.as_deref().map(|pesel| (Kind::Pesel, pesel.as_str())).or_else(document)
+    }
+
+    /// When the resident was born: as the PESEL says, else as the records do.
+    pub(crate) fn born(&self, today: Date) -> Option<Date> {
+        let pesel = self.pesel.as_deref().and_then(|pesel| Pesel::parse(pesel, today).ok());
+        let written = || {
+            let fields = self.rows.iter().flat_map(|row| &row.fields);
+            let dates = fields.filter(|(field, _)| field.as_str() == BIRTH_DATE);
+            dates.filter_map(|(_, date)| date.as_str()?.parse().ok()).max()
+        };
+        pesel.map(|pesel| pesel.birth_date()).or_else(written)
     }
 
     /// Whether there is more than the identifier: a newcomer has no records yet.
@@ -179,6 +218,11 @@ impl Read<'_> {
 }
 
 impl Write<'_> {
+    /// A client's names, as this transaction sees them.
+    pub(crate) fn names(&self, epoch: Epoch, file: FileId) -> Result<Option<Names>, StoreError> {
+        self.get(Table::NAMES, &names_key(epoch, file))
+    }
+
     /// Queues what the registry holds under a name for removal.
     pub(crate) fn leave(&self, epoch: Epoch, index: &Index) -> Result<(), StoreError> {
         self.put(Table::LEAVING, &[epoch.0.to_be_bytes().as_slice(), &self.leaving_link(index)].concat(), index)

@@ -5,7 +5,7 @@ use crate::events::{Event, Happened};
 use crate::manifests::RefreshError;
 use crate::node::{Node, NodeError, file};
 use crate::store::Table;
-use crate::{admin, approvals, ceremony, epochs, local_api, newcomers, peer_api, results, review};
+use crate::{admin, approvals, ceremony, consents, epochs, local_api, newcomers, peer_api, results, review};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -112,6 +112,9 @@ impl Node {
         });
         self.every(tasks, shutdown, |node| async move { epochs::follow(&node).await });
         self.every(tasks, shutdown, |node| async move {
+            if let Err(error) = consents::finish(&node).await {
+                tracing::error!(%error, "withdrawals that wait cannot go on");
+            }
             if let Err(error) = node.deliver().await {
                 tracing::error!(%error, "the outbox cannot be read");
             }

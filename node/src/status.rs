@@ -105,8 +105,12 @@ impl Node {
             return Err(NodeError::System(std::io::Error::other("our status list is not whole yet")));
         }
         let own: Own = self.store.read()?.get(Table::STATE, OWN)?.unwrap_or_default();
+        let held = self.manifest().map_err(|reason| NodeError::System(std::io::Error::other(reason.code())))?;
+        let endpoint = held.manifest.member(&self.config.member).and_then(|me| me.endpoints.first());
         let list = StatusList {
             iss: self.config.member.clone(),
+            sub: format!("{}/v1/status", endpoint.map_or("", |url| url.trim_end_matches('/'))),
+            ttl: STATUS_MAX_AGE_SECONDS,
             iat: self.clock.now(),
             seq: own.seq,
             status_list: expand(own.bits.as_ref())?.compress()?,
@@ -175,7 +179,7 @@ impl Node {
         let list: StatusList =
             jws::verify(token, |kid| held.signer(kid, now)).map_err(|_: JwsError| Reason::SignatureInvalid)?;
         let bits = list.status_list.expand().ok_or(Reason::RequestMalformed)?;
-        if &list.iss != from || !list.iat.not_ahead_of(now) {
+        if &list.iss != from || !list.iat.not_ahead_of(now) || list.ttl > STATUS_MAX_AGE_SECONDS {
             return Err(Reason::RequestMalformed);
         }
         let mut followed = self.followed.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -202,8 +206,16 @@ impl Node {
                 return None;
             }
             let own: Own = self.store.read().ok()?.get(Table::STATE, OWN).ok()?.unwrap_or_default();
-            let bits = Arc::new(expand(own.bits.as_ref()).ok()?);
-            return Some(Status { as_of: now, seq: own.seq, bits });
+            let mut followed = self.followed.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let follow = followed.entry(recorder.clone()).or_default();
+            // Every change has a number of its own: the same one needs no expanding again.
+            let known = follow.status.take().filter(|status| status.seq == own.seq).map(|status| status.bits);
+            let bits = match known {
+                Some(bits) => bits,
+                None => Arc::new(expand(own.bits.as_ref()).ok()?),
+            };
+            follow.status = Some(Status { as_of: now, seq: own.seq, bits });
+            return follow.status.clone();
         }
         let due = {
             let mut followed = self.followed.0.lock().unwrap_or_else(PoisonError::into_inner);

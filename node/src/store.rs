@@ -16,6 +16,7 @@
 //! | `consents` | consent id 16 | consents recorded here |
 //! | `grants` | consent id 16 | consents others granted us to release under |
 //! | `withdrawn` | consent id 16 | withdrawals heard of |
+//! | `withdrawals` | consent id 16 | withdrawals taken here of consents recorded elsewhere, and who knows these |
 //! | `statuses` | recorder | last status list of a recorder |
 //! | `outbox` | sequence 8 | messages to deliver |
 //! | `results` | query id 16 | outcomes kept for the caller, at most a day |
@@ -73,8 +74,9 @@ impl Table {
     pub(crate) const NEWCOMERS: Table = Table("newcomers", 22);
     pub(crate) const STAFF: Table = Table("staff", 23);
     pub(crate) const CHANGED: Table = Table("changed", 24);
+    pub(crate) const WITHDRAWALS: Table = Table("withdrawals", 25);
 
-    const ALL: [Table; 25] = [
+    const ALL: [Table; 26] = [
         Table::FILES,
         Table::SEALED_FIELDS,
         Table::LINKS,
@@ -100,6 +102,7 @@ impl Table {
         Table::NEWCOMERS,
         Table::STAFF,
         Table::CHANGED,
+        Table::WITHDRAWALS,
     ];
 
     fn definition(self) -> TableDefinition<'static, &'static [u8], &'static [u8]> {

@@ -53,6 +53,8 @@ pub struct PurposeTerm {
     pub pl: String,
     /// In English.
     pub en: String,
+    /// In Ukrainian.
+    pub uk: String,
 }
 
 /// A term of the library's own for personal data.

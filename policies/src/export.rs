@@ -4,6 +4,7 @@
 //! It names the resident by no identifier: the record's own is enough for whoever keeps the file.
 
 use crate::catalogue::Catalogue;
+use crate::receipt::{self, Tongue};
 use crate::record::{ConsentEvent, ConsentHappened, ConsentRecord, Party};
 use crate::template::Permission;
 use protocol::consent::Acting;
@@ -52,11 +53,20 @@ impl ConsentRecord<'_> {
                 "@type": "dpv:ConsentNotice",
                 "dct:identifier": format!("{}@{}", self.reference.id, self.reference.version),
                 "dct:title": { "pl": self.template.pl.title, "en": self.template.en.title, "uk": self.template.uk.title },
-                "dct:language": ["pl", "en", "uk"],
+                "dct:language": self.language,
+                "dpv:hasIdentifier": format!("sha256:{}", b64(&self.notice_digest())),
             },
             "dpv:hasDataController": controllers(self.holders.iter().chain([&self.recipient])),
             "dpv:hasResponsibleEntity": controller(&self.recorder),
             "dpv:hasRecipient": controller(&self.recipient),
+            "dpv:hasLocation": { "@type": "dpv:StorageLocation", "@id": "loc:PL" },
+            "dpv:hasConsentControl": {
+                "@type": "dpv:WithdrawConsent",
+                "dct:description": {
+                    "pl": receipt::withdrawal(Tongue::Pl), "en": receipt::withdrawal(Tongue::En),
+                    "uk": receipt::withdrawal(Tongue::Uk),
+                },
+            },
             "dpv:hasJurisdiction": "loc:PL",
             "dpv:hasApplicableLaw": "eu-gdpr:GDPR",
             "dpv:hasLegalBasis": self.template.gdpr.iter().map(|basis| format!("eu-gdpr:{basis}")).collect::<Vec<_>>(),
@@ -90,16 +100,40 @@ impl ConsentRecord<'_> {
 
 impl ConsentEvent {
     fn export(&self) -> Value {
-        let (status, modules) = match &self.happened {
-            ConsentHappened::Requested => ("dpv:ConsentRequested", None),
-            ConsentHappened::Given => ("dpv:ConsentGiven", None),
-            ConsentHappened::Renewed => ("dpv:RenewedConsentGiven", None),
-            ConsentHappened::Refused => ("dpv:ConsentRefused", None),
-            ConsentHappened::PartlyWithdrawn(modules) => ("dpv:ConsentWithdrawn", Some(modules)),
-            ConsentHappened::Withdrawn => ("dpv:ConsentWithdrawn", None),
-            ConsentHappened::Revoked => ("dpv:ConsentRevoked", None),
+        let (mut modules, mut newer, mut cause) = (None, None, None);
+        let status = match &self.happened {
+            ConsentHappened::Requested => "dpv:ConsentRequested",
+            ConsentHappened::Given => "dpv:ConsentGiven",
+            ConsentHappened::Renewed => "dpv:RenewedConsentGiven",
+            ConsentHappened::Refused => "dpv:ConsentRefused",
+            ConsentHappened::PartlyWithdrawn(part) => {
+                modules = Some(part);
+                "dpv:ConsentWithdrawn"
+            }
+            ConsentHappened::Withdrawn => "dpv:ConsentWithdrawn",
+            ConsentHappened::Superseded(id) => {
+                newer = Some(id);
+                "dpv:ConsentExpired"
+            }
+            ConsentHappened::Revoked(why) => {
+                cause = Some(why.as_str());
+                "dpv:ConsentRevoked"
+            }
         };
-        json!({ "@type": status, "dct:date": moment(self.at), "dct:subject": modules })
+        json!({
+            "@type": status,
+            "dct:date": moment(self.at),
+            "dct:subject": modules,
+            "dct:isReplacedBy": newer.map(|id| format!("urn:ogniwo:consent:{id}")),
+            "dct:description": cause,
+            "dpv:isIndicatedAtTime": moment(self.at),
+            "dpv:hasIndicationMethod": self.method,
+            // Who took it down: the institution, and its user as its log has them.
+            "dpv:isImplementedByEntity": {
+                "@id": format!("urn:ogniwo:member:{}", self.place),
+                "dct:identifier": self.by,
+            },
+        })
     }
 }
 

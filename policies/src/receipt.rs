@@ -4,21 +4,30 @@
 
 use crate::calendar;
 use crate::catalogue::Catalogue;
-use crate::record::{Answer, ConsentRecord, ConsentState};
+use crate::record::{ConsentRecord, ConsentState, Method};
 use crate::template::{Module, TemplateText};
-use protocol::Timestamp;
 use protocol::consent::Acting;
+use protocol::encoding::b64;
+use protocol::{FieldId, Timestamp};
+use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
 
-/// A language of receipts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A language of templates and receipts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Tongue {
     /// Polish.
+    #[default]
     Pl,
     /// English.
     En,
     /// Ukrainian.
     Uk,
+}
+
+/// How a consent is withdrawn, as its receipt says.
+pub(crate) fn withdrawal(tongue: Tongue) -> &'static str {
+    Words::of(tongue).withdraw
 }
 
 /// A receipt's parts, from which either form is written.
@@ -75,14 +84,21 @@ impl<'a> Receipt<'a> {
     fn new(record: &'a ConsentRecord<'_>, catalogue: &'a Catalogue, tongue: Tongue, now: Timestamp) -> Self {
         let words = Words::of(tongue);
         let (template, standing) = (record.template, record.standing(now));
-        let answered = record.answers.iter().filter_map(|(id, answer)| Some((id, answer, template.modules.get(id)?)));
-        let modules = answered
-            .map(|(id, answer, module)| (tongue.module(module), *answer == Answer::Given && standing.contains(id)))
-            .collect();
+        // What was not answered is refused, and says so.
+        let modules =
+            template.modules.iter().map(|(id, module)| (tongue.module(module), standing.contains(id))).collect();
         let purposes = record.purposes.iter().filter_map(|purpose| catalogue.purposes.get(purpose));
-        // Purposes have no Ukrainian name: they stand as the Polish law calls them.
-        let purposes = purposes.map(|term| if tongue == Tongue::En { &term.en } else { &term.pl }.as_str());
-        let holders = record.holders.iter().map(|party| party.name);
+        let purposes = purposes.map(|term| match tongue {
+            Tongue::Pl => term.pl.as_str(),
+            Tongue::En => &term.en,
+            Tongue::Uk => &term.uk,
+        });
+        let holders = record.holders.iter().map(|holder| {
+            let fields: Vec<&str> =
+                record.fields(holder, &standing).into_iter().map(|id| tongue.field(catalogue, id)).collect();
+            if fields.is_empty() { holder.name.to_owned() } else { format!("{} ({})", holder.name, fields.join("; ")) }
+        });
+        let given = record.answered_at().map(calendar::day).unwrap_or_default();
         let lines = vec![
             (words.id, record.id.to_string()),
             (words.template, format!("{} {}", record.reference.id, record.reference.version)),
@@ -90,6 +106,9 @@ impl<'a> Receipt<'a> {
             (words.recipient, record.recipient.name.to_owned()),
             (words.holders, holders.collect::<Vec<_>>().join(", ")),
             (words.purposes, purposes.collect::<Vec<_>>().join(", ")),
+            (words.given_on, given),
+            (words.method, words.method(record.method).to_owned()),
+            (words.evidence, b64(record.evidence)),
             (words.from, calendar::day(record.valid_from)),
             (words.to, calendar::day(record.valid_to)),
             (words.acting, words.acting(record.acting).to_owned()),
@@ -100,7 +119,7 @@ impl<'a> Receipt<'a> {
 }
 
 impl Tongue {
-    fn template(self, template: &crate::Template) -> &TemplateText {
+    pub(crate) fn template(self, template: &crate::Template) -> &TemplateText {
         match self {
             Tongue::Pl => &template.pl,
             Tongue::En => &template.en,
@@ -108,12 +127,20 @@ impl Tongue {
         }
     }
 
-    fn module(self, module: &Module) -> &str {
+    pub(crate) fn module(self, module: &Module) -> &str {
         match self {
             Tongue::Pl => &module.pl,
             Tongue::En => &module.en,
             Tongue::Uk => &module.uk,
         }
+    }
+}
+
+impl Tongue {
+    /// A field as people call it; fields have no Ukrainian name and stand as Polish law calls them.
+    fn field<'c>(self, catalogue: &'c Catalogue, id: &'c FieldId) -> &'c str {
+        let name = |field: &'c crate::catalogue::Field| if self == Tongue::En { field.en.as_str() } else { &field.pl };
+        catalogue.fields.get(id).map_or(id.as_str(), name)
     }
 }
 
@@ -129,12 +156,16 @@ struct Words {
     recipient: &'static str,
     holders: &'static str,
     purposes: &'static str,
+    given_on: &'static str,
+    method: &'static str,
+    methods: [&'static str; 5],
+    evidence: &'static str,
     from: &'static str,
     to: &'static str,
     acting: &'static str,
     hands: [&'static str; 3],
     state: &'static str,
-    states: [&'static str; 6],
+    states: [&'static str; 7],
     withdraw: &'static str,
     rights: &'static str,
 }
@@ -161,13 +192,25 @@ impl Words {
         }
     }
 
+    fn method(&self, method: Method) -> &'static str {
+        let [paper, tablet, portal, phone, epuap] = self.methods;
+        match method {
+            Method::CounterPaper => paper,
+            Method::CounterTablet => tablet,
+            Method::Portal => portal,
+            Method::PhoneRecorded => phone,
+            Method::Epuap => epuap,
+        }
+    }
+
     fn state(&self, state: ConsentState) -> &'static str {
-        let [requested, given, refused, expired, withdrawn, revoked] = self.states;
+        let [requested, given, refused, expired, superseded, withdrawn, revoked] = self.states;
         match state {
             ConsentState::Requested => requested,
             ConsentState::Given | ConsentState::Renewed => given,
             ConsentState::Refused => refused,
             ConsentState::Expired => expired,
+            ConsentState::Superseded => superseded,
             ConsentState::Withdrawn => withdrawn,
             ConsentState::Revoked => revoked,
         }
@@ -185,12 +228,30 @@ const POLISH: Words = Words {
     recipient: "Dane otrzyma",
     holders: "Danych udzieli",
     purposes: "Cel",
+    given_on: "Data oświadczenia",
+    method: "Sposób złożenia",
+    methods: [
+        "na papierze, w okienku",
+        "na tablecie, w okienku",
+        "w portalu",
+        "telefonicznie, z nagraniem",
+        "przez ePUAP",
+    ],
+    evidence: "Skrót SHA-256 dowodu",
     from: "Ważna od",
     to: "Ważna do",
     acting: "Oświadczenie złożył(a)",
     hands: ["osoba, której dane dotyczą", "rodzic lub opiekun", "pełnomocnik"],
     state: "Stan",
-    states: ["oczekuje na odpowiedź", "obowiązuje", "odmówiono", "wygasła", "wycofana", "unieważniona"],
+    states: [
+        "oczekuje na odpowiedź",
+        "obowiązuje",
+        "odmówiono",
+        "wygasła",
+        "zastąpiona nowszą",
+        "wycofana",
+        "unieważniona",
+    ],
     withdraw: "Zgodę można wycofać w każdej chwili, w każdej jednostce, ustnie, pisemnie lub telefonicznie. Działa to od razu; to, co zrobiono wcześniej, pozostaje zgodne z prawem.",
     rights: "Masz prawo do wglądu w swoje dane, ich sprostowania, usunięcia i ograniczenia przetwarzania oraz do skargi do Prezesa Urzędu Ochrony Danych Osobowych.",
 };
@@ -206,12 +267,30 @@ const ENGLISH: Words = Words {
     recipient: "Who receives",
     holders: "Who answers",
     purposes: "What for",
+    given_on: "Declared on",
+    method: "How it was declared",
+    methods: [
+        "on paper at the counter",
+        "on a tablet at the counter",
+        "in the portal",
+        "by telephone, recorded",
+        "by ePUAP",
+    ],
+    evidence: "SHA-256 of the evidence",
     from: "Valid from",
     to: "Valid to",
     acting: "Declared by",
     hands: ["the person concerned", "a parent or guardian", "an attorney"],
     state: "State",
-    states: ["waits for an answer", "in force", "refused", "expired", "withdrawn", "revoked"],
+    states: [
+        "waits for an answer",
+        "in force",
+        "refused",
+        "expired",
+        "replaced by a newer one",
+        "withdrawn",
+        "revoked",
+    ],
     withdraw: "You can withdraw at any time, at any unit, in person, in writing or by telephone. It works at once; what was done before stays lawful.",
     rights: "You may see your data, have them corrected, deleted or restricted, and complain to the President of the Personal Data Protection Office.",
 };
@@ -227,12 +306,16 @@ const UKRAINIAN: Words = Words {
     recipient: "Дані отримає",
     holders: "Дані надасть",
     purposes: "Мета",
+    given_on: "Дата заяви",
+    method: "Спосіб подання",
+    methods: ["на папері, у віконці", "на планшеті, у віконці", "на порталі", "телефоном, із записом", "через ePUAP"],
+    evidence: "Відбиток SHA-256 доказу",
     from: "Діє з",
     to: "Діє до",
     acting: "Заяву подав(ла)",
     hands: ["особа, якої стосуються дані", "батько, мати або опікун", "уповноважена особа"],
     state: "Стан",
-    states: ["очікує відповіді", "діє", "відмовлено", "закінчилася", "відкликана", "скасована"],
+    states: ["очікує відповіді", "діє", "відмовлено", "закінчилася", "замінена новішою", "відкликана", "скасована"],
     withdraw: "Згоду можна відкликати будь-коли, у будь-якій установі, усно, письмово або телефоном. Це діє негайно; те, що зроблено раніше, залишається законним.",
     rights: "Ви маєте право переглядати, виправляти, видаляти свої дані та обмежувати їх обробку, а також подати скаргу голові Управління захисту персональних даних.",
 };

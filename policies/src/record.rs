@@ -1,8 +1,10 @@
 //! A consent as it is kept: who answered what, and what became of it since.
 
+use crate::receipt::Tongue;
 use crate::template::{Permission, Template};
 use protocol::consent::{Acting, TemplateRef};
-use protocol::{ConsentId, MemberId, MemberKind, Purpose, Reason, Timestamp};
+use protocol::encoding::sha256;
+use protocol::{ConsentId, FieldId, MemberId, MemberKind, Purpose, Reason, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -43,6 +45,14 @@ pub struct ConsentEvent {
     pub happened: ConsentHappened,
     /// When.
     pub at: Timestamp,
+    /// Pseudonymous id of the user who took it down; of what another institution took, only where it was taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// How it was said, if the resident said it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<Method>,
+    /// Where.
+    pub place: MemberId,
 }
 
 /// A step in the life of a consent.
@@ -61,8 +71,34 @@ pub enum ConsentHappened {
     PartlyWithdrawn(BTreeSet<String>),
     /// All of it was withdrawn.
     Withdrawn,
-    /// Ended by somebody else: a court, the resident's death.
-    Revoked,
+    /// Given anew, or refused when asked again: the newer consent.
+    Superseded(ConsentId),
+    /// Ended by somebody else than the resident.
+    Revoked(RevocationCause),
+}
+
+/// Why a consent ends that nobody withdrew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RevocationCause {
+    /// The resident died.
+    Death,
+    /// A court, or an authority, decided so.
+    Court,
+    /// Whoever gave it for the resident might not have.
+    Representative,
+}
+
+impl RevocationCause {
+    /// Its name on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            RevocationCause::Death => "death",
+            RevocationCause::Court => "court",
+            RevocationCause::Representative => "representative",
+        }
+    }
 }
 
 /// Where a consent stands.
@@ -79,6 +115,8 @@ pub enum ConsentState {
     Refused,
     /// Its period is over.
     Expired,
+    /// Given anew since, or refused when asked again; final.
+    Superseded,
     /// Withdrawn; final.
     Withdrawn,
     /// Ended by somebody else; final.
@@ -94,7 +132,8 @@ impl ConsentState {
             ConsentState::Given => "dpv:ConsentGiven",
             ConsentState::Renewed => "dpv:RenewedConsentGiven",
             ConsentState::Refused => "dpv:ConsentRefused",
-            ConsentState::Expired => "dpv:ConsentExpired",
+            // What replaces it is a record of its own; this one's validity is over.
+            ConsentState::Expired | ConsentState::Superseded => "dpv:ConsentExpired",
             ConsentState::Withdrawn => "dpv:ConsentWithdrawn",
             ConsentState::Revoked => "dpv:ConsentRevoked",
         }
@@ -111,6 +150,20 @@ pub enum Method {
     Portal,
     PhoneRecorded,
     Epuap,
+}
+
+impl Method {
+    /// Its name on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Method::CounterPaper => "counter_paper",
+            Method::CounterTablet => "counter_tablet",
+            Method::Portal => "portal",
+            Method::PhoneRecorded => "phone_recorded",
+            Method::Epuap => "epuap",
+        }
+    }
 }
 
 /// An institution, with the name people know it by.
@@ -151,6 +204,8 @@ pub struct ConsentRecord<'a> {
     pub valid_to: Timestamp,
     /// How it was taken.
     pub method: Method,
+    /// In which language the resident read it.
+    pub language: Tongue,
     /// SHA-256 of the evidence.
     pub evidence: &'a [u8],
     /// What happened to it, oldest first.
@@ -164,9 +219,10 @@ impl ConsentRecord<'_> {
         let mut state = ConsentState::Requested;
         for event in self.events.iter().filter(|event| event.at <= now) {
             state = match (state, &event.happened) {
-                (ConsentState::Withdrawn | ConsentState::Revoked, _) => state,
+                (ConsentState::Withdrawn | ConsentState::Revoked | ConsentState::Superseded, _) => state,
                 (_, ConsentHappened::Withdrawn) => ConsentState::Withdrawn,
-                (_, ConsentHappened::Revoked) => ConsentState::Revoked,
+                (_, ConsentHappened::Revoked(_)) => ConsentState::Revoked,
+                (_, ConsentHappened::Superseded(_)) => ConsentState::Superseded,
                 (_, ConsentHappened::PartlyWithdrawn(_)) if self.standing(now).is_empty() => ConsentState::Withdrawn,
                 (_, ConsentHappened::PartlyWithdrawn(_)) => state,
                 (_, ConsentHappened::Requested) => ConsentState::Requested,
@@ -187,12 +243,38 @@ impl ConsentRecord<'_> {
         let withdrawn = |module: &String| {
             self.events.iter().filter(|event| event.at <= now).any(|event| match &event.happened {
                 ConsentHappened::PartlyWithdrawn(modules) => modules.contains(module),
-                ConsentHappened::Withdrawn | ConsentHappened::Revoked => true,
+                ConsentHappened::Withdrawn | ConsentHappened::Revoked(_) | ConsentHappened::Superseded(_) => true,
                 _ => false,
             })
         };
         let given = self.answers.iter().filter(|(_, answer)| **answer == Answer::Given).map(|(module, _)| module);
         given.filter(|module| self.template.modules.contains_key(*module) && !withdrawn(module)).cloned().collect()
+    }
+
+    /// When the resident answered last.
+    #[must_use]
+    pub fn answered_at(&self) -> Option<Timestamp> {
+        let answered = |event: &&ConsentEvent| {
+            use ConsentHappened::{Given, Refused, Renewed};
+            matches!(event.happened, Given | Renewed | Refused)
+        };
+        self.events.iter().rev().find(answered).map(|event| event.at)
+    }
+
+    /// SHA-256 of what the resident read: heading, declaration and the modules' texts, each with a zero byte behind it.
+    #[must_use]
+    pub fn notice_digest(&self) -> [u8; 32] {
+        let text = self.language.template(self.template);
+        let modules = self.template.modules.values().map(|module| self.language.module(module));
+        let read: Vec<&str> = [text.title.as_str(), text.text.as_str()].into_iter().chain(modules).collect();
+        let parts: Vec<&[u8]> = read.iter().flat_map(|part| [part.as_bytes(), &[0][..]]).collect();
+        sha256(&parts)
+    }
+
+    /// The fields that `holder` may release by `modules`.
+    pub(crate) fn fields<'s>(&'s self, holder: &Party<'_>, modules: &'s BTreeSet<String>) -> BTreeSet<&'s FieldId> {
+        let permitted = self.template.permissions(modules).filter(|permission| &permission.holder_kind == holder.kind);
+        permitted.flat_map(|permission| &permission.fields).collect()
     }
 
     /// What the resident permits at `holder`.

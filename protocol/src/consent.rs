@@ -101,7 +101,8 @@ pub struct TemplateRef {
     pub version: String,
 }
 
-/// A withdrawal of one consent, in whole or in part, sent to its recorder and every holder.
+/// A withdrawal of one consent, in whole or in part, sent to its recorder and every holder; by who did not record
+/// it, to every member.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Withdrawal {
@@ -113,13 +114,24 @@ pub struct Withdrawal {
     pub iat: Timestamp,
     /// The consent.
     pub consent: ConsentId,
-    /// The holder's own name for the resident.
-    pub sub: SubjectId,
-    /// Which key `sub` comes from.
+    /// Whose it is.
+    pub resident: Whose,
+    /// Which key that comes from.
     pub epoch: Epoch,
     /// The modules withdrawn; all of them if not said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub modules: Option<BTreeSet<String>>,
+}
+
+/// How a withdrawal names the resident to one member.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Whose {
+    /// The member's own name for the resident.
+    Subject(SubjectId),
+    /// What only who knows the resident can tell, for this member and this consent; 32 bytes each: HKDF-Expand under the
+    /// key of the resident's registry entries, by each identifier the resident has. It needs no key holders.
+    Marks(Vec<Bytes>),
 }
 
 impl Envelope for Withdrawal {
@@ -135,6 +147,10 @@ impl Envelope for Withdrawal {
 pub struct StatusList {
     /// The recorder.
     pub iss: MemberId,
+    /// Where the list is to be had: `/v1/status` of the recorder's first endpoint.
+    pub sub: String,
+    /// How many seconds a copy serves.
+    pub ttl: i64,
     /// When it was written; its age counts from here.
     pub iat: Timestamp,
     /// Never goes back.

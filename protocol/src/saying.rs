@@ -200,9 +200,9 @@ impl Reason {
             ],
             Reason::EmergencyUnconfirmed => [
                 "The emergency was not confirmed a second time.",
-                "Confirm it with your second factor.",
+                "Confirm it once more, a second after you opened it.",
                 "Nie potwierdzono drugi raz stanu nagłego.",
-                "Potwierdź go drugim składnikiem.",
+                "Potwierdź go jeszcze raz, sekundę po zgłoszeniu.",
             ],
             Reason::EmergencyExpired => [
                 "The time of the emergency ran out.",
@@ -344,9 +344,9 @@ impl Reason {
             ],
             Reason::ApprovalRefused => [
                 "A person at the holder refused.",
-                "Read the reason given, or write to the holder.",
+                "Ask the holder by letter or telephone; its reason stays there.",
                 "Osoba w jednostce pytanej odmówiła.",
-                "Przeczytaj podany powód albo napisz do tej jednostki.",
+                "Zapytaj tę jednostkę pismem lub telefonicznie; powód zna tylko ona.",
             ],
             Reason::ApprovalExpired => [
                 "Nobody decided, or the answer was not collected, in time.",
@@ -477,9 +477,9 @@ impl Told {
             ],
             Told::QuotaExceeded => [
                 "A quota is used up.",
-                "Wait until it is renewed.",
+                "Ask again tomorrow; of a value compared too often, ask for the paper.",
                 "Wyczerpano limit pytań.",
-                "Poczekaj na jego odnowienie.",
+                "Zapytaj jutro; jeśli za często porównywano wartość, poproś o dokument.",
             ],
             Told::OutsideHours => [
                 "The agreement does not let anybody ask at this hour.",

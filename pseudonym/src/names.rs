@@ -46,23 +46,24 @@ impl Output {
         Ok(*self.expand(&[b"ogniwo/v1/subject", &[length], member.as_bytes()]))
     }
 
-    /// HKDF-Expand-SHA-512 (RFC 5869 §2.3) to 32 bytes. P is uniform already, so there is no Extract.
     fn expand(&self, info: &[&[u8]]) -> Zeroizing<[u8; 32]> {
-        struct Length;
-        impl hkdf::KeyType for Length {
-            fn len(&self) -> usize {
-                32
-            }
-        }
-        let mut name = Zeroizing::new([0; 32]);
-        let key = hkdf::Prk::new_less_safe(hkdf::HKDF_SHA512, self.0.as_ref());
-        #[expect(
-            clippy::expect_used,
-            reason = "fails only above 255 · 64 bytes or on a length other than the asked one"
-        )]
-        key.expand(info, Length).and_then(|okm| okm.fill(name.as_mut())).expect("HKDF to 32 bytes");
-        name
+        expand(self.0.as_ref(), info)
     }
+}
+
+/// HKDF-Expand-SHA-512 (RFC 5869 §2.3) to 32 bytes, under a key that is uniform already, so that there is no Extract.
+pub(crate) fn expand(key: &[u8], info: &[&[u8]]) -> Zeroizing<[u8; 32]> {
+    struct Length;
+    impl hkdf::KeyType for Length {
+        fn len(&self) -> usize {
+            32
+        }
+    }
+    let mut name = Zeroizing::new([0; 32]);
+    let key = hkdf::Prk::new_less_safe(hkdf::HKDF_SHA512, key);
+    #[expect(clippy::expect_used, reason = "fails only above 255 · 64 bytes or on a length other than the asked one")]
+    key.expand(info, Length).and_then(|okm| okm.fill(name.as_mut())).expect("HKDF to 32 bytes");
+    name
 }
 
 impl fmt::Debug for Output {

@@ -7,6 +7,7 @@ use ring::aead;
 use zeroize::Zeroizing;
 
 use crate::ENTRY_BYTES;
+use crate::names::{LabelError, expand, label_length};
 
 const NONCE: usize = 12;
 const TAG: usize = 16;
@@ -36,6 +37,16 @@ impl SealKey {
     #[must_use]
     pub fn to_bytes(&self) -> Zeroizing<[u8; 32]> {
         self.0.clone()
+    }
+
+    /// A word on `matter` that only who knows the resident can tell, for `member` alone (a member id, `[a-z0-9-]{1,32}`),
+    /// 32 bytes: HKDF-Expand-SHA-512 (RFC 5869 §2.3) with info `ogniwo/v1/mark` ‖ len8 ‖ member ‖ matter.
+    ///
+    /// # Errors
+    /// [`LabelError`] if `member` is not a member id.
+    pub fn mark(&self, member: &str, matter: &[u8; 16]) -> Result<[u8; 32], LabelError> {
+        let length = label_length(member, "a member id")?;
+        Ok(*expand(self.0.as_ref(), &[b"ogniwo/v1/mark", &[length], member.as_bytes(), matter]))
     }
 
     /// Seals an encoded [`Entry`](crate::Entry): nonce 12 | ciphertext 256 | tag 16.
@@ -104,6 +115,16 @@ mod tests {
         let (key, mut rng) = (SealKey::from_bytes(&[1; 32]), TestRng::new(1));
         let (first, second) = (key.seal(&[9; 256], &mut rng), key.seal(&[9; 256], &mut rng));
         assert_ne!(first[..NONCE], second[..NONCE]);
+    }
+
+    #[test]
+    fn a_mark_is_one_residents_members_and_matters_own() {
+        let mark =
+            |key: u8, member: &str, matter: u8| SealKey::from_bytes(&[key; 32]).mark(member, &[matter; 16]).unwrap();
+        let one = mark(1, "pup", 1);
+        assert_eq!(mark(1, "pup", 1), one);
+        assert!([mark(2, "pup", 1), mark(1, "css", 1), mark(1, "pup", 2)].iter().all(|other| other != &one));
+        assert!(SealKey::from_bytes(&[1; 32]).mark("PUP", &[1; 16]).is_err());
     }
 
     proptest! {

@@ -2,9 +2,10 @@
 
 use super::{Answer, Body, Maybe, Refusals};
 use crate::consents::{
-    self, ConsentAnswer, ConsentBody, ConsentError, ConsentReceipt, ConsentRequest, WithdrawBody, WithdrawalBody,
-    WithdrawalReceipt,
+    self, ConsentAnswer, ConsentBody, ConsentError, ConsentList, ConsentReceipt, ConsentRequest, RevokeBody,
+    WithdrawBody, WithdrawalBody, WithdrawalReceipt,
 };
+use crate::flags::ResidentBody;
 use crate::node::Node;
 use crate::tokens::Caller;
 use axum::Json;
@@ -26,7 +27,9 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Node>> {
         .routes(routes!(get_consent))
         .routes(routes!(answer_consent))
         .routes(routes!(renew_consent))
+        .routes(routes!(list_consents))
         .routes(routes!(withdraw_consent))
+        .routes(routes!(revoke_consent))
         .routes(routes!(withdraw_anywhere))
         .routes(routes!(print_receipt))
         .routes(routes!(export_consent))
@@ -138,7 +141,36 @@ async fn withdraw_consent(
     Maybe(body): Maybe<WithdrawBody>,
 ) -> Answer<Json<ConsentReceipt>> {
     let id = consent_id(&id)?;
-    done(async move { consents::withdraw(&node, &caller, id, body.modules).await }).await
+    done(async move { consents::withdraw(&node, &caller, id, &body).await }).await
+}
+
+#[utoipa::path(
+    post, path = "/v1/consents/{id}/revoke", params(("id" = String, Path)), request_body = RevokeBody,
+    security(("token" = [])),
+    responses((status = 200, description = "Over; final", body = ConsentReceipt), Refusals)
+)]
+/// End a consent recorded here that the resident did not withdraw: after a death, or by a court's word.
+async fn revoke_consent(
+    State(node): State<Arc<Node>>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Body(body): Body<RevokeBody>,
+) -> Answer<Json<ConsentReceipt>> {
+    let id = consent_id(&id)?;
+    done(async move { consents::revoke(&node, &caller, id, &body).await }).await
+}
+
+#[utoipa::path(
+    post, path = "/v1/consents/list", request_body = ResidentBody, security(("token" = [])),
+    responses((status = 200, description = "Those recorded here, newest first", body = ConsentList), Refusals)
+)]
+/// List a resident's consents recorded here.
+async fn list_consents(
+    State(node): State<Arc<Node>>,
+    caller: Caller,
+    Body(body): Body<ResidentBody>,
+) -> Answer<Json<ConsentList>> {
+    done(async move { consents::list(&node, &caller, &body.resident) }).await
 }
 
 #[utoipa::path(
@@ -158,18 +190,9 @@ async fn withdraw_anywhere(
 #[derive(Deserialize)]
 struct Print {
     #[serde(default)]
-    language: Language,
+    language: Tongue,
     #[serde(default)]
     html: bool,
-}
-
-#[derive(Clone, Copy, Default, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Language {
-    #[default]
-    Pl,
-    En,
-    Uk,
 }
 
 #[utoipa::path(
@@ -188,12 +211,7 @@ async fn print_receipt(
     Path(id): Path<String>,
     Query(Print { language, html }): Query<Print>,
 ) -> Answer<Response> {
-    let tongue = match language {
-        Language::Pl => Tongue::Pl,
-        Language::En => Tongue::En,
-        Language::Uk => Tongue::Uk,
-    };
-    let text = consents::printed(&node, consent_id(&id)?, tongue, html).map_err(|error| refusal(&error))?;
+    let text = consents::printed(&node, consent_id(&id)?, language, html).map_err(|error| refusal(&error))?;
     let media = if html { "text/html; charset=utf-8" } else { "text/plain; charset=utf-8" };
     Ok(([(header::CONTENT_TYPE, media)], text).into_response())
 }

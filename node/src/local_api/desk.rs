@@ -146,7 +146,7 @@ async fn open_emergency(
     caller: Caller,
     Body(body): Body<EmergencyBody>,
 ) -> Answer<Json<EmergencyView>> {
-    done(async move { emergencies::open(&node, &caller, &body) }).await
+    done(async move { emergencies::open(&node, &caller, &body).await }).await
 }
 
 #[utoipa::path(

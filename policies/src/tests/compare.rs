@@ -115,7 +115,7 @@ fn an_older_library_is_read_and_must_be_whole() {
 fn tempfile(files: &std::collections::BTreeMap<String, String>) -> std::path::PathBuf {
     let directory = std::env::temp_dir().join(format!("ogniwo-library-{}", std::process::id()));
     std::fs::create_dir_all(&directory).unwrap();
-    for (name, text) in files.iter() {
+    for (name, text) in files {
         std::fs::write(directory.join(name), text).unwrap();
     }
     directory

@@ -164,7 +164,8 @@ struct Kept {
 }
 
 fn event(happened: ConsentHappened, at: i64) -> ConsentEvent {
-    ConsentEvent { happened, at: NOW + at }
+    let method = Some(Method::CounterPaper);
+    ConsentEvent { happened, at: NOW + at, by: Some("u".to_owned()), method, place: member("mops") }
 }
 
 fn kept(events: Vec<ConsentEvent>) -> Kept {
@@ -193,6 +194,7 @@ impl Kept {
             valid_from: NOW,
             valid_to: NOW + 100 * 86_400,
             method: Method::CounterPaper,
+            language: Tongue::Uk,
             evidence: &[7; 32],
             events: &self.events,
         })

@@ -4,11 +4,11 @@
 use crate::identities::days_later;
 use crate::ran::ogniwo;
 use cli::federation::Part;
-use node::{ConsentReceipt, OutcomeKind};
+use node::{ConsentReceipt, OutcomeKind, QueryResult};
 use protocol::SignedManifest;
 use serde_json::{Value, json};
 use std::path::Path;
-use tests::{Harness, member, pesel_of, read_log, refusals};
+use tests::{Harness, PURPOSE, member, pesel_of, read_log, refusals};
 
 fn text(path: &Path) -> String {
     path.to_str().expect("UTF-8").to_owned()
@@ -100,6 +100,11 @@ async fn an_agreement_is_revoked_by_one_party_and_made_anew_by_both() {
         let mut terms = serde_json::to_value(&before.terms).expect("JSON");
         terms["version"] = json!(2);
         terms["fields"] = json!(["pup.status"]);
+        (terms["queries_per_day"], terms["queries_per_user_per_day"]) = (json!(5), json!(3));
+        terms["hours"] = ["saturday", "sunday", "monday"]
+            .map(|day| json!({ "day": day, "from_minute": 0, "to_minute": 14 * 60 }))
+            .as_slice()
+            .into();
         change(&mut terms);
         let path = file("terms.json");
         std::fs::write(&path, terms.to_string()).expect("written");
@@ -127,8 +132,9 @@ async fn an_agreement_is_revoked_by_one_party_and_made_anew_by_both() {
     take(&draft).succeeded();
     publish(&mut harness, &file("next.json")).await;
     assert_eq!(asked(&harness).await, (None, vec!["pup.status".to_owned()]));
+    let ended = limits_hold(&mut harness).await;
 
-    assert_eq!(refusals(&mut harness, "pup").await, ["agreement_revoked", "agreement_revoked"]);
+    assert_eq!(refusals(&mut harness, "pup").await, [&["agreement_revoked"; 2], ended.as_slice()].concat());
     harness.federation.nodes.get_mut(&member("mops")).expect("mops").stop().await.expect("stopped");
     for (unit, details) in
         [("pup", ["revoked here", "assented to here"]), ("mops", ["revoked by pup", "assented to here"])]
@@ -138,6 +144,47 @@ async fn an_agreement_is_revoked_by_one_party_and_made_anew_by_both() {
         let said: Vec<&str> = changes.iter().filter_map(|entry| entry["detail"].as_str()).collect();
         assert_eq!(said, details, "{unit}");
     }
+}
+
+/// Five questions a day, three of one user, until 14 o'clock: whatever restarts and gets lost. The reasons pup noted.
+async fn limits_hold(harness: &mut Harness) -> Vec<&'static str> {
+    let told = async |harness: &Harness, user: &str| {
+        let body = json!({
+            "resident": { "pesel": pesel_of("mops+pup") }, "asks": [{ "query": "q02", "holder": "pup" }],
+            "purpose": PURPOSE, "basis": { "kind": "mandate", "id": "ups-105" }, "case_ref": "1", "reason": "test",
+        });
+        let mops = member("mops");
+        let token = harness.federation.token(&mops, user, &["caseworker"]).expect("a token");
+        let api = harness.federation.local(&mops).expect("an API");
+        let result: QueryResult =
+            api.call(http::Method::POST, "/v1/queries", &token, Some(&body)).await.expect("a result");
+        result.outcomes[0].reason.clone()
+    };
+    let spent = Some("quota_exceeded".to_owned());
+    // Meters that were lost count as spent until the next day.
+    let pup = member("pup");
+    harness.federation.nodes.get_mut(&pup).expect("pup").stop().await.expect("stopped");
+    std::fs::remove_dir_all(harness.federation.founded.node_data(&pup).join("guard")).expect("removed");
+    harness.federation.nodes.get_mut(&pup).expect("pup").restart().await.expect("started");
+    assert_eq!(told(harness, "caseworker").await, spent);
+    days_later(harness, 1).await;
+    for _ in 0..3 {
+        assert_eq!(told(harness, "caseworker").await, None);
+    }
+    assert_eq!(told(harness, "caseworker").await, spent, "of this user");
+    restart(harness, "pup").await;
+    assert_eq!(told(harness, "caseworker").await, spent, "of this user still");
+    assert_eq!(told(harness, "another").await, spent, "of the agreement: refused questions count");
+    restart(harness, "pup").await;
+    assert_eq!(told(harness, "a-third").await, spent);
+    days_later(harness, 1).await;
+    assert_eq!(told(harness, "another").await, None);
+    harness.clock.advance(2 * 60 * 60);
+    assert_eq!(told(harness, "another").await.as_deref(), Some("outside_hours"));
+    restart(harness, "pup").await;
+    assert_eq!(told(harness, "another").await.as_deref(), Some("outside_hours"));
+    let (user, agreement) = ("user_quota_exceeded", "quota_exceeded");
+    vec![agreement, user, user, agreement, agreement, "outside_hours", "outside_hours"]
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -92,7 +92,7 @@ async fn a_front_desk_leads_a_consent_through_its_life() {
         serde_json::from_str(&desk.runs(&["consent", "export", id(&given)]).succeeded()).expect("JSON-LD");
     assert_eq!(exported["dpv:hasConsentStatus"], "dpv:ConsentGiven");
 
-    // At any member that serves the resident.
+    // At any member.
     let elsewhere = Desk::of(&harness, "zlm", "front-desk");
     let taken = elsewhere.json(pesel, &["consent", "withdraw", id(&given), "--elsewhere"]);
     assert!(taken["told"].as_array().is_some_and(|told| told.contains(&json!("pup"))), "{taken}");
@@ -102,6 +102,13 @@ async fn a_front_desk_leads_a_consent_through_its_life() {
     assert_eq!((&renewed["state"], &renewed["renews"]), (&json!("renewed"), &given["id"]));
     assert_eq!(ask(id(&renewed), "q02").code, Some(0));
     desk.runs(&["consent", "show", "AAAAAAAAAAAAAAAAAAAAAA"]).failed(10, "");
+    desk.runs(&["consent", "withdraw", "AAAAAAAAAAAAAAAAAAAAAA"]).failed(10, "--elsewhere");
+    let nobodys = ["consent", "withdraw", "AAAAAAAAAAAAAAAAAAAAAA", "--elsewhere"];
+    elsewhere.types(pesel, &nobodys).failed(10, "no member knows");
+    let listed = desk.json(pesel, &["consent", "list"]);
+    assert_eq!(listed["consents"].as_array().map(Vec::len), Some(2), "{listed}");
+    let over = ["consent", "revoke", id(&renewed), "--cause", "court", "--text", "III RNs 7/26"];
+    assert_eq!(desk.json("", &over)["state"], "revoked");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -132,6 +139,9 @@ async fn people_decide_at_their_desks() {
     let evicted = pesel_of("mops+zlm");
     let pending = ask(evicted, "q11", "zlm");
     assert!(pending.stdout.contains("\"pending\""), "{} {}", pending.stdout, pending.stderr);
+    assert_eq!(pending.code, Some(15), "{}", pending.stderr);
+    let asked: Value = serde_json::from_str(&pending.stdout).expect("one JSON document");
+    assert_eq!(caseworker.runs(&["node", "answer", id(&asked)]).code, Some(15));
     let supervisor = Desk::of(&harness, "zlm", "supervisor");
     let list = supervisor.json("", &["approve", "list"]);
     let waiting = list["approvals"].as_array().and_then(|all| all.first()).expect("one waits").clone();
@@ -139,6 +149,9 @@ async fn people_decide_at_their_desks() {
     Desk::of(&harness, "zlm", "front-desk").runs(&["approve", "grant", id(&waiting)]).failed(10, "");
     let granted = supervisor.json("", &["approve", "grant", id(&waiting), "--fields", "hou.eviction"]);
     assert_eq!(granted["state"], "granted");
+    // As soon as the notice has come; by itself within a minute.
+    harness.clock.advance(60);
+    assert_eq!(caseworker.json("", &["node", "answer", id(&asked)])["outcomes"][0]["outcome"], "answered");
     supervisor.runs(&["approve", "refuse", id(&waiting), "--reason", "late"]).failed(10, "");
 
     // An emergency.

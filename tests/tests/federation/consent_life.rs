@@ -3,7 +3,7 @@
 use crate::identities::days_later;
 use cli::exit::Failure;
 use http::Method;
-use node::{ConsentReceipt, ConsentState, FlagList, OutcomeKind, QueryResult, WithdrawalReceipt};
+use node::{ConsentList, ConsentReceipt, ConsentState, FlagList, OutcomeKind, QueryResult, WithdrawalReceipt};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use tests::{Harness, PURPOSE, member, pesel_of, refusals};
@@ -113,6 +113,8 @@ async fn a_withdrawal_at_any_member_is_refused_at_every_holder_even_while_the_re
     let consent = record(&harness, "css", &body("mops", &modules, 30)).await.expect("a consent");
     let id = consent.id.to_string();
     assert_eq!(told(&harness, "mops", "q02", PURPOSE, &id, resident()).await, None);
+    let stranger = json!({ "pesel": pesel_of("mops+pup+css") });
+    let unknown_to_zlm = harness.consent("css", "mops", stranger).await.expect("a consent");
     let css = member("css");
     harness.federation.nodes.get_mut(&css).expect("css").stop().await.expect("stopped");
     // A part of it, at zlm, which neither recorded it nor holds a grant of it.
@@ -122,13 +124,38 @@ async fn a_withdrawal_at_any_member_is_refused_at_every_holder_even_while_the_re
     let withdrawn = Some("consent_withdrawn".to_owned());
     assert_eq!(told(&harness, "mops", "q02", PURPOSE, &id, resident()).await, withdrawn);
     assert_eq!(told(&harness, "mops", "q03", PURPOSE, &id, resident()).await, None, "the rest stands");
+    assert_eq!(taken.confirmed_by, BTreeSet::from([member("pup")]), "mops holds no grant of it");
+    // The rest of it, with neither registry nor enough key holders: what is needed for an own client is at zlm.
+    harness.federation.registry.stop().await.expect("stopped");
+    let mops = member("mops");
+    harness.federation.nodes.get_mut(&mops).expect("mops").stop().await.expect("stopped");
     let whole = json!({ "resident": resident(), "consent": id });
-    let _taken: WithdrawalReceipt = harness.post("zlm", "front-desk", "/v1/withdrawals", &whole).await.expect("taken");
+    let withdraw = async |harness: &Harness, body: &Value| {
+        harness.post::<WithdrawalReceipt>("zlm", "front-desk", "/v1/withdrawals", body).await
+    };
+    let taken = withdraw(&harness, &whole).await.expect("taken");
+    assert_eq!((taken.confirmed_by.len(), taken.waits_for), (1, None));
+    // Somebody whom zlm does not know is named by the key holders: kept until they are back.
+    let stranger = json!({ "resident": { "pesel": pesel_of("mops+pup+css") }, "consent": unknown_to_zlm.id });
+    let kept = withdraw(&harness, &stranger).await.expect("taken");
+    assert_eq!((kept.waits_for.as_deref(), kept.told.len()), (Some("key_holders_unavailable"), 0));
+    harness.federation.nodes.get_mut(&mops).expect("mops").restart().await.expect("started");
+    harness.federation.registry.restart().await.expect("started");
     assert_eq!(told(&harness, "mops", "q03", PURPOSE, &id, resident()).await, withdrawn);
+    let of = json!({ "pesel": pesel_of("mops+pup+css") });
+    let named = withdraw(&harness, &stranger).await.expect("taken");
+    assert!(named.waits_for.is_none() && named.confirmed_by.contains(&member("pup")), "{named:?}");
+    assert_eq!(told(&harness, "mops", "q02", PURPOSE, &unknown_to_zlm.id.to_string(), of).await, withdrawn);
     // The recorder hears of it when it is back.
     harness.federation.nodes.get_mut(&css).expect("css").restart().await.expect("started");
-    let again: WithdrawalReceipt = harness.post("zlm", "front-desk", "/v1/withdrawals", &whole).await.expect("taken");
-    assert!(again.undelivered.is_empty(), "{again:?}");
+    let again = withdraw(&harness, &whole).await.expect("taken");
+    assert!(again.undelivered.is_empty() && again.confirmed_by.contains(&css), "{again:?}");
+    // What nobody knows is not said to be withdrawn, and modules that no template has are refused.
+    let nobodys = json!({ "resident": resident(), "consent": protocol::ConsentId([9; 16]) });
+    let nobody = withdraw(&harness, &nobodys).await.expect("taken");
+    assert!(nobody.confirmed_by.is_empty() && nobody.undelivered.is_empty(), "{nobody:?}");
+    let nonsense = json!({ "resident": resident(), "consent": id, "modules": ["nonsense"] });
+    assert_eq!(withdraw(&harness, &nonsense).await.expect_err("no such module").code, "value_invalid");
     let token = harness.federation.token(&css, "front-desk", &["front-desk"]).expect("a token");
     let api = harness.federation.local(&css).expect("an API");
     let shown: ConsentReceipt =
@@ -194,4 +221,53 @@ async fn a_consent_is_asked_answered_printed_and_exported() {
     let path = format!("/v1/consents/{}/export", given.id);
     let exported: Value = api.call(Method::GET, &path, &token, None).await.expect("exported");
     assert_eq!(exported["dpv:hasConsentStatus"], "dpv:ConsentGiven");
+
+    // Given anew, the old one is over; what is refused in so many words stands against an older consent taken elsewhere.
+    let elsewhere = harness.consent("zlm", "mops", resident()).await.expect("a consent");
+    let elsewhere = elsewhere.id.to_string();
+    assert_eq!(told(&harness, "mops", "q02", PURPOSE, &elsewhere, resident()).await, None);
+    harness.clock.advance(1);
+    let renewing = json!({
+        "modules": { "labour-status": "refused", "labour-benefit": "given" }, "method": "portal", "language": "uk",
+        "evidence_sha256": cli::found::evidence().expect("random"),
+    });
+    let path = format!("/v1/consents/{}/renew", given.id);
+    let renewed: ConsentReceipt = harness.post("css", "front-desk", &path, &renewing).await.expect("renewed");
+    let on = async |query: &str, id: &str| told(&harness, "mops", query, PURPOSE, id, resident()).await;
+    assert_eq!(on("q02", &given.id.to_string()).await.as_deref(), Some("consent_withdrawn"));
+    assert_eq!(on("q03", &renewed.id.to_string()).await, None);
+    assert_eq!(on("q02", &elsewhere).await.as_deref(), Some("consent_missing"), "refused since");
+    harness.clock.advance(1);
+    let again = harness.consent("css", "mops", resident()).await.expect("a consent");
+    assert_eq!(on("q02", &again.id.to_string()).await, None, "given again since");
+    let list: ConsentList = harness
+        .post("css", "front-desk", "/v1/consents/list", &json!({ "resident": resident() }))
+        .await
+        .expect("a list");
+    let states: Vec<ConsentState> = list.consents.iter().map(|consent| consent.state).collect();
+    assert_eq!(states, [ConsentState::Given, ConsentState::Renewed, ConsentState::Superseded]);
+    let path = format!("/v1/consents/{}/revoke", again.id);
+    let over = json!({ "cause": "court", "text": "III RNs 7/26" });
+    let revoked: ConsentReceipt = harness.post("css", "front-desk", &path, &over).await.expect("revoked");
+    assert_eq!(revoked.state, ConsentState::Revoked);
+    assert_eq!(on("q02", &again.id.to_string()).await.as_deref(), Some("consent_withdrawn"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_childs_consent_is_a_guardians_wherever_the_birth_date_says_so() {
+    let harness = Harness::new().await;
+    let child = tests::Resident { pesel: "12250510019", units: "mops+pup+css", sealed: false };
+    tests::write_extracts(&harness.extracts(), &[child]);
+    for unit in ["mops", "pup", "css"] {
+        let extract = harness.extracts().join(format!("{unit}.csv"));
+        harness.import(unit, &extract, node::ImportMode::Update).await.expect("an import");
+        harness.enrol(unit).await.expect("an enrolment");
+    }
+    let of = || json!({ "pesel": child.pesel });
+    let own = harness.consent("css", "mops", of()).await;
+    assert_eq!(own.expect_err("a guardian consents").code, "consent_representative");
+    let mut guardians = body("mops", &labour(), 30);
+    (guardians["acting"], guardians["resident"]) = (json!("guardian"), of());
+    let theirs = record(&harness, "css", &guardians).await.expect("a consent");
+    assert_eq!(told(&harness, "mops", "q02", PURPOSE, &theirs.id.to_string(), of()).await, None, "no flag at either");
 }

@@ -2,7 +2,7 @@
 
 use http::Method;
 use node::{ConsentReceipt, OutcomeKind};
-use protocol::consent::{ConsentRef, Grant, Withdrawal};
+use protocol::consent::{ConsentRef, Grant, Whose, Withdrawal};
 use protocol::query::{Basis, QueryRequest};
 use protocol::{ConsentId, Told, jws};
 use serde_json::{Value, json};
@@ -114,7 +114,7 @@ async fn grants_and_withdrawals_are_taken_from_their_signer_alone() {
         aud: member("pup"),
         iat: css.now(),
         consent: id,
-        sub,
+        resident: Whose::Subject(sub),
         epoch: css.epoch_number(),
         modules: None,
     };

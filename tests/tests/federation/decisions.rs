@@ -164,6 +164,11 @@ async fn a_person_approves_after_a_restart_and_the_asker_is_told() {
     let path = format!("/v1/approvals/{}/grant", view.id);
     let body = json!({ "fields": ["hou.eviction"] });
     assert_eq!(code(harness.post::<ApprovalView>("zlm", "dpo", &path, &body).await), "role_not_allowed");
+    // Who approves is never who asks: users of the asker's institution are nobody here.
+    let of_asker = harness.federation.token(&member("mops"), "supervisor", &["supervisor"]).expect("a token");
+    let api = harness.federation.local(&zlm).expect("an API");
+    let stranger = api.call::<ApprovalView>(http::Method::POST, &path, &of_asker, Some(&body)).await;
+    assert!(code(stranger).starts_with("token_"));
     let wider = json!({ "fields": ["hou.arrears.amount"] });
     assert_eq!(code(harness.post::<ApprovalView>("zlm", "supervisor", &path, &wider).await), "value_invalid");
     let granted: ApprovalView = harness.post("zlm", "supervisor", &path, &body).await.expect("granted");
@@ -296,6 +301,10 @@ async fn an_emergency_is_confirmed_counted_and_reviewed() {
     let confirm = format!("/v1/emergencies/{}/confirm", opened.id);
     let confirmed = async || harness.post::<EmergencyView>("pup", "caseworker", &confirm, &json!({})).await;
     assert_eq!(code(confirmed().await), "emergency_unconfirmed", "in the same second");
+    let body_of_review = json!({ "outcome": "justified", "text": "an ambulance was called" });
+    let review = format!("/v1/emergencies/{}/review", opened.id);
+    let early = harness.post::<EmergencyView>("pup", "dpo", &review, &body_of_review).await;
+    assert_eq!(code(early), "emergency_unconfirmed", "it opened nothing yet");
     harness.clock.advance(2);
     assert!(confirmed().await.expect("confirmed").confirmed);
     let outcome = emergency_question(&harness, &opened.id).await.expect("a result").outcomes.remove(0);
@@ -314,18 +323,30 @@ async fn an_emergency_is_confirmed_counted_and_reviewed() {
     assert_eq!(code(open().await), "emergency_review_overdue");
     let list: EmergencyList = get(&harness, "pup", "dpo", "/v1/emergencies").await.expect("a list");
     assert!(list.emergencies[0].overdue);
-    let review = format!("/v1/emergencies/{}/review", opened.id);
-    let body = json!({ "outcome": "justified", "text": "an ambulance was called" });
-    assert_eq!(code(harness.post::<EmergencyView>("pup", "caseworker", &review, &body).await), "role_not_allowed");
-    let reviewed: EmergencyView = harness.post("pup", "dpo", &review, &body).await.expect("reviewed");
+    let by_caseworker = harness.post::<EmergencyView>("pup", "caseworker", &review, &body_of_review).await;
+    assert_eq!(code(by_caseworker), "role_not_allowed");
+    let reviewed: EmergencyView = harness.post("pup", "dpo", &review, &body_of_review).await.expect("reviewed");
     assert!(!reviewed.overdue);
     let list: EmergencyList = get(&harness, "mops", "dpo", "/v1/emergencies").await.expect("a list");
     assert!(list.emergencies[0].outcome.is_some(), "the holder was told");
-    assert!(open().await.is_ok());
+    // The holder's officer can close what the asker's leaves open, and a review ends what it reviews.
+    let second = open().await.expect("opened");
+    harness.clock.advance(2);
+    let path = |what: &str| format!("/v1/emergencies/{}/{what}", second.id);
+    let _confirmed: EmergencyView =
+        harness.post("pup", "caseworker", &path("confirm"), &json!({})).await.expect("confirmed");
+    let outcome = emergency_question(&harness, &second.id).await.expect("a result").outcomes.remove(0);
+    assert_eq!(said(&outcome), ANSWERED, "{outcome:?}");
+    let there: EmergencyView =
+        harness.post("mops", "dpo", &path("review"), &body_of_review).await.expect("reviewed by the holder");
+    assert_eq!((there.side, there.outcome.is_some()), (node::Side::Answered, true));
+    let _here: EmergencyView = harness.post("pup", "dpo", &path("review"), &body_of_review).await.expect("reviewed");
+    assert_eq!(code(emergency_question(&harness, &second.id).await), "emergency_expired", "reviewed is over");
     harness.federation.nodes.get_mut(&member("pup")).expect("pup").stop().await.expect("stopped");
     let log = read_log(&harness, "pup");
     let count = |event: &str| log.iter().filter(|entry| entry["event"] == event).count();
-    assert_eq!((count("emergency.opened"), count("emergency.reviewed")), (1, 1));
+    assert_eq!(count("emergency.declared"), 2);
+    assert_eq!((count("emergency.opened"), count("emergency.reviewed")), (2, 2));
 }
 
 #[tokio::test(flavor = "multi_thread")]
