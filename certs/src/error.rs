@@ -59,7 +59,6 @@ impl AuthorityError {
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
-            AuthorityError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => "authority_missing",
             AuthorityError::Io { .. } => "authority_io",
             AuthorityError::NotEmpty(_) => "authority_exists",
             AuthorityError::InUse(_) => "authority_in_use",

@@ -1706,8 +1706,11 @@ mod tests {
             pending.extend(command.get_subcommands().map(|c| (c.clone(), format!("{path} {}", c.get_name()))));
             let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
             let help = help.replace("\\\n", " ");
+            if command.has_subcommands() {
+                continue;
+            }
             let examples: Vec<&str> = help.lines().map(str::trim).filter(|line| line.starts_with("ogniwo ")).collect();
-            assert!(command.has_subcommands() || !examples.is_empty(), "ogniwo{path} has no example");
+            assert!(!examples.is_empty(), "ogniwo{path} has no example");
             for example in examples {
                 let understood = Cli::try_parse_from(words(example));
                 assert!(understood.is_ok(), "{example}: {}", understood.unwrap_err());

@@ -24,11 +24,11 @@ pub(crate) fn run(command: CertsCommand, output: &Output) -> Result<(), Failure>
             Ok(())
         }
         CertsCommand::Sign { dir, member, csr, out } => {
-            let chain = Authority::open(&dir)?.sign(&read_text(&csr)?, &member, now)?;
+            let chain = open(&dir)?.sign(&read_text(&csr)?, &member, now)?;
             give(output, &chain, out.as_deref())
         }
         CertsCommand::Renew { dir, member, csr, out } => {
-            let chain = Authority::open(&dir)?.renew(&read_text(&csr)?, &member, now)?;
+            let chain = open(&dir)?.renew(&read_text(&csr)?, &member, now)?;
             give(output, &chain, out.as_deref())
         }
         CertsCommand::Revoke { dir, member, serial, reason } => {
@@ -36,19 +36,26 @@ pub(crate) fn run(command: CertsCommand, output: &Output) -> Result<(), Failure>
                 (Some(member), _) => Target::Member(member),
                 (None, serial) => Target::Serial(serial.unwrap_or_default()),
             };
-            let mut authority = Authority::open(&dir)?;
+            let mut authority = open(&dir)?;
             authority.revoke(&target, reason.into(), now)?;
             said(output, &authority, &dir);
             Ok(())
         }
         CertsCommand::Crl { dir } => {
-            let mut authority = Authority::open(&dir)?;
+            let mut authority = open(&dir)?;
             authority.crl(now)?;
             said(output, &authority, &dir);
             Ok(())
         }
-        CertsCommand::Show { dir } => show(output, &Authority::open(&dir)?, now),
+        CertsCommand::Show { dir } => show(output, &open(&dir)?, now),
     }
+}
+
+fn open(dir: &Path) -> Result<Authority, Failure> {
+    if !dir.is_dir() {
+        return Err(Failure::new("authority_missing", format!("{} is no directory", dir.display())));
+    }
+    Ok(Authority::open(dir)?)
 }
 
 fn give(output: &Output, chain: &str, out: Option<&Path>) -> Result<(), Failure> {

@@ -334,7 +334,7 @@ mod tests {
             ("value", Exit::Config, "given"),
             ("pesel_checksum", Exit::Config, "given"),
             ("resident_unknown", Exit::Refused, "number"),
-            ("denied", Exit::Refused, "released"),
+            ("denied", Exit::Refused, "reason"),
             ("verification_failed", Exit::Verification, "officer"),
         ] {
             let failure = Failure::new(code, "");

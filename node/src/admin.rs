@@ -154,7 +154,8 @@ async fn recorded(
     request: Request,
     next: Next,
 ) -> Response {
-    if request.method() != Method::POST {
+    // A refresh does only what the node does by itself, and may be what finds out that the clock is wrong.
+    if request.method() != Method::POST || request.uri().path() == "/refresh" {
         return next.run(request).await;
     }
     let uid = uid.map_or_else(|| "unknown".to_owned(), |uid| uid.to_string());

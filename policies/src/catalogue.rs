@@ -53,8 +53,9 @@ pub struct PurposeTerm {
     pub pl: String,
     /// In English.
     pub en: String,
-    /// In Ukrainian.
-    pub uk: String,
+    /// In Ukrainian; libraries before version 2 have none.
+    #[serde(default)]
+    pub uk: Option<String>,
 }
 
 /// A term of the library's own for personal data.

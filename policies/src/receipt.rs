@@ -91,7 +91,7 @@ impl<'a> Receipt<'a> {
         let purposes = purposes.map(|term| match tongue {
             Tongue::Pl => term.pl.as_str(),
             Tongue::En => &term.en,
-            Tongue::Uk => &term.uk,
+            Tongue::Uk => term.uk.as_ref().unwrap_or(&term.pl),
         });
         let holders = record.holders.iter().map(|holder| {
             let fields: Vec<&str> =

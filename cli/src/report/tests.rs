@@ -73,7 +73,7 @@ fn manifest() -> Manifest {
         "realm": "lodz.example", "version": 1, "issued": 0, "expires": SATURDAY,
         "officers": { "threshold": 1, "keys": [] },
         "members": [member("mops", "mops"), member("pup", "pup"), member("zlm", "hou")],
-        "epochs": [], "library": "",
+        "epochs": [], "library": { "version": 1, "digest": "" },
         "agreements": [
             agreement("mops", "pup", &["pup.status", "pup.benefit_right"], json!([])),
             agreement("pup", "zlm", &["hou.eviction"], mondays),

@@ -294,8 +294,10 @@ fn post(
 }
 
 fn others<'h>(node: &Node, held: &'h Held) -> impl Iterator<Item = &'h MemberId> {
+    let registry = held.manifest.registry().map(|registry| &registry.id);
     let me = node.config.member.clone();
-    held.manifest.members.iter().map(|member| &member.id).filter(move |member| **member != me)
+    let members = held.manifest.members.iter().map(|member| &member.id);
+    members.filter(move |member| **member != me && Some(*member) != registry)
 }
 
 fn receipt(

@@ -214,6 +214,11 @@ async fn a_text_that_is_no_longer_in_force_carries_no_consent() {
     let day = jiff::Timestamp::from_second(day.0).expect("a time");
     let ended = texts[begin..end].replacen("version = \"1.1\"", &format!("version = \"1.1\"\nvalid_to = {day}"), 1);
     std::fs::write(&path, [&texts[..begin], &ended, "\n", &newer, &texts[end..]].concat()).expect("written");
+    // Its examples are of the newest text.
+    let cited = |version: &str| format!("id = \"instead-of-certificate\", version = \"{version}\"");
+    let path = library.join("examples.toml");
+    let examples = std::fs::read_to_string(&path).expect("examples");
+    std::fs::write(&path, examples.replace(&cited("1.1"), &cited("1.2"))).expect("written");
     ogniwo(&["policy", "bundle", &text(&library)]).succeeded();
     let (before, next) = (held(&harness, &harness.extracts().join("held.json")), harness.extracts().join("next.json"));
     let release = |officer: &str| {

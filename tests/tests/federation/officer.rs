@@ -452,7 +452,7 @@ async fn records_past_their_time_go_but_for_the_restricted_and_sealed() {
     let acts = of("admin.acted");
     let by_hand =
         acts.iter().filter_map(|act| act["detail"].as_str()).filter(|what| what.starts_with("/retention by uid "));
-    assert_eq!(by_hand.count(), 5, "{acts:?}");
+    assert_eq!(by_hand.count(), 4, "{acts:?}");
     let ends: Vec<&Value> = of("node.closed").iter().map(|end| &end["detail"]).collect();
     assert_eq!(ends, [&json!("stopped"), &json!("stopped")]);
     for changed in ["policy.changed", "certificate.changed"] {

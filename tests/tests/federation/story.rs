@@ -2,7 +2,7 @@
 
 use node::OutcomeKind;
 use serde_json::json;
-use tests::{Harness, Options, RESIDENTS, leaks, lock, unwrapped};
+use tests::{Harness, Options, RESIDENTS, lock};
 
 async fn told_by(harness: &Harness) {
     let shared = RESIDENTS.iter().find(|r| r.units == "mops+pup").expect("planted");
@@ -65,23 +65,6 @@ async fn a_leak_is_noticed() {
 /// Whether what every scenario must keep is not kept.
 fn fails(harness: &Harness) -> bool {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| harness.check())).is_err()
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_name_crosses_inside_a_permitted_answer_alone() {
-    let harness = Harness::filled().await;
-    let resident = || json!({ "pesel": "80010300035" });
-    let before = lock(&harness.messages).len();
-    let denied = harness.ask("mops", "pup", "q09", resident(), json!({ "kind": "none" })).await;
-    assert_eq!(denied.outcome, OutcomeKind::Denied);
-    assert_eq!(leaks(&unwrapped(&lock(&harness.messages)[before..])), Vec::<String>::new());
-    let before = lock(&harness.messages).len();
-    let answered = harness.ask("mops", "pup", "q09", resident(), json!({ "kind": "mandate", "id": "ups-105" })).await;
-    assert_eq!(answered.fields[&"person.surname".parse().expect("a field")], json!([tests::CANARY_SURNAME]));
-    let crossed = lock(&harness.messages).split_off(before);
-    let name = tests::CANARY_SURNAME.as_bytes();
-    assert_eq!(crossed.windows(name.len()).filter(|window| *window == name).count(), 1, "one answer");
-    assert_eq!(leaks(&unwrapped(&crossed)), ["surname"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
