@@ -256,7 +256,9 @@ pub enum NodeCommand {
     )]
     Ask(Box<AskArgs>),
     /// Show what came of an earlier question; what waited for a person is fetched once that person decided.
-    #[command(after_help = "Exits with 15 while somebody at a holder has still to decide.")]
+    #[command(
+        after_help = "Exits with 15 while somebody at a holder has still to decide.\nExample:\n  ogniwo node answer --token-file token ID"
+    )]
     Answer {
         /// How to reach the node.
         #[command(flatten)]

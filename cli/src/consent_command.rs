@@ -71,8 +71,9 @@ pub(crate) async fn run(command: ConsentCommand, output: &Output) -> Result<(), 
             let body = json!({ "resident": resident(&who)?, "consent": id, "modules": modules(&module) });
             let taken: WithdrawalReceipt =
                 api(&to)?.call(Method::POST, "/v1/withdrawals", &token(&to)?, Some(&body)).await?;
+            confirmed(&taken)?;
             output.result(&taken, || withdrawn_words(&taken));
-            return confirmed(&taken);
+            return Ok(());
         }
         ConsentCommand::Receipt { api: to, id, language, html } => {
             let path = format!("/v1/consents/{id}/receipt?language={language}&html={html}");
