@@ -36,6 +36,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tempfile::TempDir;
 use transport::Clock;
 
@@ -245,6 +246,16 @@ impl Drop for Harness {
 #[must_use]
 pub fn member(name: &str) -> MemberId {
     name.parse().expect("a member id")
+}
+
+/// Waits for what happens by itself, two minutes at most.
+pub async fn until(what: &str, mut done: impl AsyncFnMut() -> bool) {
+    let waiting = async {
+        while !done().await {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_mins(2), waiting).await.unwrap_or_else(|_| panic!("{what} does not happen"));
 }
 
 /// Locks even if a test panicked meanwhile.

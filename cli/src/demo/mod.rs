@@ -14,12 +14,14 @@ use report::Report;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tempfile::TempDir;
+use tokio::signal::unix::{SignalKind, signal};
 
 const REFRESH_TOKENS: Duration = Duration::from_mins(5);
 
 pub(crate) async fn run(arguments: DemoArgs, output: &Output) -> Result<(), Failure> {
-    // Before anything is made: from here on Ctrl-C ends in order.
-    let mut interrupt = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())?;
+    // Before anything is made: from here on Ctrl-C and a plain kill end in order.
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
     let home = Home::new(arguments.dir)?;
     let extracts = match &arguments.extracts {
         Some(dir) => Extracts::given(dir, home.path())?,
@@ -28,6 +30,7 @@ pub(crate) async fn run(arguments: DemoArgs, output: &Output) -> Result<(), Fail
     let done = tokio::select! {
         told = tell(&extracts, home.path(), arguments.once, output) => told,
         _ = interrupt.recv() => Ok(()),
+        _ = terminate.recv() => Ok(()),
     };
     // Whatever ended the story, its processes end with it: they are killed when dropped, and gone a moment later.
     tokio::time::sleep(Duration::from_millis(200)).await;
@@ -39,15 +42,14 @@ async fn tell(extracts: &Extracts, home: &Path, once: bool, output: &Output) -> 
     let mut report = Report::default();
     let mut federation = story::found(&program, &home.join("federation"), extracts, output).await?;
     let told = story::tell(&mut federation, extracts, &mut report, output).await;
+    if told.is_ok() && output.is_json() {
+        output.result(&report, String::new);
+    }
     if told.is_ok() && !once {
         stay_up(&federation, output).await?;
     }
     federation.stop().await?;
-    told?;
-    if output.is_json() {
-        output.result(&report, String::new);
-    }
-    Ok(())
+    told
 }
 
 /// Prints what can be tried, and keeps the tokens fresh until Ctrl-C.

@@ -4,8 +4,7 @@ use crate::local_api::{Answer, request};
 use audit::verify_export;
 use node::OutcomeKind;
 use serde_json::{Value, json};
-use std::time::Duration;
-use tests::{Harness, pesel_of, read_log};
+use tests::{Harness, pesel_of, read_log, until};
 
 async fn ask(harness: &Harness, units: &str) {
     let basis = json!({ "kind": "mandate", "id": "ups-105" });
@@ -521,14 +520,4 @@ async fn happened(harness: &Harness, event: &str, times: usize) -> Vec<Value> {
     let body = json!({ "filter": { "event": event } });
     until(event, async || entries(&search(harness, "mops", &body).await).len() >= times).await;
     entries(&search(harness, "mops", &body).await)
-}
-
-/// Waits until `done`.
-async fn until(what: &str, mut done: impl AsyncFnMut() -> bool) {
-    let waiting = async {
-        while !done().await {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_mins(1), waiting).await.unwrap_or_else(|_| panic!("{what} in time"));
 }

@@ -14,7 +14,7 @@ use protocol::review::{Honeypots, SignedHoneypots};
 use protocol::{Index, SignedManifest, SigningKey};
 use serde_json::{Value, json};
 use std::time::Duration;
-use tests::{Harness, Member, Options, Resident, UNITS, log_of, member, pesel_of, write_extracts};
+use tests::{Harness, Member, Options, Resident, UNITS, log_of, member, pesel_of, until, write_extracts};
 
 const HOUR: i64 = 60 * 60;
 /// After this what the registry noticed can be read.
@@ -27,16 +27,6 @@ async fn status(harness: &Harness, unit: &str) -> NodeStatus {
 async fn refresh(harness: &Harness, unit: &str) {
     let _changed: Value =
         harness.federation.admin(&member(unit)).run("/refresh", &json!({}), &|_| {}).await.expect("news");
-}
-
-/// Waits for what nodes do by themselves.
-async fn until(what: &str, mut done: impl AsyncFnMut() -> bool) {
-    let waiting = async {
-        while !done().await {
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_mins(2), waiting).await.unwrap_or_else(|_| panic!("{what} does not happen"));
 }
 
 async fn import(harness: &Harness, unit: &str, residents: &[Resident]) {
