@@ -252,7 +252,7 @@ pub enum NodeCommand {
     },
     /// Ask other units about a client. The PESEL is typed at a prompt or read from standard input.
     #[command(
-        after_help = "Example:\n  ogniwo node ask --token-file token --query q02 --purpose social-welfare-eligibility-assessment \\\n    --mandate ups-105 --case MOPS/2026/17 --reason \"wniosek o zasiłek\" < pesel"
+        after_help = "Example:\n  ogniwo node ask --token-file token --query q02 --purpose social-welfare-eligibility-assessment \\\n    --mandate ups-105 --case MOPS/2026/17 --reason \"wniosek o zasiłek\" < pesel\n  ogniwo node ask --token-file token --query q09 --expect person.surname --purpose social-welfare-eligibility-assessment \\\n    --mandate ups-105 --case MOPS/2026/17 --reason \"zgodność danych\""
     )]
     Ask(Box<AskArgs>),
     /// Show what came of an earlier question; what waited for a person is fetched once that person decided.
@@ -460,9 +460,10 @@ pub struct AskArgs {
     /// Basis: an emergency you opened and confirmed.
     #[arg(long, conflicts_with_all = ["mandate", "consent"], allow_hyphen_values = true)]
     pub emergency: Option<String>,
-    /// Verify queries: a value to compare, as person.surname=Nowak; several may be given.
-    #[arg(long, value_name = "FIELD=VALUE")]
-    pub expect: Vec<String>,
+    /// Verify queries: fields whose values are compared; the values come from a prompt or, a line each after the
+    /// resident's, from standard input.
+    #[arg(long, value_name = "FIELD", value_delimiter = ',')]
+    pub expect: Vec<protocol::FieldId>,
     /// Reference of the open case.
     #[arg(long)]
     pub case: Option<String>,

@@ -7,7 +7,7 @@ use crate::args::{ApiArgs, AskArgs, FlagArgs, FlagCommand, NodeCommand};
 use crate::exit::{Failure, places, read_text, unwritable, write_file};
 use crate::output::Output;
 use crate::process::Listening;
-use crate::prompt::{new_passphrase, passphrase, resident};
+use crate::prompt::{expected, new_passphrase, passphrase, resident};
 use crate::wire::{Admin, LocalApi};
 use http::Method;
 use node::{
@@ -16,7 +16,6 @@ use node::{
 };
 use protocol::{MemberId, SpiffeId};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -378,15 +377,15 @@ async fn ask(arguments: &AskArgs, output: &Output) -> Result<(), Failure> {
         (None, None, Some(id)) => json!({ "kind": "emergency", "id": id }),
         (None, None, None) => json!({ "kind": "none" }),
     };
-    let expected: Option<BTreeMap<&str, &str>> = arguments.expect.iter().map(|pair| pair.split_once('=')).collect();
-    let expected = expected.ok_or_else(|| Failure::new("value", "--expect takes FIELD=VALUE"))?;
+    let resident = resident(&arguments.resident)?;
+    let expected = expected(&arguments.expect)?;
     let asks: Vec<Value> = arguments
         .query
         .iter()
         .map(|query| json!({ "query": query, "holder": arguments.holder, "fields": arguments.fields, "expected": expected }))
         .collect();
     let body = json!({
-        "resident": resident(&arguments.resident)?, "asks": asks, "purpose": arguments.purpose, "basis": basis,
+        "resident": resident, "asks": asks, "purpose": arguments.purpose, "basis": basis,
         "case_ref": arguments.case, "reason": arguments.reason,
     });
     let token = token(&arguments.api)?;

@@ -3,7 +3,9 @@
 
 use crate::args::ResidentArgs;
 use crate::exit::Failure;
+use protocol::FieldId;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::io::{self, IsTerminal as _};
 use zeroize::Zeroizing;
 
@@ -34,6 +36,11 @@ pub(crate) fn resident(arguments: &ResidentArgs) -> Result<Value, Failure> {
         }
         (None, None) => Ok(json!({ "pesel": read("PESEL: ")?.trim() })),
     }
+}
+
+/// The values a verify query compares, as the local API takes them.
+pub(crate) fn expected(fields: &[FieldId]) -> io::Result<BTreeMap<&FieldId, Zeroizing<String>>> {
+    fields.iter().map(|field| Ok((field, read(&format!("Expected {field}: "))?))).collect()
 }
 
 fn read(question: &str) -> io::Result<Zeroizing<String>> {

@@ -17,9 +17,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use utoipa::ToSchema;
+use zeroize::ZeroizeOnDrop;
 
-/// Whom a request is about: exactly one of the three.
-#[derive(Deserialize, Serialize, ToSchema)]
+/// Whom a request is about: exactly one of the three; wiped when dropped.
+#[derive(Deserialize, Serialize, ToSchema, ZeroizeOnDrop)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Resident {
     /// The eleven digits; spaces and dashes are removed.
@@ -32,7 +33,7 @@ pub enum Resident {
 }
 
 /// An identity document.
-#[derive(Deserialize, Serialize, ToSchema)]
+#[derive(Deserialize, Serialize, ToSchema, ZeroizeOnDrop)]
 #[serde(deny_unknown_fields)]
 pub struct DocumentBody {
     /// What it is.

@@ -4,7 +4,7 @@ use crate::ran::{Ran, ogniwo_typing};
 use protocol::MemberId;
 use serde_json::{Value, json};
 use std::path::PathBuf;
-use tests::{Harness, PURPOSE, leaks, member, pesel_of};
+use tests::{CANARY_SURNAME, Harness, PURPOSE, leaks, member, pesel_of};
 
 /// Somebody at a unit, with the program.
 struct Desk<'h> {
@@ -174,6 +174,22 @@ async fn people_decide_at_their_desks() {
     let library = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../policies/library");
     let simulated = officer_free(&["policy", "simulate", "--draft", path(&library), path(&decisions), "--json"]);
     assert_eq!((&simulated["decisions"], &simulated["unchanged"]), (&json!(2), &json!(2)), "{simulated}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn values_compared_are_typed_and_printed_by_nobody() {
+    let harness = Harness::filled().await;
+    let caseworker = Desk::of(&harness, "mops", "caseworker");
+    let about = ["--purpose", PURPOSE, "--case", "1", "--reason", "test", "--mandate", "ups-105", "--json"];
+    let question = ["node", "ask", "--query", "q09", "--holder", "pup", "--expect", "person.surname,person.given_names"];
+    // A line each, in the order of the fields.
+    let typed = format!("{}\n{}\nEwa", pesel_of("mops+pup"), CANARY_SURNAME.to_lowercase());
+    let ran = caseworker.types(&typed, &[question.as_slice(), &about].concat());
+    let all = ran.stdout.clone() + &ran.stderr;
+    assert!(!all.to_lowercase().contains(&CANARY_SURNAME.to_lowercase()), "{all}");
+    let result: Value = serde_json::from_str(&ran.succeeded()).expect("one JSON document");
+    let matches = &result["outcomes"][0]["matches"];
+    assert_eq!(*matches, json!({ "person.surname": "match", "person.given_names": "mismatch" }), "{result}");
 }
 
 fn path(of: &std::path::Path) -> &str {
