@@ -129,6 +129,14 @@ async fn send<T: Envelope, R: DeserializeOwned>(
             .map_err(|_| RegistryError::Malformed)?;
         match call(node, &url, request).await {
             Ok(answer) => return serde_json::from_slice(answer.body()).map_err(|_| RegistryError::Malformed),
+            // This process cannot just now: another one over the same index may.
+            Err(CallError::Problem(problem)) if problem.status == 503 => last = RegistryError::Refused(problem),
+            // The one before did it and could not say so: whoever tries again later sends another request.
+            Err(CallError::Problem(problem))
+                if problem.code == "request_replayed" && !matches!(last, RegistryError::NoAddress) =>
+            {
+                return Err(last);
+            }
             Err(CallError::Problem(problem)) => return Err(RegistryError::Refused(problem)),
             Err(error) => last = RegistryError::Unreachable(error),
         }

@@ -9,11 +9,15 @@ use crate::key_birth::stop;
 use curve25519_dalek::scalar::Scalar;
 use guess::{born_in, key_of, recover};
 use http::Method;
-use keyring::{KeySource, StorageKey};
+use keyring::{KeyRing, KeySource, StorageKey};
+use protocol::manifest::KeyUse;
 use protocol::registry::{LocateRequest, PutEntry, SEALED_BYTES};
+use protocol::review::review_handle;
 use protocol::{Bytes, Epoch, Index, MemberId};
 use pseudonym::KeyShare;
-use registry::{Blind, Embedded, IndexStore as _, Row, RowKey};
+use registry::{Blind, Embedded, IndexStore as _, NoteKey, Row, RowKey};
+use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::Path;
 use tests::{Harness, Member, PURPOSE, RESIDENTS, UNITS, member, pesel_of};
@@ -29,6 +33,10 @@ fn secret(path: &Path) -> StorageKey {
 struct Loot {
     realm: String,
     rows: BTreeMap<RowKey, Row>,
+    /// Review notes, opened.
+    notes: Vec<Vec<u8>>,
+    /// What its log says.
+    log: String,
     storage: StorageKey,
     pepper: StorageKey,
     members: Vec<MemberId>,
@@ -45,10 +53,25 @@ impl Loot {
             after = Some(*last);
             rows.extend(page);
         }
+        let realm = harness.federation.founded.plan.realm.as_str().to_owned();
+        let storage = secret(&home.join("credentials/storage.key"));
+        let notes = store.notes(NoteKey::FIRST, NoteKey::LAST, 1_000).await.expect("notes");
+        let ring = KeyRing::open(&home.join("data/keys.sealed"), &storage).expect("its keys");
+        let log = audit::Log::open(audit::Config {
+            dir: &home.join("data/log"),
+            origin: &format!("{realm}/registry"),
+            signing_key: ring.key(KeyUse::Log).seed(),
+            payload_key: &storage.derive("log-payload"),
+            now: Box::new(|| tests::NOON.0),
+        });
+        let log = log.expect("its log");
+        let payloads = log.iter(0).filter_map(|entry| entry.expect("an entry").payload);
         Loot {
-            realm: harness.federation.founded.plan.realm.as_str().to_owned(),
+            log: payloads.map(|payload| payload.to_string()).collect(),
+            notes: notes.into_iter().map(|(key, row)| open_note(&storage, &key, &row)).collect(),
+            realm,
             rows,
-            storage: secret(&home.join("credentials/storage.key")),
+            storage,
             pepper: secret(&home.join("credentials/pepper.key")),
             members: UNITS.map(|(unit, _)| member(unit)).to_vec(),
         }
@@ -61,6 +84,34 @@ impl Loot {
         };
         recover(&self.realm, EPOCH.0, key, pesels, has)
     }
+
+    /// Who can be named with `key` by review notes of any member.
+    fn named_by_notes(&self, key: &Scalar, pesels: &[String]) -> Vec<String> {
+        let has = |index: &[u8; 32]| {
+            self.members.iter().any(|member| {
+                let handle = review_handle(member, &Index(*index));
+                self.notes.iter().any(|note| note.windows(handle.len()).any(|part| part == handle))
+            })
+        };
+        recover(&self.realm, EPOCH.0, key, pesels, has)
+    }
+
+    /// Who can be named with `key` by the log.
+    fn named_by_log(&self, key: &Scalar, pesels: &[String]) -> Vec<String> {
+        let mac = self.storage.mac("log-index");
+        let has = |index: &[u8; 32]| self.log.contains(&protocol::encoding::b64(&mac.mac(&[index])[..16]));
+        recover(&self.realm, EPOCH.0, key, pesels, has)
+    }
+}
+
+/// As `registry::blind` says that notes are sealed.
+fn open_note(storage: &StorageKey, key: &NoteKey, row: &Row) -> Vec<u8> {
+    let secret = storage.mac("index-notes").mac(&[&key.queue, &key.at.0.to_be_bytes(), &key.id]);
+    let cipher = LessSafeKey::new(UnboundKey::new(&CHACHA20_POLY1305, &secret).expect("a key"));
+    let (nonce, body) = row.0.split_at(NONCE_LEN);
+    let nonce = Nonce::try_assume_unique_for_key(nonce).expect("a nonce");
+    let mut body = body.to_vec();
+    cipher.open_in_place(nonce, Aad::from(b"ogniwo/v1/row"), &mut body).expect("the storage key opens it").to_vec()
 }
 
 /// The share that a key holder's disk gives away to who has its storage key.
@@ -79,25 +130,35 @@ fn everybody() -> Vec<String> {
 
 async fn tried_on_the_registry_s_files(months: std::ops::RangeInclusive<i8>, holders: &[&str]) {
     let mut harness = Harness::filled().await;
+    // A newcomer: one more row, and a note in the queue of its unit.
+    let body = json!({
+        "resident": { "pesel": pesel_of("pup") }, "reason": "application", "text": "wniosek", "case_ref": "M/1",
+    });
+    let _known: node::NewcomerView =
+        harness.post("mops", "caseworker", "/v1/newcomers", &body).await.expect("registered");
     for (unit, _) in UNITS {
         stop(&mut harness, unit).await;
     }
     harness.federation.registry.stop().await.expect("stopped");
     let loot = Loot::of(&harness).await;
     let enrolled: usize = RESIDENTS.iter().map(|resident| resident.units.split('+').count()).sum();
-    assert_eq!(loot.rows.len(), enrolled, "a row for each unit that knows a resident");
+    assert_eq!(loot.rows.len(), enrolled + 1, "a row for each unit that knows a resident");
     let blind = Blind::new(&loot.storage, &loot.pepper);
     let numbers: Vec<String> = months.flat_map(|month| born_in(1980, month)).collect();
     let shares = ["mops", "pup", "css"].map(|unit| share(&harness, unit));
 
-    // The whole disk, the storage key and the pepper.
-    assert_eq!(loot.named(&blind, &key_of(&[]), &numbers), [""; 0]);
-    // And t − 1 key holders beside.
-    for holder in holders {
-        assert_eq!(loot.named(&blind, &key_of(&[share(&harness, holder)]), &numbers), [""; 0]);
+    // The whole disk, rows, notes and log, the storage key and the pepper; and t − 1 key holders beside.
+    let without = std::iter::once(vec![]).chain(holders.iter().map(|holder| vec![share(&harness, holder)]));
+    for key in without.map(|shares| key_of(&shares)) {
+        assert_eq!(loot.named(&blind, &key, &numbers), [""; 0]);
+        assert_eq!(loot.named_by_notes(&key, &numbers), [""; 0]);
+        assert_eq!(loot.named_by_log(&key, &numbers), [""; 0]);
     }
     // With t of them everybody, and nobody else: the program works.
-    assert_eq!(loot.named(&blind, &key_of(&shares[1..]), &numbers), everybody());
+    let key = key_of(&shares[1..]);
+    assert_eq!(loot.named(&blind, &key, &numbers), everybody());
+    assert_eq!(loot.named_by_notes(&key, &numbers), [pesel_of("pup")]);
+    assert_eq!(loot.named_by_log(&key, &numbers), everybody());
     // But not from the disk alone, whoever is looked for: the pepper lies elsewhere.
     let other = Blind::new(&loot.storage, &StorageKey::from_bytes([7; 32]));
     assert_eq!(loot.named(&other, &key_of(&shares[1..]), &everybody()), [""; 0]);

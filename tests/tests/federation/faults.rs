@@ -1,7 +1,7 @@
 //! Design §9: each failure has a defined, closed behaviour, and its end.
 
 use crate::privacy::share;
-use crate::witnesses::impostor;
+use crate::witnesses::{impostor, serve_as};
 use axum::Router;
 use axum::routing::post;
 use cli::exit::Exit;
@@ -17,6 +17,7 @@ use rand_core::UnwrapErr;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tests::{
     Fault, Harness, Member, NOON, Options, PURPOSE, RESIDENTS, Resident, answers_agree, log_of, member, read_log,
@@ -91,10 +92,35 @@ async fn newcomer(harness: &Harness) {
     assert_eq!(imported.expect("imported").new, 1);
 }
 
+/// Names a first process of the registry in the manifest that refuses everybody for now; returns how often it was asked.
+async fn with_a_busy_registry_first(harness: &mut Harness) -> Arc<AtomicUsize> {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let busy = {
+        let asked = asked.clone();
+        move || {
+            asked.fetch_add(1, Ordering::SeqCst);
+            let problem = protocol::Problem::new(503, "index_unavailable", "The index cannot be used").retry_after(5);
+            std::future::ready(transport::ProblemResponse(problem))
+        }
+    };
+    let anywhere = ([127, 0, 0, 1], 0).into();
+    let (address, _) = serve_as(harness, "registry", anywhere, Router::new().fallback(busy)).await;
+    let next = harness.federation.founded.next_manifest(harness.clock.now(), |manifest| {
+        let registry = manifest.members.iter_mut().find(|unit| unit.id.as_str() == "registry").expect("a registry");
+        registry.endpoints.insert(0, format!("https://{address}"));
+    });
+    harness.federation.publish(&next.expect("a manifest")).await.expect("published");
+    asked
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn without_the_registry_locating_stops_and_recent_tickets_serve() {
     let mut harness = Harness::filled().await;
+    let asked = with_a_busy_registry_first(&mut harness).await;
     answered(&ask(&harness, "mops+pup").await);
+    let before = asked.load(Ordering::SeqCst);
+    harness.federation.shared(&member("mops"), false).await.expect("another process answers");
+    assert!(asked.load(Ordering::SeqCst) > before, "the busy one was asked first");
     stop(&mut harness, "registry").await;
     // Past a ticket's ordinary life, within a day.
     harness.clock.advance(20 * HOUR);

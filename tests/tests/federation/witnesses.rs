@@ -11,6 +11,7 @@ use keyring::{KeyRing, KeySource, StorageKey};
 use node::{ContinueError, Node, NodeStatus, OutcomeKind, continue_after_restore};
 use protocol::manifest::KeyUse;
 use serde_json::{Value, json};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tests::{Harness, Member, RESIDENTS, UNITS, member, pesel_of, until};
@@ -116,14 +117,21 @@ async fn every_log_is_cosigned_by_the_others_and_anybody_of_them_may_check() {
     let kept = Checkpoint::open(std::str::from_utf8(&kept).expect("text"), &keys.log("mops", origin)).expect("valid");
     assert_eq!((kept.size(), kept.root()), (published.size(), published.root()));
 
-    // The registry's log too.
-    if let Part::Inside(inside) = &harness.federation.registry {
-        inside.registry.clone().expect("it runs").ask_for_cosignatures().await;
-    }
+    // The registry's log too, and with it the manifest in force.
+    let Part::Inside(inside) = &harness.federation.registry else { panic!("not in this process") };
+    let running = inside.registry.clone().expect("it runs");
+    running.ask_for_cosignatures().await;
+    let payloads = running.log().iter(0).map(|entry| entry.expect("an entry").payload.expect("a payload"));
+    let manifests = (0..).zip(payloads).filter(|(_, payload)| payload["event"] == "manifest");
+    let (place, recorded): (u64, Value) = manifests.last().expect("a manifest was accepted");
+    drop(running);
     let note = css.call("registry", Method::GET, "/checkpoint", "").await.expect("an answer").into_body();
     let note = std::str::from_utf8(&note).expect("text");
     let registry = Checkpoint::open(note, &keys.log("registry", "test.ogniwo.example/registry")).expect("its own");
     assert!(keys.cosigners(&registry).len() >= 2, "{:?}", keys.cosigners(&registry));
+    assert!(place < registry.size(), "the checkpoint they cosigned covers the manifest");
+    let in_force = protocol::encoding::b64(&harness.federation.founded.manifest.hash());
+    assert_eq!(recorded["manifest"]["hash"], in_force);
 
     // What is new waits, and says for how long.
     harness.clock.advance(90);
@@ -161,17 +169,27 @@ async fn with_one_witness_left_nothing_new_counts_until_another_is_back() {
 
 /// Stands in for `unit` at its address, with its certificate, and answers as `router` does.
 pub(crate) async fn impostor(harness: &Harness, unit: &str, router: Router) -> CancellationToken {
-    let tls = harness.home().join(unit).join("tls");
+    serve_as(harness, unit, harness.federation.nodes[&member(unit)].listening().peers, router).await.1
+}
+
+/// Answers as `router` does with the certificate of `part`; returns where.
+pub(crate) async fn serve_as(
+    harness: &Harness,
+    part: &str,
+    address: SocketAddr,
+    router: Router,
+) -> (SocketAddr, CancellationToken) {
+    let tls = harness.home().join(part).join("tls");
     let read = |name: &str| std::fs::read_to_string(tls.join(name)).expect("a file");
     let realm = harness.federation.founded.plan.realm.clone();
     let trust = Trust::load(&read("root.pem"), Some(&read("crl.pem")), realm, harness.clock.clone()).expect("trust");
     let identity = IdentityStore::load(&tls.join("cert.pem"), &tls.join("key.pem")).expect("a certificate");
     let tls = ServerTls::mutual(Arc::new(trust), Arc::new(identity)).expect("TLS");
-    let address = harness.federation.nodes[&member(unit)].listening().peers;
-    let listener = TcpListener::bind(address).await.expect("the unit's own address");
+    let listener = TcpListener::bind(address).await.expect("its address");
+    let address = listener.local_addr().expect("its address");
     let stop = CancellationToken::new();
     tokio::spawn(transport::serve(listener, tls, router, Limits::default(), stop.clone()));
-    stop
+    (address, stop)
 }
 
 #[tokio::test(flavor = "multi_thread")]
