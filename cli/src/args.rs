@@ -702,7 +702,7 @@ pub enum ManifestCommand {
         /// The policy library that members go by from then on; each sets `library` in its configuration to a copy.
         #[arg(long, value_name = "DIR")]
         library: Option<PathBuf>,
-        /// A member that joins, or has other keys, addresses or quotas (JSON, as `show --json` has members); may be repeated.
+        /// A member that joins, or has other keys, addresses, quotas or another duty desk (JSON, as `show --json` has members); may be repeated.
         #[arg(long, value_name = "FILE")]
         member: Vec<PathBuf>,
         /// A member's name for people; may be repeated.

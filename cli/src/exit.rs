@@ -11,12 +11,14 @@ pub struct Failure {
     pub code: String,
     /// What happened.
     pub message: String,
+    /// What a node tells the person: what was missing and what to do next, in Polish and English.
+    pub said: Option<protocol::saying::Message>,
 }
 
 impl Failure {
     /// A failure with its code.
     pub fn new(code: &str, message: impl fmt::Display) -> Self {
-        Failure { code: code.to_owned(), message: message.to_string() }
+        Failure { code: code.to_owned(), message: message.to_string(), said: None }
     }
 
     /// The exit code of this failure.

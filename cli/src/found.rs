@@ -59,6 +59,8 @@ pub struct Unit {
     pub officer: bool,
     /// Evaluations for its first enrolment, at each holder.
     pub first_enrolment: u64,
+    /// Whom to call there in an emergency.
+    pub duty_desk: Option<String>,
 }
 
 /// A federation founded: where its parts lie, and what the officers need for the next manifest.
@@ -250,6 +252,7 @@ fn found_registry(
         operator: "registry operator".to_owned(),
         keys: registry::member_keys(&ring, now, now + KEY_SECONDS),
         quotas: Quotas { evaluations_burst: 0, evaluations_per_day: 0, first_enrolment: None },
+        duty_desk: None,
     })
 }
 
@@ -320,6 +323,7 @@ fn member(unit: &Unit, keys: Vec<MemberKey>, now: Timestamp) -> Member {
             evaluations_per_day: 2_000,
             first_enrolment: Some(RaisedQuota { evaluations: unit.first_enrolment, until: now + RAISED_SECONDS }),
         },
+        duty_desk: unit.duty_desk.clone(),
     }
 }
 

@@ -25,7 +25,7 @@ pub(crate) struct Changes<'a> {
     pub(crate) revocations: &'a [PathBuf],
     /// The policy library that members go by.
     pub(crate) library: Option<&'a Path>,
-    /// Members that join, or have other keys, addresses or quotas now.
+    /// Members that join, or have other keys, addresses, quotas or another duty desk now.
     pub(crate) members: &'a [PathBuf],
     /// Members' new names for people.
     pub(crate) names: &'a [(MemberId, String)],

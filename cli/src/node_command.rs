@@ -429,8 +429,11 @@ pub(crate) fn query_words(result: &QueryResult) -> String {
         if let Some(reason) = &outcome.reason {
             text.push_str(&format!(" ({reason})"));
         }
-        if let Some(next) = &outcome.next_step {
-            text.push_str(&format!("\n    {next}"));
+        if let Some(said) = &outcome.message {
+            text.push_str(&format!("\n    {}\n    {}", said.en, said.pl));
+        }
+        for (member, desk) in &outcome.duty_desks {
+            text.push_str(&format!("\n    call {member}: {desk}"));
         }
         if let Some(present) = outcome.present {
             text.push_str(if present { "\n    has an active file" } else { "\n    has no active file" });

@@ -60,11 +60,12 @@ impl Output {
         let _closed = if self.json {
             let document = serde_json::json!({
                 "error": failure.code, "message": failure.message, "next_step": failure.next_step(),
-                "exit": failure.exit().number(),
+                "exit": failure.exit().number(), "said": failure.said,
             });
             writeln!(out, "{document}")
         } else {
-            writeln!(out, "error: {failure}\n next: {} [{}]", failure.next_step(), failure.code)
+            let polish = failure.said.as_ref().map(|said| format!("\n   pl: {}", said.pl)).unwrap_or_default();
+            writeln!(out, "error: {failure}{polish}\n next: {} [{}]", failure.next_step(), failure.code)
         };
     }
 

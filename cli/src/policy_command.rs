@@ -201,7 +201,14 @@ fn past_words(decision: &node::Decision) -> String {
     for (key, value) in &decision.entry {
         text.push_str(&format!("  {key:<18} {value}\n"));
     }
-    let words = [("told", &decision.told), ("pl", &decision.pl), ("en", &decision.en)];
+    for node::StepSeen { step, saw } in &decision.passed {
+        text.push_str(&format!("  passed {step:<10} {saw}\n"));
+    }
+    if let Some(node::StepSeen { step, saw }) = &decision.stopped {
+        text.push_str(&format!("  STOPPED at {step}: {saw}\n"));
+    }
+    let said = decision.message.as_ref();
+    let words = [("told", &decision.told), ("pl", &said.map(|s| s.pl.clone())), ("en", &said.map(|s| s.en.clone()))];
     for (name, said) in words.into_iter().filter_map(|(name, said)| Some((name, said.as_ref()?))) {
         text.push_str(&format!("  {name:<18} {said}\n"));
     }

@@ -58,7 +58,7 @@ impl Admin {
                 match serde_json::from_slice(&line).map_err(unexpected)? {
                     Line::Progress(progress) => report(progress),
                     Line::Done(value) => return serde_json::from_value(value).map_err(unexpected),
-                    Line::Failed { code, message } => return Err(Failure { code, message }),
+                    Line::Failed { code, message } => return Err(Failure::new(&code, message)),
                 }
             }
         }
@@ -256,7 +256,8 @@ fn problem(value: &Value) -> Failure {
     if !field.is_empty() {
         message.push_str(&format!(" ({field})"));
     }
-    Failure { code: text("code"), message }
+    let said = value.get("message").and_then(|said| serde_json::from_value(said.clone()).ok());
+    Failure { code: text("code"), message, said }
 }
 
 async fn exchange<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
@@ -270,4 +271,24 @@ async fn exchange<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
 
 fn unexpected(error: impl std::fmt::Display) -> Failure {
     Failure::new("internal", error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use protocol::{Problem, Reason};
+
+    /// Whoever types a command reads a node's refusal in both languages.
+    #[test]
+    fn a_refusal_keeps_what_it_says_in_both_languages() {
+        for reason in Reason::ALL {
+            let document = serde_json::to_value(Problem::because(403, *reason)).unwrap();
+            let failure = problem(&document);
+            let said = failure.said.unwrap();
+            assert_eq!(failure.code, reason.code());
+            assert_eq!(failure.message, said.en);
+            assert_ne!(said.pl, said.en);
+        }
+        assert_eq!(problem(&serde_json::json!({ "code": "busy", "title": "Busy" })).said, None);
+    }
 }

@@ -347,9 +347,9 @@ async fn still_permitted(
         now,
     };
     let Ok(asked) = &request else { return Err(DeskError::Refused(Reason::SignatureInvalid)) };
-    let gathered = received.gather(asked).await.map_err(|_| DeskError::Closed(Reason::NodeClosed))?;
+    let mut gathered = received.gather(asked).await.map_err(|_| DeskError::Closed(Reason::NodeClosed))?;
     let approved = Waiting { decided: Some(word.clone()), ..row.clone() };
-    match received.decide(&gathered, approved.fact(question)) {
+    match received.decide(&mut gathered, approved.fact(question)) {
         Ok(_) => Ok(()),
         Err(denial) => Err(DeskError::Refused(denial.reason())),
     }

@@ -4,6 +4,8 @@
 
 use crate::emergencies;
 use crate::events::{Duties, Event, Happened, OutcomeLine, position};
+use crate::faults::Fault;
+use crate::local_api::MessageSchema;
 use crate::locate::RegistryError;
 use crate::manifests::Held;
 use crate::node::Node;
@@ -26,7 +28,7 @@ use protocol::query::{
     AnswerMessage, AnswerOutcome, Basis, Confirmation, LogPosition, MAX_LIFE_SECONDS, Match, Obligations, QueryAnswer,
     QueryRequest, User,
 };
-use protocol::saying::{Language, Saying};
+use protocol::saying::Message;
 use protocol::{FieldId, FileId, Index, MemberId, Problem, Purpose, QueryType, Reason, Role, Timestamp};
 use pseudonym::Output;
 use serde::{Deserialize, Serialize};
@@ -130,6 +132,7 @@ pub struct Outcome {
     pub next_step: Option<String>,
     /// The same for people: what was missing and what to do next.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<MessageSchema>)]
     pub message: Option<Message>,
     /// Pending questions: until when the holder may decide (seconds since 1970).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -148,6 +151,10 @@ pub struct Outcome {
     /// Duties that came with the values.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub obligations: Option<ObligationsBody>,
+    /// An emergency: whom to call at the holder, or at each institution that may know; the same whatever the answer.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(value_type = BTreeMap<String, String>)]
+    pub duty_desks: BTreeMap<MemberId, String>,
 }
 
 /// Duties that come with released values.
@@ -163,25 +170,6 @@ pub struct ObligationsBody {
     /// An emergency: when its review is due (seconds since 1970).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub review_by: Option<i64>,
-}
-
-/// A refusal in the words of people.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Message {
-    /// In Polish.
-    pub pl: String,
-    /// In English.
-    pub en: String,
-}
-
-impl Message {
-    fn of(saying: impl Fn(Language) -> Saying) -> Self {
-        let words = |language| {
-            let Saying { missing, next } = saying(language);
-            format!("{missing} {next}")
-        };
-        Message { pl: words(Language::Pl), en: words(Language::En) }
-    }
 }
 
 /// What became of a question.
@@ -236,19 +224,14 @@ impl AskError {
     /// What the caller is told.
     pub(crate) fn problem(&self) -> Problem {
         match self {
-            AskError::Closed(reason) => {
-                Problem::new(503, reason.code(), "The node is closed").detail(reason.next_step()).retry_after(5)
-            }
+            AskError::Closed(reason) => Problem::because(503, *reason).retry_after(5),
             AskError::Resident(error) => error.problem(),
-            AskError::NoAsks => Problem::new(422, "asks_count", "1 to 32 questions may be asked at once").field("asks"),
-            AskError::NoReason => Problem::new(422, "reason_missing", "A reason is required").field("reason"),
-            AskError::Refused(reason) => {
-                let saying = reason.saying(Language::En);
-                Problem::new(403, reason.code(), saying.missing).detail(saying.next).field("basis")
-            }
-            AskError::Log(_) => Problem::new(503, "log_unavailable", "The log cannot be written: nothing is asked"),
-            AskError::Store(_) => Problem::new(503, "store_failed", "The node's store failed"),
-            AskError::Jws(_) | AskError::System(_) => Problem::new(500, "internal", "The node failed; see its trace"),
+            AskError::NoAsks => Fault::AsksCount.problem().field("asks"),
+            AskError::NoReason => Fault::ReasonMissing.problem().field("reason"),
+            AskError::Refused(reason) => Problem::because(403, *reason).field("basis"),
+            AskError::Log(_) => Problem::because(503, Reason::LogUnavailable),
+            AskError::Store(_) => Fault::StoreFailed.problem(),
+            AskError::Jws(_) | AskError::System(_) => Fault::Internal.problem(),
         }
     }
 }
@@ -319,10 +302,15 @@ pub(crate) async fn ask(node: &Arc<Node>, caller: &Caller, body: &QueryBody, id:
 
     let known = file.map(|file| client(node, &held, file, now)).transpose()?.flatten();
     let asking = Asking { node, held: &held, caller, body, basis, user, case, log: position(&receipt), now };
-    let told = match &known {
+    let mut told: Vec<Told> = match &known {
         None => body.asks.iter().map(|ask| Told::refused(ask, Reason::NotServed)).collect(),
         Some(client) => asking.everyone(client).await,
     };
+    if let Basis::Emergency(claim) = &asking.basis {
+        for told in &mut told {
+            told.outcome.duty_desks = emergencies::duty_desks(node, &held, &claim.reason, told.outcome.holder.as_ref());
+        }
+    }
 
     let mut done = event;
     done.event = Happened::QueryOutcome;
@@ -439,6 +427,7 @@ impl Told {
             fields: BTreeMap::new(),
             matches: BTreeMap::new(),
             obligations: None,
+            duty_desks: BTreeMap::new(),
         };
         let (code, agreement, obligations) = (None, None, None);
         Told { outcome, code, agreement, obligations, request: None, response: None, peer_log: None, ask: None }

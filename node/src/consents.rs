@@ -17,6 +17,7 @@ pub(crate) use take::{answer, record, renew, request};
 
 use crate::desk;
 use crate::events::{Event, Happened};
+use crate::faults::Fault;
 use crate::grants::GrantError;
 use crate::locate::RegistryError;
 use crate::node::Node;
@@ -76,25 +77,21 @@ pub(crate) enum ConsentError {
 impl ConsentError {
     /// What the caller is told.
     pub(crate) fn problem(&self) -> Problem {
-        let because = |status, reason: Reason| Problem::new(status, reason.code(), reason.next_step());
+        let because = Problem::because;
         match self {
             ConsentError::Closed(reason) => because(503, *reason),
             ConsentError::Resident(error) => error.problem(),
             ConsentError::NotServed => because(403, Reason::NotServed).field("resident"),
             ConsentError::Role => because(403, Reason::RoleNotAllowed),
-            ConsentError::Value { field, expected } => {
-                Problem::new(422, "value_invalid", "A value is not acceptable").detail(expected).field(*field)
-            }
+            ConsentError::Value { field, expected } => Fault::ValueInvalid.problem().detail(expected).field(*field),
             ConsentError::Refused(reason) => because(409, *reason),
-            ConsentError::Unknown => Problem::new(404, "consent_unknown", "No consent with this id was recorded here"),
+            ConsentError::Unknown => because(404, Reason::ConsentUnknown),
             ConsentError::Pseudonym(error) => because(503, Reason::KeyHoldersUnavailable).detail(error.to_string()),
             ConsentError::Registry(error) => because(503, Reason::RegistryUnavailable).detail(error.to_string()),
             ConsentError::Grant(error) => error.problem(),
-            ConsentError::Log(_) => Problem::new(503, "log_unavailable", "It cannot be recorded now"),
-            ConsentError::Store(_) => Problem::new(503, "store_failed", "The node's store failed"),
-            ConsentError::Jws(_) | ConsentError::System(_) => {
-                Problem::new(500, "internal", "The node failed; see its trace")
-            }
+            ConsentError::Log(_) => because(503, Reason::LogUnavailable),
+            ConsentError::Store(_) => Fault::StoreFailed.problem(),
+            ConsentError::Jws(_) | ConsentError::System(_) => Fault::Internal.problem(),
         }
     }
 }

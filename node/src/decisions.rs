@@ -3,16 +3,19 @@
 use crate::desk::{self, DeskError};
 use crate::dpo::Act;
 use crate::events::Happened;
+use crate::local_api::MessageSchema;
 use crate::node::Node;
 use crate::store::Table;
 use crate::tokens::Caller;
 use audit::Filter;
 use policies::{Recorded, RecordedBasis};
 use protocol::consent::{Grant, TemplateRef};
-use protocol::saying::Language;
+use protocol::query::PENDING_SECONDS;
+use protocol::saying::Message;
 use protocol::{ConsentId, Reason};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use utoipa::ToSchema;
 
@@ -51,18 +54,38 @@ pub(crate) struct Period {
 /// Why a request was answered or refused.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Decision {
-    /// What the log has of it: rules, fields, the step that stopped it and what that saw.
+    /// What the log has of it: rules and fields.
     #[schema(value_type = BTreeMap<String, Value>)]
     pub entry: Map<String, Value>,
-    /// What was missing and what to do next, in Polish.
+    /// The steps passed, in the decision's order.
+    pub passed: Vec<StepSeen>,
+    /// The step that stopped it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pl: Option<String>,
-    /// The same in English.
+    pub stopped: Option<StepSeen>,
+    /// What was missing and what to do next.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub en: Option<String>,
+    #[schema(value_type = Option<MessageSchema>)]
+    pub message: Option<Message>,
     /// What the peer was told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub told: Option<String>,
+}
+
+/// A step of a decision.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct StepSeen {
+    /// Which.
+    pub step: String,
+    /// What it saw: names of rules and fields, numbers; nothing of the resident.
+    pub saw: String,
+}
+
+impl StepSeen {
+    /// As the log has it, `STEP: WHAT IT SAW`.
+    fn read(text: &str) -> Option<Self> {
+        let (step, saw) = text.split_once(": ")?;
+        Some(StepSeen { step: step.to_owned(), saw: saw.to_owned() })
+    }
 }
 
 /// Decisions, oldest first.
@@ -85,16 +108,14 @@ pub(crate) async fn show(node: &Arc<Node>, caller: &Caller, request: &str) -> Re
     act.file = file.and_then(|file| serde_json::from_value(file.clone()).ok());
     let _recorded = node.log.append(&act).await?;
     let mut entry = found.ok_or(DeskError::Unknown)?;
+    let steps = entry.get("steps").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+    let passed = steps.filter_map(StepSeen::read).collect();
+    let stopped = entry.get("detail").and_then(Value::as_str).and_then(StepSeen::read);
     entry.retain(|key, _| EXPLAINS.contains(&key.as_str()));
     let reason = entry.get("reason").and_then(|reason| serde_json::from_value::<Reason>(reason.clone()).ok());
-    let words = |language| {
-        reason.map(|reason| {
-            let saying = reason.saying(language);
-            format!("{} {}", saying.missing, saying.next)
-        })
-    };
+    let message = reason.map(|reason| Message::of(|language| reason.saying(language)));
     let told = reason.map(|reason| reason.told().code().to_owned());
-    Ok(Decision { entry, pl: words(Language::Pl), en: words(Language::En), told })
+    Ok(Decision { entry, passed, stopped, message, told })
 }
 
 /// The decisions of a period.
@@ -103,6 +124,7 @@ pub(crate) async fn list(node: &Arc<Node>, caller: &Caller, period: Period) -> R
     let until = period.to.map(|to| to.saturating_add(1));
     let found = decisions(node, Filter { from: period.from, until, ..Filter::default() }).await?;
     let _recorded = node.log.append(&reading(node, caller, "period", found.len())?).await?;
+    let found = once_each(found);
     let decisions: Vec<Recorded> = found.iter().filter_map(|payload| recorded(node, payload)).collect();
     let left_out = (found.len() - decisions.len()) as u64;
     Ok(DecisionList { decisions, left_out })
@@ -133,6 +155,29 @@ async fn decisions(node: &Arc<Node>, filter: Filter) -> Result<Vec<Map<String, V
     };
     let read = tokio::task::spawn_blocking(read).await.map_err(std::io::Error::other)?;
     Ok(read.map_err(std::io::Error::other)?)
+}
+
+/// Questions that waited for a person counted once: what was said in the end stands for every asking before it.
+fn once_each(found: Vec<Map<String, Value>>) -> Vec<Map<String, Value>> {
+    let mut waiting: BTreeMap<String, usize> = BTreeMap::new();
+    let mut once: Vec<Map<String, Value>> = Vec::with_capacity(found.len());
+    let time = |entry: &Map<String, Value>| entry.get("time").and_then(Value::as_i64).unwrap_or(i64::MAX);
+    for entry in found {
+        let question = entry.get("approval").and_then(Value::as_str).map(str::to_owned);
+        let waits = entry.get("event").and_then(Value::as_str) == Some("approval.waiting");
+        let before = question.as_ref().and_then(|question| waiting.remove(question));
+        // Decided in one such time, fetched in another; later it is a new question.
+        let same = before.filter(|at| once.get(*at).is_some_and(|was| time(&entry) - time(was) <= 2 * PENDING_SECONDS));
+        let at = same.unwrap_or(once.len());
+        match once.get_mut(at) {
+            Some(kept) => *kept = entry,
+            None => once.push(entry),
+        }
+        if let Some(question) = question.filter(|_| waits) {
+            waiting.insert(question, at);
+        }
+    }
+    once
 }
 
 fn decision(payload: Value) -> Option<Map<String, Value>> {
@@ -185,5 +230,34 @@ fn basis(node: &Node, name: &str) -> Option<RecordedBasis> {
             Some(RecordedBasis::Emergency { reason })
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_question_that_waited_counts_once() {
+        let entry = |event: &str, question: &str, time: i64| match json!({
+            "event": event, "approval": question, "time": time,
+        }) {
+            Value::Object(entry) => entry,
+            other => panic!("{other}"),
+        };
+        let (waits, answers) = ("approval.waiting", "query.answered");
+        let asked = vec![
+            entry(waits, "a", 0),
+            entry(waits, "b", 1),
+            entry(waits, "a", 2),
+            entry(answers, "a", 2 + 2 * PENDING_SECONDS),
+            entry(answers, "a", 3 + 2 * PENDING_SECONDS),
+            // The same question as the one that lapsed, much later.
+            entry("query.denied", "b", 2 + 2 * PENDING_SECONDS),
+        ];
+        let kept: Vec<_> = once_each(asked).iter().map(|e| (e["event"].clone(), e["approval"].clone())).collect();
+        let expected = [(answers, "a"), (waits, "b"), (answers, "a"), ("query.denied", "b")];
+        assert_eq!(kept, expected.map(|(event, question)| (json!(event), json!(question))));
     }
 }

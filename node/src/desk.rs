@@ -1,6 +1,7 @@
 //! What is done at the institution's own desk besides asking — flags, newcomers, approvals, emergencies — and why it may not be.
 
 use crate::bulk::Passing as _;
+use crate::faults::Fault;
 use crate::locate::RegistryError;
 use crate::node::Node;
 use crate::pseudonymise::PseudonymError;
@@ -10,7 +11,6 @@ use crate::tokens::Caller;
 use audit::AppendError;
 use protocol::encoding::Bytes;
 use protocol::jws::JwsError;
-use protocol::saying::Language;
 use protocol::{FileId, Problem, Reason};
 
 /// Why something is not done.
@@ -48,37 +48,27 @@ impl DeskError {
     /// What the caller is told.
     pub(crate) fn problem(&self) -> Problem {
         match self {
-            DeskError::Closed(reason) => because(503, *reason).retry_after(5),
+            DeskError::Closed(reason) => Problem::because(503, *reason).retry_after(5),
             DeskError::Resident(error) => error.problem(),
-            DeskError::Refused(reason) => because(403, *reason),
-            DeskError::Value { field, expected } => {
-                Problem::new(422, "value_invalid", "A value is not acceptable").detail(expected).field(*field)
-            }
-            DeskError::Unknown => Problem::new(404, "unknown", "Nothing of this id is kept here for you"),
-            DeskError::Decided => Problem::new(409, "already_decided", "This was decided before"),
-            DeskError::OnFile => Problem::new(409, "resident_on_file", "The resident is on file here already")
-                .detail("Enrol (`ogniwo node enrol`) to publish new clients.")
-                .field("resident"),
+            DeskError::Refused(reason) => Problem::because(403, *reason),
+            DeskError::Value { field, expected } => Fault::ValueInvalid.problem().detail(expected).field(*field),
+            DeskError::Unknown => Fault::Unknown.problem(),
+            DeskError::Decided => Fault::AlreadyDecided.problem(),
+            DeskError::OnFile => Fault::ResidentOnFile.problem().field("resident"),
             DeskError::Pseudonym(error) => {
-                let problem = because(503, Reason::KeyHoldersUnavailable).detail(error.to_string());
+                let problem = Problem::because(503, Reason::KeyHoldersUnavailable).detail(error.to_string());
                 error.retry_after().map_or_else(|| problem.clone(), |seconds| problem.clone().retry_after(seconds))
             }
             // What the registry says of one user's quota is for the user; the rest is the operator's.
             DeskError::Registry(RegistryError::Refused(problem)) if [409, 429].contains(&problem.status) => {
-                (**problem).clone()
+                Fault::by_registry(problem)
             }
-            DeskError::Registry(error) => because(503, Reason::RegistryUnavailable).detail(error.to_string()),
-            DeskError::Log(_) => Problem::new(503, "log_unavailable", "It cannot be recorded now"),
-            DeskError::Store(_) => Problem::new(503, "store_failed", "The node's store failed"),
-            DeskError::Jws(_) | DeskError::System(_) => Problem::new(500, "internal", "The node failed; see its trace"),
+            DeskError::Registry(error) => Problem::because(503, Reason::RegistryUnavailable).detail(error.to_string()),
+            DeskError::Log(_) => Problem::because(503, Reason::LogUnavailable),
+            DeskError::Store(_) => Fault::StoreFailed.problem(),
+            DeskError::Jws(_) | DeskError::System(_) => Fault::Internal.problem(),
         }
     }
-}
-
-/// A refusal in the words of its reason, English in the title, both what was missing and what to do.
-fn because(status: u16, reason: Reason) -> Problem {
-    let saying = reason.saying(Language::En);
-    Problem::new(status, reason.code(), saying.missing).detail(saying.next)
 }
 
 /// Lets only users in one of `roles` go on.

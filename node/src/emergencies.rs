@@ -8,6 +8,7 @@
 use crate::desk::{self, DeskError};
 use crate::events::{Event, Happened};
 use crate::grants::GrantError;
+use crate::manifests::Held;
 use crate::node::Node;
 use crate::records::FileRecord;
 use crate::residents::Resident;
@@ -16,12 +17,13 @@ use crate::tokens::Caller;
 use policies::Emergency;
 use protocol::encoding::{Bytes, b64, sha256, unb64};
 use protocol::jws;
+use protocol::manifest::Member;
 use protocol::notice::{ReviewOutcome, Reviewed};
 use protocol::query::{Basis, EmergencyClaim, Obligations, QueryRequest};
 use protocol::time::DAY_SECONDS;
 use protocol::{FileId, MemberId, MemberKind, Reason, Timestamp};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use utoipa::ToSchema;
 
@@ -419,6 +421,22 @@ fn concerned(node: &Node, row: &Row) -> Result<BTreeSet<MemberId>, DeskError> {
     let may = |kind: &MemberKind| emergency.is_some_and(|emergency| emergency.holder_kinds.contains(kind));
     let others = held.manifest.others(&node.config.member).filter(|member| may(&member.kind));
     Ok(others.map(|member| member.id.clone()).chain(row.holders.iter().cloned()).collect())
+}
+
+/// Whom to call in an emergency: at `holder`, or at everybody who may answer in one of this `reason`.
+pub(crate) fn duty_desks(
+    node: &Node,
+    held: &Held,
+    reason: &str,
+    holder: Option<&MemberId>,
+) -> BTreeMap<MemberId, String> {
+    let emergency = node.engine.library().catalogue().emergency_for(reason).map(|(_, emergency)| emergency);
+    let may = |member: &&Member| match holder {
+        Some(holder) => &member.id == holder,
+        None => emergency.is_some_and(|emergency| emergency.holder_kinds.contains(&member.kind)),
+    };
+    let others = held.manifest.others(&node.config.member).filter(may);
+    others.filter_map(|member| Some((member.id.clone(), member.duty_desk.clone()?))).collect()
 }
 
 /// Takes a peer's word that it reviewed an emergency we answered on.

@@ -99,6 +99,9 @@ pub(crate) struct Event {
     /// `pesel`, `document` or `local_number`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) search_key: Option<&'static str>,
+    /// The steps of the decision that were passed, each with what it saw.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) steps: Vec<String>,
     /// id@version of the template of the consent relied on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) template: Option<String>,
@@ -193,6 +196,7 @@ impl Event {
             response: None,
             role: None,
             search_key: None,
+            steps: Vec::new(),
             template: None,
             time,
             user: None,
@@ -279,6 +283,7 @@ mod tests {
             response: Some(Bytes(vec![15; 32])),
             role: Some("caseworker".parse().unwrap()),
             search_key: Some("pesel"),
+            steps: vec!["node: manifest 1".into()],
             template: Some("t@1".into()),
             user: Some(Bytes(vec![9; 32])),
             ..Event::new(Happened::QueryOutcome, Timestamp(1)).counting([("z", 1), ("a", 2)])

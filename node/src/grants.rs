@@ -2,6 +2,7 @@
 
 use crate::consents;
 use crate::events::{Event, Happened};
+use crate::faults::Fault;
 use crate::flags;
 use crate::node::{Node, NodeError};
 use crate::store::{Read, StoreError, Table};
@@ -66,12 +67,12 @@ impl GrantError {
     /// What the sender is told.
     pub(crate) fn problem(&self) -> Problem {
         match self {
-            GrantError::Closed(reason) => Problem::new(503, reason.code(), "The node is closed").retry_after(5),
-            GrantError::Refused(reason) => Problem::new(403, reason.code(), reason.next_step()),
+            GrantError::Closed(reason) => Problem::because(503, *reason).retry_after(5),
+            GrantError::Refused(reason) => Problem::because(403, *reason),
             GrantError::Modules => {
-                Problem::new(422, "value_invalid", "The consent has no such modules").field("modules")
+                Fault::ValueInvalid.problem().detail("modules of the consent's template").field("modules")
             }
-            GrantError::Node(_) => Problem::new(503, "log_unavailable", "It cannot be recorded now").retry_after(5),
+            GrantError::Node(_) => Problem::because(503, Reason::LogUnavailable).retry_after(5),
         }
     }
 }

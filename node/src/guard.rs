@@ -3,9 +3,9 @@
 //! One `sled` tree per concern. Keys of `seen` begin with the moment after which they may be forgotten; `meters` count
 //! per name and day, or how full a bucket is; `guesses` keep, per name, the moments of the last 30 days. sled acknowledges
 //! before a power cut is survived (up to half a second may be lost, design §4), so what is lost is made good at start: the
-//! newest log entries are read back into `seen` and into the meters of evaluations, agreements and users, and requests
-//! issued before the start are refused. These meters forget nothing that was asked, as long as the day's entries are among
-//! the newest that are read; the others at worst half a second of use. A guess is flushed before it is made. A guard that
+//! newest log entries are read back into `seen`, into the guesses and into the meters of evaluations, agreements, users,
+//! mismatches, refusals and emergencies, and requests issued before the start are refused. Nothing that was answered is
+//! forgotten, as long as its entry is among the newest that are read; of other meters at worst half a second of use. A guard that
 //! is new beside a log that is not was lost, or the node restored without it: then everything that has a limit by the day
 //! starts spent, and nothing is compared for as long as a guess counts. So it is when the officer confirms that the log
 //! came back with entries missing: the guard came from the same backup.
@@ -150,6 +150,22 @@ impl Guard {
         self.lost_at.is_some_and(|at| now - at < GUESS_SECONDS)
     }
 
+    /// Takes in guesses that the log says were made for `name` at these moments, as far as they are not here.
+    pub(crate) fn recall_guesses(&self, name: &[&str], made: &[Timestamp]) -> Result<(), GuardError> {
+        self.guesses.fetch_and_update(self.meter_key(name, FOREVER), |old| {
+            let mut moments = moments(old.unwrap_or_default());
+            for at in made {
+                let times = |all: &mut dyn Iterator<Item = i64>| all.filter(|moment| *moment == at.0).count();
+                let missing =
+                    times(&mut made.iter().map(|at| at.0)).saturating_sub(times(&mut moments.iter().copied()));
+                moments.extend(std::iter::repeat_n(at.0, missing));
+            }
+            moments.sort_unstable();
+            Some(moments.iter().flat_map(|at| at.to_be_bytes()).collect::<Vec<u8>>())
+        })?;
+        Ok(())
+    }
+
     /// Records a guess for `name`, on the disk, unless `most` were made in the last 30 days; whether it was.
     pub(crate) fn guess(&self, name: &[&str], most: u32, now: Timestamp) -> Result<bool, GuardError> {
         if self.lost_guesses(now) {
@@ -268,8 +284,11 @@ fn read_bucket(bytes: &[u8]) -> (u64, i64) {
 
 /// The moments in a row that are not 30 days past.
 fn recent(row: &[u8], now: Timestamp) -> Vec<i64> {
-    let moments = row.chunks_exact(8).filter_map(|chunk| chunk.try_into().ok().map(i64::from_be_bytes));
-    moments.filter(|at| now.0 - at < GUESS_SECONDS).collect()
+    moments(row).into_iter().filter(|at| now.0 - at < GUESS_SECONDS).collect()
+}
+
+fn moments(row: &[u8]) -> Vec<i64> {
+    row.chunks_exact(8).filter_map(|chunk| chunk.try_into().ok().map(i64::from_be_bytes)).collect()
 }
 
 fn count(moments: &[i64]) -> u32 {
@@ -417,6 +436,22 @@ mod tests {
         assert_eq!(guard.guesses.len(), 1);
         guard.sweep(Timestamp(60 * DAY_SECONDS)).unwrap();
         assert!(guard.guesses.is_empty());
+    }
+
+    #[test]
+    fn guesses_a_power_cut_took_come_back_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let guard = guard(dir.path());
+        let name = &["guess", "mops"][..];
+        assert!(guard.guess(name, 3, Timestamp(5)).unwrap());
+        // Two of the same second, one of which is here.
+        for _ in 0..2 {
+            guard.recall_guesses(name, &[Timestamp(5), Timestamp(5)]).unwrap();
+            assert_eq!(guard.guesses(name, Timestamp(6)).unwrap(), 2);
+        }
+        guard.recall_guesses(name, &[Timestamp(1)]).unwrap();
+        assert!(!guard.guess(name, 3, Timestamp(6)).unwrap());
+        assert!(guard.guess(name, 3, Timestamp(1 + GUESS_SECONDS)).unwrap(), "the first is 30 days past");
     }
 
     #[test]

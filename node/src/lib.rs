@@ -22,6 +22,7 @@ mod enrol;
 mod epochs;
 mod events;
 pub mod extract;
+mod faults;
 mod flags;
 mod grants;
 mod guard;
@@ -58,7 +59,7 @@ mod unenrol;
 pub use admin::{Line, NodeStatus, socket};
 pub use agreements::{AgreeError, Word};
 pub use approvals::{ApprovalList, ApprovalState, ApprovalView, GrantBody, RefuseBody};
-pub use ask::{Ask, BasisBody, Message, ObligationsBody, Outcome, OutcomeKind, QueryBody, QueryResult};
+pub use ask::{Ask, BasisBody, ObligationsBody, Outcome, OutcomeKind, QueryBody, QueryResult};
 pub use audit::Continuation;
 pub use bulk::{Progress, Report};
 pub use ceremony::{CeremonyError, CeremonyState, CeremonyStatus, Invitation, SessionRef};
@@ -68,7 +69,7 @@ pub use consents::{
     WithdrawBody, WithdrawalBody, WithdrawalReceipt,
 };
 pub use continuation::{ContinueError, continue_after_restore};
-pub use decisions::{Decision, DecisionList};
+pub use decisions::{Decision, DecisionList, StepSeen};
 pub use dpo::{AccessBody, EraseBody, Erased, ResidentData, ResidentRow, RestrictBody, Restricted};
 pub use dpo::{Anomalies, AnomaliesBody, AnomalyParameters, Explanation, Rule};
 pub use dpo::{ExportBody, LogEntry, LogFilter, LogPage, LogPosted, LogStream, SearchBody};

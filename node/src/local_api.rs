@@ -3,6 +3,7 @@
 
 use crate::ask::{AskError, QueryBody, QueryResult, ask};
 use crate::dpo;
+use crate::faults::Fault;
 use crate::node::Node;
 use crate::results;
 use crate::tokens::{Caller, TokenError};
@@ -11,7 +12,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use axum::{Json, Router};
 use protocol::encoding::sha256;
-use protocol::saying::Language;
+use protocol::saying::Message;
 use protocol::{Problem, Reason};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -49,6 +50,18 @@ pub(crate) struct ProblemSchema {
     field: Option<String>,
     /// Seconds to wait.
     retry_after: Option<u64>,
+    /// For a person to read.
+    message: Option<MessageSchema>,
+}
+
+/// What was missing and what to do next.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Message)]
+pub(crate) struct MessageSchema {
+    /// In Polish.
+    pl: String,
+    /// In English.
+    en: String,
 }
 
 /// Whether the node is up.
@@ -64,7 +77,7 @@ struct Health {
         resident this institution serves, register newcomers, decide what others ask, record and withdraw consents, note what must not be \
         answered. Codes of refusals: the schema `Code`."),
     modifiers(&Bearer, &Codes),
-    components(schemas(ProblemSchema))
+    components(schemas(ProblemSchema, MessageSchema))
 )]
 struct Description;
 
@@ -83,15 +96,13 @@ struct Codes;
 
 impl Modify for Codes {
     fn modify(&self, api: &mut utoipa::openapi::OpenApi) {
-        let words: Vec<String> = Reason::ALL
-            .iter()
-            .map(|reason| {
-                let (en, pl) = (reason.saying(Language::En), reason.saying(Language::Pl));
-                format!("* `{}`: {} {} / {} {}", reason.code(), en.missing, en.next, pl.missing, pl.next)
-            })
-            .collect();
+        let reasons = Reason::ALL.iter().map(|r| (r.code(), Message::of(|language| r.saying(language))));
+        let faults = Fault::ALL.iter().map(|fault| (fault.code(), fault.message()));
+        let said: Vec<(&str, Message)> = reasons.chain(faults).collect();
+        let words: Vec<String> =
+            said.iter().map(|(code, Message { pl, en })| format!("* `{code}`: {en} / {pl}")).collect();
         let told = protocol::Told::ALL.iter().map(|told| told.code());
-        let codes: BTreeSet<&str> = Reason::ALL.iter().map(|reason| reason.code()).chain(told).collect();
+        let codes: BTreeSet<&str> = said.iter().map(|(code, _)| *code).chain(told).collect();
         let schema = ObjectBuilder::new()
             .schema_type(SchemaType::Type(Type::String))
             .enum_values(Some(codes))
@@ -140,7 +151,7 @@ pub(crate) async fn caller(node: &Node, authorization: Option<&str>) -> Result<C
     let caller = tokens.caller(authorization, node.clock.now()).await.map_err(TokenError::problem)?;
     node.know(&caller).map_err(|error| {
         tracing::error!(%error, "a user cannot be kept");
-        Problem::new(503, "store_failed", "The node's store failed")
+        Fault::StoreFailed.problem()
     })?;
     Ok(caller)
 }
@@ -154,17 +165,14 @@ impl<T: serde::de::DeserializeOwned> FromRequest<Arc<Node>> for Body<T> {
     async fn from_request(request: Request, node: &Arc<Node>) -> Answer<Self> {
         let media = request.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
         if !media.starts_with("application/json") {
-            return Err(Problem::new(415, "media_type", "The body must be application/json").into());
+            return Err(Fault::MediaType.problem().into());
         }
-        let bytes = axum::body::Bytes::from_request(request, node)
-            .await
-            .map_err(|_| Problem::new(413, "body_too_large", "The body is too large"))?;
+        let bytes = axum::body::Bytes::from_request(request, node).await.map_err(|_| Fault::BodyTooLarge.problem())?;
         let mut reader = serde_json::Deserializer::from_slice(&bytes);
         match serde_path_to_error::deserialize(&mut reader) {
             Ok(value) => Ok(Body(value)),
             Err(error) => {
-                let problem = Problem::new(422, "body_invalid", "The body is not of the shape expected");
-                let problem = problem.detail(expectation(error.inner()));
+                let problem = Fault::BodyInvalid.problem().detail(expectation(error.inner()));
                 let place = place(error.path());
                 Err(if place.is_empty() { problem } else { problem.field(place) }.into())
             }
@@ -299,10 +307,7 @@ async fn once(node: &Arc<Node>, caller: &Caller, body: QueryBody, key: Option<&s
     if key.is_some() {
         match results::find(node, caller, &id).map_err(|e| problem(&AskError::Store(e)))? {
             Some((same, kept)) if same == asked => return Ok(Json(kept)),
-            Some(_) => {
-                let problem = Problem::new(409, "idempotency_key_reused", "This key was used for another question");
-                return Err(problem.into());
-            }
+            Some(_) => return Err(Fault::KeyReused.problem().into()),
             None => {}
         }
     }
@@ -330,7 +335,7 @@ async fn get_query(State(node): State<Arc<Node>>, caller: Caller, Path(id): Path
     // Detached, as asking is: what waited may be asked again.
     let found = tokio::spawn(async move { results::collect(&node, &caller, &id).await }).await;
     let found = found.map_err(|e| AskError::System(std::io::Error::other(e))).flatten().map_err(|e| problem(&e))?;
-    found.map(Json).ok_or_else(|| Problem::new(404, "query_unknown", "No result of this id is kept for you").into())
+    found.map(Json).ok_or_else(|| Fault::QueryUnknown.problem().into())
 }
 
 #[utoipa::path(get, path = "/health/live", responses((status = 200, description = "The program runs", body = Health)))]
@@ -350,6 +355,6 @@ async fn live() -> Json<Health> {
 async fn ready(State(node): State<Arc<Node>>) -> Answer<Json<Health>> {
     match node.ready() {
         Ok(()) => Ok(Json(Health { status: "ready".to_owned() })),
-        Err(reason) => Err(Problem::new(503, reason.code(), "The node is closed").detail(reason.next_step()).into()),
+        Err(reason) => Err(Problem::because(503, reason).into()),
     }
 }

@@ -1,4 +1,5 @@
-//! What peers' questions are counted by: agreements, users, compared values, emergencies. All of it is durable.
+//! What peers' questions are counted by: agreements, users, compared values, emergencies. All of it is durable: what the
+//! guard may lose to a power cut stands in the log, from which a start makes it good.
 //!
 //! A question is counted when it comes, whatever is decided then: guessing is metered like asking. A compared value is
 //! counted when the comparison is permitted, before it is made.
@@ -9,10 +10,10 @@ use crate::node::{Node, NodeError};
 use policies::{Engine, Permit, Tier, Used};
 use protocol::encoding::b64;
 use protocol::query::{Basis, EmergencyClaim, Match, QueryRequest};
-use protocol::{FieldId, Manifest, MemberId, Purpose, QueryType, Reason, Timestamp, Told};
+use protocol::{FieldId, FileId, Manifest, MemberId, Purpose, QueryType, Reason, Timestamp, Told};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Mismatches of one user, and of one member, in a day; past them comparing ends until the next.
 const MISMATCHES_BY_USER: u64 = 20;
@@ -38,15 +39,21 @@ pub struct AgreementUse {
 }
 
 impl Node {
-    /// Counts `request` and says what was used before it.
-    pub(crate) fn count(&self, manifest: &Manifest, request: &QueryRequest, now: Timestamp) -> Result<Used, NodeError> {
+    /// Counts `request`, about the resident of `file`, and says what was used before it.
+    pub(crate) fn count(
+        &self,
+        manifest: &Manifest,
+        request: &QueryRequest,
+        file: Option<FileId>,
+        now: Timestamp,
+    ) -> Result<Used, NodeError> {
         let mut used = Used::default();
         let (asker, user) = (request.iss.as_str(), b64(&request.user.id.0));
         let holder = &self.config.member;
         let (revoked, query, purpose) = (self.revoked.get(), &request.query, &request.purpose);
         let agreed = Engine::agreement_for(manifest, &revoked, &request.iss, holder, query, purpose, now);
         if let Basis::Emergency(claim) = &request.basis {
-            used.emergencies_today = self.count_emergency(asker, claim, now)?;
+            used.emergencies_today = self.count_emergency(&request.iss, claim, now)?;
             used.review_overdue = emergencies::overdue(self, &request.iss, &request.user.id, now)?;
         } else if let Ok(agreement) = agreed {
             let id = agreement.id.as_str();
@@ -56,36 +63,45 @@ impl Node {
             }
         }
         if !request.expected.is_empty() {
-            used.guesses = self.guesses(request, asker, &user, now)?;
+            used.guesses = self.guesses(request, file, &user, now)?;
         }
         Ok(used)
     }
 
     /// An emergency is counted once, however often it is used.
-    fn count_emergency(&self, asker: &str, claim: &EmergencyClaim, now: Timestamp) -> Result<u32, GuardError> {
+    fn count_emergency(&self, asker: &MemberId, claim: &EmergencyClaim, now: Timestamp) -> Result<u32, GuardError> {
         let limit = self.engine.library().catalogue().emergency_for(&claim.reason);
         let limit = limit.map_or(0, |(_, emergency)| u64::from(emergency.per_member_per_day));
-        let (note, opened) = (b64(&claim.note.0), claim.opened.0.to_string());
-        let this = ["emergency", asker, &note, &opened];
+        let id = b64(&claim.id(asker));
+        let this = ["emergency", asker.as_str(), &id];
         if self.guard.counted_today(&this, now)? > 0 {
             return Ok(0);
         }
-        let before = self.guard.count_today(&["emergencies", asker], limit, now)?;
+        let before = self.guard.count_today(&["emergencies", asker.as_str()], limit, now)?;
         if before < limit {
             self.guard.tally_today(&this, 1, now)?;
         }
         Ok(u32::try_from(before).unwrap_or(u32::MAX))
     }
 
-    fn guesses(&self, request: &QueryRequest, asker: &str, user: &str, now: Timestamp) -> Result<u32, GuardError> {
+    fn guesses(
+        &self,
+        request: &QueryRequest,
+        file: Option<FileId>,
+        user: &str,
+        now: Timestamp,
+    ) -> Result<u32, GuardError> {
+        let asker = request.iss.as_str();
         let series = self.guard.is_used_up(&["mismatches", asker], MISMATCHES_BY_MEMBER, now)?
             || self.guard.is_used_up(&["mismatches", asker, user], MISMATCHES_BY_USER, now)?;
         if series {
             return Ok(u32::MAX);
         }
+        // Of somebody who is not known nothing was compared.
+        let Some(file) = file else { return Ok(0) };
         let mut most = 0;
         for field in request.expected.keys() {
-            most = most.max(self.guard.guesses(&guess(request, &subject(request), field), now)?);
+            most = most.max(self.guard.guesses(&guess(&request.iss, &named(file), field), now)?);
         }
         Ok(most)
     }
@@ -94,12 +110,13 @@ impl Node {
     pub(crate) fn record_guesses(
         &self,
         permit: &Permit,
-        request: &QueryRequest,
+        asker: &MemberId,
+        file: FileId,
         now: Timestamp,
     ) -> Result<bool, GuardError> {
         let most = self.engine.query(permit.query()).and_then(|query| query.guesses).unwrap_or(0);
         for field in permit.compared() {
-            if !self.guard.guess(&guess(request, &subject(request), field), most, now)? {
+            if !self.guard.guess(&guess(asker, &named(file), field), most, now)? {
                 return Ok(false);
             }
         }
@@ -114,7 +131,7 @@ impl Node {
         now: Timestamp,
     ) -> Result<(), GuardError> {
         let (asker, user) = (request.iss.as_str(), b64(&request.user.id.0));
-        for _ in matches.values().filter(|found| **found == Match::Mismatch) {
+        for _ in 0..mismatches(matches) {
             self.guard.tally_today(&["mismatches", asker], u64::MAX, now)?;
             self.guard.tally_today(&["mismatches", asker, &user], u64::MAX, now)?;
         }
@@ -162,38 +179,105 @@ fn of_user<'r>(id: &'r str, asker: &'r str, user: &'r str) -> [&'r str; 4] {
     ["agreement-user", id, asker, user]
 }
 
-/// What the log says was asked today, for the meters of a start: questions by asker, query type, purpose and user.
+/// What the log says was asked, for the meters of a start.
 #[derive(Default)]
-pub(crate) struct Asked(BTreeMap<(MemberId, QueryType, Purpose, String), u64>);
+pub(crate) struct Asked {
+    /// Questions today by asker, query type, purpose and user.
+    questions: BTreeMap<(MemberId, QueryType, Purpose, String), u64>,
+    /// Moments at which values of one field of one file were compared.
+    guesses: BTreeMap<(MemberId, FileId, FieldId), Vec<Timestamp>>,
+    /// Values of today that did not match, by asker and user.
+    mismatches: BTreeMap<(MemberId, String), u64>,
+    /// Refusals of today; and how many of them said `not_available`.
+    refused: BTreeMap<MemberId, (u64, u64)>,
+    /// Emergencies of today.
+    emergencies: BTreeMap<MemberId, BTreeSet<String>>,
+}
 
 impl Asked {
     /// Takes in one entry of the log.
-    pub(crate) fn count(&mut self, payload: &Value, today: Timestamp) {
+    pub(crate) fn count(&mut self, node: &Node, payload: &Value) {
         let text = |key: &str| payload.get(key).and_then(Value::as_str).unwrap_or_default();
-        let time = payload.get("time").and_then(Value::as_i64).unwrap_or(i64::MAX);
-        let ours = ["query.answered", "query.denied", "approval.waiting"].contains(&text("event"));
-        // An emergency has a meter of its own; what no agreement covered was counted under none.
-        if text("reason").starts_with("agreement_")
-            || !ours
-            || Timestamp(time).day() != today.day()
-            || text("basis").starts_with("emergency:")
-        {
+        let ours = ["query.answered", "query.denied", "query.no_match", "approval.waiting"].contains(&text("event"));
+        let (true, Ok(asker)) = (ours, text("asker").parse::<MemberId>()) else { return };
+        let time = Timestamp(payload.get("time").and_then(Value::as_i64).unwrap_or(i64::MAX));
+        let (today, user) = (time.day() == node.started.day(), text("user").to_owned());
+        let query = text("query").parse::<QueryType>();
+        let compares = |query| node.engine.query(query).is_some_and(|query| query.tier == Tier::Verify);
+        if text("event") == "query.answered" && query.as_ref().is_ok_and(compares) {
+            self.compared(payload, &asker, &user, time, today);
+        }
+        if !today {
             return;
         }
-        let (Ok(asker), Ok(query), Ok(purpose)) =
-            (text("asker").parse(), text("query").parse(), text("purpose").parse())
-        else {
+        let reason = Reason::ALL.iter().copied().find(|reason| reason.code() == text("reason"));
+        if text("decision") == "deny" {
+            let (all, unavailable) = self.refused.entry(asker.clone()).or_default();
+            *all += 1;
+            *unavailable += u64::from(reason.is_some_and(|reason| reason.told() == Told::NotAvailable));
+        }
+        if let Some(emergency) = payload.get("emergency").and_then(Value::as_str) {
+            // Beyond the limit it was not counted, and must not pass for one that was.
+            if reason != Some(Reason::EmergencyLimit) {
+                self.emergencies.entry(asker).or_default().insert(emergency.to_owned());
+            }
             return;
-        };
-        *self.0.entry((asker, query, purpose, text("user").to_owned())).or_default() += 1;
+        }
+        // What no agreement covered was counted under none.
+        if let (Ok(query), Ok(purpose), false) =
+            (query, text("purpose").parse(), text("reason").starts_with("agreement_"))
+        {
+            *self.questions.entry((asker, query, purpose, user)).or_default() += 1;
+        }
+    }
+
+    /// Every field asked counts as compared: more cannot have been.
+    fn compared(&mut self, payload: &Value, asker: &MemberId, user: &str, time: Timestamp, today: bool) {
+        let read = |key: &str| payload.get(key).cloned().unwrap_or_default();
+        let fields = serde_json::from_value::<BTreeSet<FieldId>>(read("fields_requested")).unwrap_or_default();
+        if let Ok(file) = serde_json::from_value::<FileId>(read("file")) {
+            for field in fields {
+                self.guesses.entry((asker.clone(), file, field)).or_default().push(time);
+            }
+        }
+        let found = payload.pointer("/counts/mismatches").and_then(Value::as_u64).unwrap_or(0);
+        if today && found > 0 {
+            *self.mismatches.entry((asker.clone(), user.to_owned())).or_default() += found;
+        }
     }
 
     /// Raises the meters to it.
     pub(crate) fn make_good(self, node: &Node) -> Result<(), NodeError> {
+        let (guard, now) = (&node.guard, node.started);
+        for ((asker, file, field), made) in &self.guesses {
+            guard.recall_guesses(&guess(asker, &named(*file), field), made)?;
+        }
+        let mut by_member = BTreeMap::<&MemberId, u64>::new();
+        for ((asker, user), found) in &self.mismatches {
+            guard.make_good(&["mismatches", asker.as_str(), user], *found, false, now)?;
+            *by_member.entry(asker).or_default() += found;
+        }
+        for (asker, found) in by_member {
+            guard.make_good(&["mismatches", asker.as_str()], found, false, now)?;
+        }
+        for (asker, (all, unavailable)) in &self.refused {
+            guard.make_good(&["denied", asker.as_str()], *all, false, now)?;
+            guard.make_good(&["not-available", asker.as_str()], *unavailable, false, now)?;
+        }
+        for (asker, declared) in &self.emergencies {
+            for id in declared {
+                guard.make_good(&["emergency", asker.as_str(), id], 1, false, now)?;
+            }
+            guard.make_good(&["emergencies", asker.as_str()], declared.len() as u64, false, now)?;
+        }
+        self.agreed(node)
+    }
+
+    fn agreed(self, node: &Node) -> Result<(), NodeError> {
         let Some(held) = node.held.load_full() else { return Ok(()) };
         let (revoked, holder, now) = (node.revoked.get(), &node.config.member, node.started);
         let (mut agreements, mut users) = (BTreeMap::new(), BTreeMap::new());
-        for ((asker, query, purpose, user), count) in self.0 {
+        for ((asker, query, purpose, user), count) in self.questions {
             let agreed = Engine::agreement_for(&held.manifest, &revoked, &asker, holder, &query, &purpose, now);
             let Ok(agreement) = agreed else { continue };
             *agreements.entry((agreement.id.clone(), asker.clone())).or_default() += count;
@@ -209,13 +293,19 @@ impl Asked {
     }
 }
 
-fn subject(request: &QueryRequest) -> String {
-    b64(request.sub.as_bytes())
+/// How many values did not match.
+pub(crate) fn mismatches(matches: &BTreeMap<FieldId, Match>) -> u64 {
+    matches.values().filter(|found| **found == Match::Mismatch).count() as u64
 }
 
-/// What guesses of one field are counted under. A member's users share its guesses, so that they cannot take turns.
-fn guess<'r>(request: &'r QueryRequest, subject: &'r str, field: &'r FieldId) -> [&'r str; 4] {
-    ["guess", request.iss.as_str(), subject, field.as_str()]
+fn named(file: FileId) -> String {
+    b64(file.as_bytes())
+}
+
+/// What guesses of one field are counted under: by the file, whatever name of the resident was used. A member's users
+/// share its guesses, so that they cannot take turns.
+fn guess<'r>(asker: &'r MemberId, file: &'r str, field: &'r FieldId) -> [&'r str; 4] {
+    ["guess", asker.as_str(), file, field.as_str()]
 }
 
 /// Whether a permit compares.

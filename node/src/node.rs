@@ -391,7 +391,7 @@ impl Node {
         for entry in self.log.iter(size.saturating_sub(100_000)) {
             let Some(payload) = entry?.payload else { continue };
             used.count(&payload);
-            asked.count(&payload, self.started);
+            asked.count(self, &payload);
             let stale = payload.get("time").and_then(serde_json::Value::as_i64).is_none_or(|t| t < recent);
             let Some(replay) = payload.get("replay").filter(|_| !stale) else { continue };
             let asker = payload.get("asker").and_then(serde_json::Value::as_str).unwrap_or_default();

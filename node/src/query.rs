@@ -18,7 +18,7 @@ use crate::events::{Event, Happened, Replay};
 use crate::flags::{self, Notes};
 use crate::grants::Heard;
 use crate::manifests::Held;
-use crate::meters::compares;
+use crate::meters::{compares, mismatches};
 use crate::node::Node;
 use crate::records::select;
 use crate::release::{Answer, Parties, Released, answer as write_answer, minimise};
@@ -26,7 +26,7 @@ use crate::status::Status;
 use crate::store::{StoreError, Table};
 use audit::AppendError;
 use policies::{
-    ApprovalFact, BasisRef, ConsentFact, Denial, Facts, Flags, PeerFact, Permit, Refusal as Refused, SubjectFact,
+    ApprovalFact, BasisRef, ConsentFact, Denial, Facts, Flags, PeerFact, Permit, Refusal as Refused, Seen, SubjectFact,
     TicketFact, Used,
 };
 use protocol::consent::{Grant, TemplateRef};
@@ -134,6 +134,8 @@ struct Attempt {
     approval: Option<[u8; 32]>,
     /// Of the consent cited, if it is known here.
     template: Option<TemplateRef>,
+    /// The steps of the decision that were passed.
+    seen: Vec<Seen>,
     outcome: Result<(Permit, Released), Refusal>,
 }
 
@@ -175,6 +177,8 @@ pub(crate) struct Gathered {
     used: Used,
     /// The question a person was asked.
     approval: Option<[u8; 32]>,
+    /// The steps that the last decision on it passed.
+    seen: Vec<Seen>,
 }
 
 impl Received<'_> {
@@ -182,18 +186,22 @@ impl Received<'_> {
         let request = match self.request {
             Ok(request) if &request.iss == self.peer.member => request,
             _ => {
-                let denied = self.decide(&Gathered::default(), ApprovalFact::Awaited).err();
+                let mut nothing = Gathered::default();
+                let denied = self.decide(&mut nothing, ApprovalFact::Awaited).err();
                 let outcome = Err(denied.map_or(Refusal::Failure("a permit without a request"), Refusal::Decision));
-                return Attempt { file: None, approval: None, template: None, outcome };
+                return Attempt { file: None, approval: None, template: None, seen: nothing.seen, outcome };
             }
         };
         match self.arrived(request).await {
             Ok(mut gathered) => {
                 let outcome = self.settle(request, &mut gathered, token, digest);
-                let template = gathered.grant.map(|grant| grant.template);
-                Attempt { file: gathered.file, approval: gathered.approval, template, outcome }
+                let Gathered { file, approval, grant, seen, .. } = gathered;
+                Attempt { file, approval, template: grant.map(|grant| grant.template), seen, outcome }
             }
-            Err(what) => Attempt { file: None, approval: None, template: None, outcome: Err(Refusal::Failure(what)) },
+            Err(what) => {
+                let outcome = Err(Refusal::Failure(what));
+                Attempt { file: None, approval: None, template: None, seen: Vec::new(), outcome }
+            }
         }
     }
 
@@ -204,8 +212,9 @@ impl Received<'_> {
         let first = node.guard.first_time(request.iss.as_str(), &request.jti.0, keep_until);
         // The guard may have forgotten what was asked before this start.
         let first_use = first.map_err(|_| "the replay guard failed")? && request.iat >= node.started;
-        let used = node.count(&self.held.manifest, request, self.now).map_err(|_| "the meters failed")?;
-        Ok(Gathered { first_use, used, ..self.gather(request).await? })
+        let gathered = self.gather(request).await?;
+        let used = node.count(&self.held.manifest, request, gathered.file, self.now);
+        Ok(Gathered { first_use, used: used.map_err(|_| "the meters failed")?, ..gathered })
     }
 
     /// What is known about a request as of now; of one that was counted when it came.
@@ -246,7 +255,8 @@ impl Received<'_> {
         Ok(())
     }
 
-    pub(crate) fn decide(&self, gathered: &Gathered, approval: ApprovalFact<'_>) -> Result<Permit, Denial> {
+    /// Decides on what was `gathered`, which keeps the steps passed.
+    pub(crate) fn decide(&self, gathered: &mut Gathered, approval: ApprovalFact<'_>) -> Result<Permit, Denial> {
         let revoked = self.node.revoked.get();
         let facts = Facts {
             me: &self.node.config.member,
@@ -277,7 +287,9 @@ impl Received<'_> {
             }),
             approval,
         };
-        self.node.engine.decide(&facts, self.now)
+        let (outcome, seen) = self.node.engine.decide_watched(&facts, self.now);
+        gathered.seen = seen;
+        outcome
     }
 
     fn settle(
@@ -293,8 +305,9 @@ impl Received<'_> {
             }
             decided => decided.map_err(Refusal::Decision)?,
         };
+        let file = gathered.file.ok_or(Refusal::Failure("a permit without a file"))?;
         if compares(&permit) {
-            let recorded = self.node.record_guesses(&permit, request, self.now);
+            let recorded = self.node.record_guesses(&permit, &request.iss, file, self.now);
             if !recorded.map_err(|_| Refusal::Failure("the meters failed"))? {
                 // Another request took the last one meanwhile.
                 gathered.used.guesses = u32::MAX;
@@ -302,7 +315,6 @@ impl Received<'_> {
                 return Err(denied.map_or(Refusal::Failure("the meters failed"), Refusal::Decision));
             }
         }
-        let file = gathered.file.ok_or(Refusal::Failure("a permit without a file"))?;
         if matches!(permit.basis(), BasisRef::Emergency { .. }) {
             let noted = emergencies::answered(self.node, request, file, permit.obligations());
             noted.map_err(|_| Refusal::Failure("the store failed"))?;
@@ -358,6 +370,7 @@ impl Received<'_> {
         event.request = Some(Bytes(digest.to_vec()));
         event.certificate = Some(Bytes(self.peer.certificate_sha256.to_vec()));
         event.approval = attempt.approval.map(|question| Bytes(question.to_vec()));
+        event.steps = attempt.seen.iter().map(|seen| format!("{}: {}", seen.step, seen.saw)).collect();
         event.template = attempt.template.as_ref().map(|template| format!("{}@{}", template.id, template.version));
         event.policies.clone_from(&self.node.policies);
         event.library = Some(Bytes(self.node.engine.library().digest().to_vec()));
@@ -387,9 +400,15 @@ impl Received<'_> {
                 event.fields_returned.clone_from(released.fields());
                 event.obligations = Some(released.obligations().into());
                 event.counts = [("records", released.records())].into();
+                if compares(permit) {
+                    event.counts.insert("mismatches", mismatches(released.matches()));
+                }
                 event.old_ticket = permit.used_old_ticket();
             }
-            Err(Refusal::Pending { .. }) => event.reason = Some(Reason::ApprovalPending.code()),
+            Err(Refusal::Pending { .. }) => {
+                event.reason = Some(Reason::ApprovalPending.code());
+                event.detail = Some("mode: a person here must decide".to_owned());
+            }
             Err(Refusal::Decision(denial)) => {
                 event.decision = Some("deny");
                 event.reason = Some(denial.reason().code());

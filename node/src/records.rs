@@ -128,17 +128,12 @@ impl FileRecord {
         self.declared().map(|(kind, identifier)| (kind.into(), identifier))
     }
 
-    fn declared(&self) -> impl Iterator<Item = (Kind, &str)> {
+    /// The same, as the store has the kinds.
+    pub(crate) fn declared(&self) -> impl Iterator<Item = (Kind, &str)> {
         let pesel = self.pesel.iter().map(|pesel| (Kind::Pesel, pesel.as_str()));
         let document = self.document.iter().map(|document| (Kind::Document, document.as_str()));
         let earlier = self.earlier.iter().map(|earlier| (Kind::Pesel, earlier.as_str()));
         pesel.chain(document).chain(earlier)
-    }
-
-    /// The identifier in use: the PESEL, else the document.
-    pub(crate) fn named_by(&self) -> Option<(Kind, &str)> {
-        let document = || self.document.as_deref().map(|document| (Kind::Document, document.as_str()));
-        self.pesel.as_deref().map(|pesel| (Kind::Pesel, pesel.as_str())).or_else(document)
     }
 
     /// When the resident was born: as the PESEL says, else as the records do.

@@ -1,6 +1,7 @@
 //! Who a caller means, and that resident's pseudonym for the length of one request.
 
 use crate::enrol;
+use crate::faults::Fault;
 use crate::import::today;
 use crate::locate::{RegistryError, locate, open_entries};
 use crate::manifests::Held;
@@ -82,20 +83,18 @@ impl ResidentError {
     /// What the caller is told; never the number.
     pub(crate) fn problem(&self) -> Problem {
         match self {
-            ResidentError::Pesel(error) => Problem::new(422, error.code(), "The PESEL is not valid")
-                .detail(error.to_string())
-                .field("resident.pesel"),
-            ResidentError::Document(error) => Problem::new(422, error.code(), "The document is not valid")
-                .detail(error.to_string())
-                .field(match error {
+            ResidentError::Pesel(error) => {
+                Fault::PeselInvalid.named(error.code()).detail(error.to_string()).field("resident.pesel")
+            }
+            ResidentError::Document(error) => {
+                Fault::DocumentInvalid.named(error.code()).detail(error.to_string()).field(match error {
                     pseudonym::DocumentError::Type => "resident.document.type",
                     pseudonym::DocumentError::Country => "resident.document.country",
                     pseudonym::DocumentError::Number => "resident.document.number",
-                }),
-            ResidentError::Ambiguous => Problem::new(409, "resident_ambiguous", "Several residents share this number")
-                .detail("Ask by PESEL.")
-                .field("resident.local_number"),
-            ResidentError::Store(_) => Problem::new(503, "store_failed", "The node's store failed"),
+                })
+            }
+            ResidentError::Ambiguous => Fault::ResidentAmbiguous.problem().field("resident.local_number"),
+            ResidentError::Store(_) => Fault::StoreFailed.problem(),
         }
     }
 }

@@ -5,7 +5,6 @@
 //! as its sealed entry, which is believed as a located one is. News may come twice, and are one finding. How far the queue
 //! was read is kept with the findings, in one transaction.
 
-use crate::ask::Message;
 use crate::dpo::{Finding, FindingKind};
 use crate::events::{Event, Happened};
 use crate::locate::{RegistryError, open_entries, read_review};
@@ -16,6 +15,7 @@ use crate::store::{StoreError, Table};
 use futures_util::future::try_join_all;
 use protocol::encoding::{Bytes, b64};
 use protocol::review::{News, ReviewItem, review_handle};
+use protocol::saying::Message;
 use protocol::{Epoch, FileId, MemberId, Timestamp};
 use pseudonym::SealKey;
 use serde::{Deserialize, Serialize};

@@ -20,6 +20,8 @@ use std::time::Duration;
 const OWN: &[u8] = b"status-list";
 /// Key in `state` of the loss after which our own list was made whole last.
 const WHOLE_SINCE: &[u8] = b"status-whole-since";
+/// Places by which our own list grows: it is not written anew for each consent, nor does its length say how many there are.
+const ROOM: u32 = 1 << 10;
 /// A sequence number that no list reaches in earnest.
 const MAX_SEQ: u64 = 1 << 48;
 const DEADLINE: Duration = Duration::from_secs(2);
@@ -33,6 +35,9 @@ const PAUSE_SECONDS: i64 = 5;
 struct Own {
     seq: u64,
     next: u32,
+    /// Places there are in `bits`.
+    #[serde(default)]
+    room: u32,
     bits: Option<CompressedBits>,
 }
 
@@ -70,14 +75,17 @@ struct Follow {
 }
 
 impl Write<'_> {
-    /// Takes the next free position in our own list.
+    /// Takes the next free position in our own list, which has room for [`ROOM`] more whenever it is full.
     pub(crate) fn next_status(&self) -> Result<u32, StoreError> {
         let mut own: Own = self.get(Table::STATE, OWN)?.unwrap_or_default();
         let position = own.next;
         own.next += 1;
-        let mut bits = expand(own.bits.as_ref())?;
-        bits.set(position, false);
-        own.bits = Some(bits.compress()?);
+        if position >= own.room {
+            let mut bits = expand(own.bits.as_ref())?;
+            own.room = position + ROOM;
+            bits.set(own.room - 1, false);
+            own.bits = Some(bits.compress()?);
+        }
         own.seq += 1;
         self.put(Table::STATE, OWN, &own)?;
         Ok(position)
@@ -113,7 +121,7 @@ impl Node {
             ttl: STATUS_MAX_AGE_SECONDS,
             iat: self.clock.now(),
             seq: own.seq,
-            status_list: expand(own.bits.as_ref())?.compress()?,
+            status_list: own.bits.map_or_else(|| StatusBits::default().compress(), Ok)?,
         };
         jws::sign(&self.keys.message, &list).map_err(|e| NodeError::System(std::io::Error::other(e)))
     }
@@ -154,6 +162,7 @@ impl Node {
                 own.seq = own.seq.max(*seq);
                 own.next = own.next.max(bits.join(copy));
             }
+            own.room = own.next;
             own.bits = Some(bits.compress()?);
             own.seq += 1;
             write.put(Table::STATE, OWN, &own)?;

@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, JwkSet};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use protocol::time::MAX_SKEW_SECONDS;
-use protocol::{Problem, Role, Timestamp};
+use protocol::{Problem, Reason, Role, Timestamp};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::collections::{BTreeSet, HashMap};
@@ -89,7 +89,8 @@ impl TokenError {
     /// What the caller is told.
     #[must_use]
     pub fn problem(self) -> Problem {
-        Problem::new(401, self.code(), &self.to_string()).detail("Sign in again at your institution.")
+        let words = Problem::because(401, Reason::TokenInvalid);
+        Problem { message: words.message, detail: words.detail, ..Problem::new(401, self.code(), &self.to_string()) }
     }
 }
 

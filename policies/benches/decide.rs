@@ -1,7 +1,7 @@
 //! A whole decision as a ratio to one bare Cedar evaluation of the same question, by the same policies and entities.
 //!
-//! `cargo bench -p policies`. The bare evaluation has its request ready; the decision builds its own, checks everything
-//! else and says what it rests on.
+//! `cargo bench -p policies`. The bare evaluation has its request ready; the decision builds its own, finds its parties and
+//! agreement among those of a city, checks everything else and says what it rests on.
 #![expect(clippy::print_stdout, reason = "a benchmark prints")]
 #![expect(clippy::expect_used, reason = "a benchmark that cannot go on stops")]
 
@@ -9,14 +9,19 @@ use cedar_policy::{
     Authorizer, Context, Decision, Entities, Entity, EntityId, EntityUid, PolicySet, Request, RestrictedExpression,
     Schema,
 };
-use policies::{Engine, Examples, Library, Scenario};
-use protocol::FieldId;
+use policies::{Engine, Examples, Facts, Library, Scenario};
+use protocol::manifest::Member;
+use protocol::{FieldId, Manifest, MemberId};
 use std::collections::{HashMap, HashSet};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 const ROUNDS: usize = 31;
 const PER_ROUND: u32 = 2_000;
+
+/// A city: so many members besides the two, each with agreements with a few others.
+const OTHER_MEMBERS: usize = 20;
+const OTHER_AGREEMENTS: usize = 50;
 
 /// An institution's own policies, such as a data-protection officer writes.
 const LOCAL: &str = r#"
@@ -55,10 +60,12 @@ fn main() {
             let (example, at) = (examples.iter().next().expect("one"), examples.at());
             let scenario = Scenario::of(engine.library(), example, at).expect("a scenario");
             let request = bare.request(basis, &example.fields);
+            let city = city(scenario.facts().manifest);
+            let facts = || Facts { manifest: &city, ..scenario.facts() };
             // Alternating, so that both see the same machine.
             let (mut decisions, mut evaluations) = (Vec::new(), Vec::new());
             for _ in 0..ROUNDS {
-                decisions.push(time(|| engine.decide(&scenario.facts(), at).is_ok()));
+                decisions.push(time(|| engine.decide(&facts(), at).is_ok()));
                 evaluations.push(time(|| bare.allows(&request)));
             }
             let (decision, evaluation) = (median(decisions), median(evaluations));
@@ -71,6 +78,29 @@ fn main() {
             );
         }
     }
+}
+
+/// The same manifest in a city: the members and the agreement in question come last.
+fn city(manifest: &Manifest) -> Manifest {
+    let mut city = manifest.clone();
+    let (member, agreement) = (manifest.members.first().expect("a member"), manifest.agreements.first().expect("one"));
+    let id = |n: usize| format!("unit-{:02}", n % OTHER_MEMBERS).parse::<MemberId>().expect("an id");
+    let members = (0..OTHER_MEMBERS).map(|n| Member { id: id(n), ..member.clone() });
+    city.members.splice(0..0, members);
+    let agreements = (0..OTHER_AGREEMENTS).map(|n| {
+        let mut agreement = agreement.clone();
+        let terms = &mut agreement.terms;
+        terms.id = format!("agreement-{n:02}");
+        // Every tenth is the asker's with somebody else, every tenth somebody else's with the holder.
+        match n % 10 {
+            0 => terms.holder = id(n),
+            1 => terms.asker = id(n),
+            _ => (terms.asker, terms.holder) = (id(n), id(n + 7)),
+        }
+        agreement
+    });
+    city.agreements.splice(0..0, agreements);
+    city
 }
 
 fn by_consent() -> String {

@@ -37,11 +37,17 @@ impl Engine {
         self.judge(facts, now, &mut ())
     }
 
-    /// The same decision, with what each step saw.
-    #[must_use]
-    pub fn explain(&self, facts: &Facts<'_>, now: Timestamp) -> Explanation {
+    /// The same decision, with the steps passed and what each saw.
+    pub fn decide_watched(&self, facts: &Facts<'_>, now: Timestamp) -> (Result<Permit, Denial>, Vec<Seen>) {
         let mut seen = Vec::<Seen>::new();
         let outcome = self.judge(facts, now, &mut seen);
+        (outcome, seen)
+    }
+
+    /// The same decision, explained.
+    #[must_use]
+    pub fn explain(&self, facts: &Facts<'_>, now: Timestamp) -> Explanation {
+        let (outcome, seen) = self.decide_watched(facts, now);
         Explanation::new(seen, &outcome)
     }
 
@@ -71,10 +77,11 @@ impl Engine {
             query.fields.contains(*field) && agreement.fields.contains(*field) && cover.contains(field)
         };
         let mut fields: BTreeSet<_> = request.fields.iter().filter(allowed).cloned().collect();
-        let policies = self.policies(request, query, asker, &ground, &fields)?;
+        let policies =
+            self.policies(request, query, asker, &ground, &fields).map_err(|denial| alike(denial, &ground))?;
         to.passed(Step::Policy, || policies.join(", "));
         fields.retain(|id| self.field(id).is_some_and(|field| !field.sealed));
-        some_left(query, &fields)?;
+        some_left(query, &fields).map_err(|denial| alike(denial, &ground))?;
         to.passed(Step::Fields, || list(&fields));
         let life = i64::from(query.delete_after_days).saturating_mul(DAY_SECONDS);
         let mut permit = Permit {
@@ -152,6 +159,10 @@ impl Engine {
 
 fn peer<'a>(facts: &Facts<'a>) -> Result<&'a Member, Denial> {
     let deny = |detail: &'static str| Denial::new(Step::Peer, Reason::PeerUnknown, detail);
+    // So whoever approves here, signed in as this institution's own, is never the user who asks.
+    if facts.peer.member == facts.me {
+        return Err(deny("an institution does not ask itself"));
+    }
     if !facts.peer.active {
         return Err(deny("the peer's certificate or membership is not valid now"));
     }
@@ -307,6 +318,18 @@ fn some_left(query: &Query, fields: &BTreeSet<FieldId>) -> Result<(), Denial> {
     Ok(())
 }
 
+/// In an emergency, what is sealed and somebody who is not known are refused alike.
+fn alike(denial: Denial, ground: &Ground<'_>) -> Denial {
+    match ground {
+        Ground::Emergency { .. } => Denial::new(
+            denial.step(),
+            Reason::EmergencyClosed,
+            format!("{}: {}", denial.reason().code(), denial.detail()),
+        ),
+        Ground::Mandate { .. } | Ground::Consent(_) => denial,
+    }
+}
+
 /// Who decides: the strictest of query type, agreement and objection. Danger does not wait for anybody.
 fn mode(query: &Query, agreement: &Agreement, ground: &Ground<'_>, flags: Flags) -> AnswerMode {
     if matches!(ground, Ground::Emergency { .. }) {
@@ -342,8 +365,8 @@ fn approved(
         ApprovalFact::Given(approval) => approval,
     };
     let same_question = request.question().is_ok_and(|question| &question == approval.question);
-    if !same_question || approval.by.0.is_empty() || *approval.by == request.user.id {
-        return deny(Reason::ApprovalInvalid, "of another question, by nobody, or by the user who asks");
+    if !same_question || approval.by.0.is_empty() {
+        return deny(Reason::ApprovalInvalid, "of another question, or by nobody");
     }
     if now > approval.until {
         return deny(Reason::ApprovalExpired, "not collected in time");

@@ -392,6 +392,7 @@ fn member(id: &MemberId, kind: &MemberKind, roles: BTreeSet<Duty>) -> Member {
         operator: String::new(),
         keys: Vec::new(),
         quotas: Quotas { evaluations_burst: 0, evaluations_per_day: 0, first_enrolment: None },
+        duty_desk: None,
     }
 }
 

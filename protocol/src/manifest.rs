@@ -86,6 +86,10 @@ pub struct Member {
     pub keys: Vec<MemberKey>,
     /// What it may use of others.
     pub quotas: Quotas,
+    /// Whom to call there when a life is in danger, day and night: everybody who asks in an emergency is told, whatever
+    /// the answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duty_desk: Option<String>,
 }
 
 /// A duty a member has taken on.
@@ -727,6 +731,7 @@ mod tests {
                     revoked_at: None,
                 }],
                 quotas: Quotas { evaluations_burst: 1, evaluations_per_day: 1, first_enrolment: None },
+                duty_desk: None,
             });
         }
         let holder =

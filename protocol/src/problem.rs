@@ -1,5 +1,7 @@
 //! RFC 9457 problem details. The text is for people and never repeats an identifier.
 
+use crate::Reason;
+use crate::saying::{Language, Message};
 use serde::{Deserialize, Serialize};
 
 /// An error answer, media type `application/problem+json` (RFC 9457 §3.1).
@@ -23,6 +25,9 @@ pub struct Problem {
     /// Seconds after which trying again makes sense (also sent as `Retry-After`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after: Option<u64>,
+    /// What was missing and what to do next, for a person to read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<Message>,
 }
 
 impl Problem {
@@ -40,7 +45,24 @@ impl Problem {
             code: code.to_owned(),
             field: None,
             retry_after: None,
+            message: None,
         }
+    }
+
+    /// A refusal for `reason`, in its words.
+    #[must_use]
+    pub fn because(status: u16, reason: Reason) -> Self {
+        let saying = reason.saying(Language::En);
+        Problem::new(status, reason.code(), saying.missing)
+            .detail(saying.next)
+            .message(Message::of(|language| reason.saying(language)))
+    }
+
+    /// The same with words for a person.
+    #[must_use]
+    pub fn message(mut self, message: Message) -> Self {
+        self.message = Some(message);
+        self
     }
 
     /// The same with advice for this case.

@@ -94,6 +94,8 @@ reasons! {
     EmergencyUnconfirmed = "emergency_unconfirmed", BasisMissing;
     /// The emergency is over: its time ran out.
     EmergencyExpired = "emergency_expired", BasisMissing;
+    /// Nothing of what was asked opens in an emergency.
+    EmergencyClosed = "emergency_closed", NotAvailable;
     /// The member has declared as many emergencies here as it may in a day.
     EmergencyLimit = "emergency_limit", QuotaExceeded;
     /// An earlier emergency of this user was not reviewed in time.
@@ -152,7 +154,7 @@ reasons! {
     ApprovalRefused = "approval_refused", Declined;
     /// Nobody at the holder decided in time, or what was approved was not collected in time.
     ApprovalExpired = "approval_expired", Declined;
-    /// The approval is not one: of another request, by the user who asks, or not signed by anybody.
+    /// The approval is not one: of another request, or by nobody.
     ApprovalInvalid = "approval_invalid", Refused;
     /// The local caller's token is missing or not valid.
     TokenInvalid = "token_invalid", Refused;
@@ -269,6 +271,7 @@ mod tests {
             Reason::SubjectDeceased,
             Reason::SubjectObjected,
             Reason::TicketWrongSubject,
+            Reason::EmergencyClosed,
         ];
         for reason in states {
             assert_eq!(reason.told(), Told::NotAvailable);

@@ -3,6 +3,7 @@
 //! Nothing here says anything of a resident: reasons that do read as [`Told::NotAvailable`] does.
 
 use crate::{Reason, Told};
+use serde::{Deserialize, Serialize};
 
 /// A language people are spoken to in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -20,6 +21,28 @@ pub struct Saying {
     pub missing: &'static str,
     /// What to do next.
     pub next: &'static str,
+}
+
+/// A refusal in the words of people: what was missing and what to do next.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Message {
+    /// In Polish.
+    pub pl: String,
+    /// In English.
+    pub en: String,
+}
+
+impl Message {
+    /// Both languages of a saying.
+    #[must_use]
+    pub fn of(saying: impl Fn(Language) -> Saying) -> Self {
+        let words = |language| {
+            let Saying { missing, next } = saying(language);
+            format!("{missing} {next}")
+        };
+        Message { pl: words(Language::Pl), en: words(Language::En) }
+    }
 }
 
 impl Reason {
@@ -403,6 +426,7 @@ impl Reason {
                 "Spróbuj, gdy będzie ich dość.",
             ],
             Reason::TicketWrongSubject
+            | Reason::EmergencyClosed
             | Reason::SubjectUnknown
             | Reason::SubjectRestricted
             | Reason::SubjectUnlisted

@@ -113,6 +113,7 @@ mod tests {
             operator: String::new(),
             keys: vec![],
             quotas: Quotas { evaluations_burst: 1, evaluations_per_day: 1, first_enrolment: None },
+            duty_desk: None,
         };
         let step = |(from, to, at): &(&str, &[&str], i64)| Succession {
             from: id(from),

@@ -42,6 +42,8 @@ use transport::Clock;
 
 /// The purpose most scenarios ask for.
 pub const PURPOSE: &str = "social-welfare-eligibility-assessment";
+/// Whom to call at mops in an emergency.
+pub const DUTY_DESK: &str = "dyżur MOPS, wejście od podwórza";
 /// The units, with the kind of institution each is.
 pub const UNITS: [(&str, &str); 4] = [("mops", "mops"), ("pup", "pup"), ("css", "css"), ("zlm", "hou")];
 /// When a federation with its own clock begins: 2026-11-21T12:00:00Z.
@@ -273,6 +275,7 @@ pub fn plan(options: &Options) -> Plan {
         key_holder: id != "zlm",
         officer: id != "zlm",
         first_enrolment: options.first_enrolment,
+        duty_desk: (id == "mops").then(|| DUTY_DESK.to_owned()),
     };
     Plan {
         realm: "test.ogniwo.example".parse().expect("a realm"),

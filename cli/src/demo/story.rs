@@ -36,6 +36,7 @@ fn plan(extracts: &Extracts) -> Result<Plan, Failure> {
                 key_holder: *id != "zlm",
                 officer: *id != "zlm",
                 first_enrolment: extracts.lines(id)?,
+                duty_desk: (*id == "mops").then(|| "dyżur, tel. 42 000 00 00".to_owned()),
             })
         })
         .collect::<Result<_, Failure>>()?;

@@ -1,9 +1,10 @@
 //! A consent is withdrawn at a member that did not record it.
 //!
 //! Whose it is and what is withdrawn become durable first, with the log entry; nobody is asked for anything before. An own
-//! client is named to each member by a word that only those who know the resident can tell ([`Whose::Marks`]), which needs
-//! neither key holders nor registry. Somebody else is named by each member's own subject, which needs the key holders:
-//! while they are away the withdrawal waits here and goes on by itself. It goes to every member of the federation, since
+//! client is named to each member by words that only those who know the resident can tell ([`Whose::Marks`]), one for each
+//! number the resident has, which needs neither key holders nor registry. Of somebody who has no names here they are made of
+//! every number known, which needs the key holders: while they are away the withdrawal waits here and goes on by itself. It
+//! goes to every member of the federation, since
 //! nobody here knows who recorded the consent or holds a grant of it; to those who do not know the resident it says
 //! nothing.
 
@@ -12,7 +13,7 @@ use super::{
 };
 use super::{WithdrawBody, on_paper};
 use crate::desk;
-use crate::enrol::{input, subject};
+use crate::enrol::input;
 use crate::events::{Event, Happened};
 use crate::grants::keep_withdrawal;
 use crate::import::today;
@@ -27,7 +28,7 @@ use protocol::consent::{Grant, Whose, Withdrawal};
 use protocol::encoding::Bytes;
 use protocol::evaluation::EvaluationPurpose;
 use protocol::{ConsentId, Epoch, FileId, MemberId, Reason, Timestamp, jws};
-use pseudonym::Pesel;
+use pseudonym::{Output, Pesel};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -42,8 +43,8 @@ const PATIENCE: Duration = Duration::from_secs(3);
 struct Taken {
     /// The store's link of the resident's identifier: the same consent is nobody else's.
     whose: Bytes,
-    /// The identifier, until every member has been named the resident.
-    unnamed: Option<(Kind, Zeroizing<String>)>,
+    /// The identifiers, until every member has been named the resident.
+    unnamed: Vec<(Kind, Zeroizing<String>)>,
     /// All of it, if not said.
     modules: Option<BTreeSet<String>>,
     at: Timestamp,
@@ -73,7 +74,7 @@ pub(crate) async fn withdraw_anywhere(
     may_record(caller)?;
     let held = node.manifest().map_err(ConsentError::Closed)?;
     let now = node.now().map_err(ConsentError::Closed)?;
-    let Meant { file, kind, identifier } = who(node, &body.resident)?;
+    let Meant { file, identifiers } = who(node, &body.resident)?;
     let recorded = recorded_here(&node.store.read()?, body.consent)?;
     if let Some(recorded) = recorded {
         if Some(recorded.file) != file {
@@ -82,7 +83,8 @@ pub(crate) async fn withdraw_anywhere(
         return of_our_own(node, caller, body).await;
     }
     let granted = granted_here(node, &node.store.read()?, body, file)?;
-    let whose = Bytes(node.store.identifier_link(kind, &identifier).to_vec());
+    let (kind, identifier) = identifiers.first().ok_or(ConsentError::NotServed)?;
+    let whose = Bytes(node.store.identifier_link(*kind, identifier).to_vec());
     let before: Option<Taken> = node.store.read()?.get(Table::WITHDRAWALS, body.consent.as_bytes())?;
     if before.as_ref().is_some_and(|before| before.whose != whose) {
         return Err(ConsentError::Unknown);
@@ -101,7 +103,7 @@ pub(crate) async fn withdraw_anywhere(
             let before: Option<Taken> = write.get(Table::WITHDRAWALS, body.consent.as_bytes())?;
             let taken = Taken {
                 whose,
-                unnamed: Some((kind, identifier)),
+                unnamed: identifiers,
                 modules: body.modules.clone(),
                 at: now,
                 confirmed: granted.then(|| node.config.member.clone()).into_iter().collect(),
@@ -109,10 +111,9 @@ pub(crate) async fn withdraw_anywhere(
             };
             let mut taken = joined(before, taken);
             if let Some(names) = file.map(|file| write.names(epoch, file)).transpose()?.flatten() {
-                let marks =
-                    |member: &MemberId| Some(Whose::Marks(names.marks(member, body.consent).map(Bytes).collect()));
+                let marks = |member: &MemberId| names.marks(member, body.consent).map(Bytes).collect();
                 post(write, node, &held, body.consent, &taken, epoch, marks)?;
-                taken.unnamed = None;
+                taken.unnamed.clear();
             }
             Ok::<_, ConsentError>(write.put(Table::WITHDRAWALS, body.consent.as_bytes(), &taken)?)
         })?;
@@ -164,8 +165,8 @@ pub(crate) fn refused_by(write: &Write<'_>, consent: ConsentId, by: &MemberId, c
 struct Meant {
     /// The file, if the resident is a client.
     file: Option<FileId>,
-    kind: Kind,
-    identifier: Zeroizing<String>,
+    /// Every number known of the resident, the one in use first; at least one.
+    identifiers: Vec<(Kind, Zeroizing<String>)>,
 }
 
 fn who(node: &Node, resident: &Resident) -> Result<Meant, ConsentError> {
@@ -174,10 +175,12 @@ fn who(node: &Node, resident: &Resident) -> Result<Meant, ConsentError> {
         Some(file) => node.store.read()?.get(Table::FILES, file.as_bytes())?,
         None => None,
     };
-    if let Some((kind, identifier)) = record.as_ref().and_then(FileRecord::named_by) {
-        return Ok(Meant { file, kind, identifier: Zeroizing::new(identifier.to_owned()) });
+    let declared = record.iter().flat_map(FileRecord::declared);
+    let identifiers: Vec<_> = declared.map(|(kind, number)| (kind, Zeroizing::new(number.to_owned()))).collect();
+    if !identifiers.is_empty() {
+        return Ok(Meant { file, identifiers });
     }
-    let (kind, identifier) = match resident {
+    let identifier = match resident {
         Resident::Pesel(raw) => {
             let pesel = Pesel::parse(raw, today(node)).map_err(ResidentError::from)?;
             (Kind::Pesel, Zeroizing::new(pesel.as_str().to_owned()))
@@ -189,7 +192,7 @@ fn who(node: &Node, resident: &Resident) -> Result<Meant, ConsentError> {
         // Nobody else knows our numbers.
         Resident::LocalNumber(_) => return Err(ConsentError::NotServed),
     };
-    Ok(Meant { file, kind, identifier })
+    Ok(Meant { file, identifiers: vec![identifier] })
 }
 
 /// Withdraws a consent that turns out to be recorded here.
@@ -251,19 +254,26 @@ fn joined(before: Option<Taken>, now: Taken) -> Taken {
 /// Has the key holders name the resident to each member, if that is still to be done.
 async fn name(node: &Arc<Node>, consent: ConsentId) -> Result<(), ConsentError> {
     let taken: Option<Taken> = node.store.read()?.get(Table::WITHDRAWALS, consent.as_bytes())?;
-    let Some((kind, identifier)) = taken.and_then(|taken| taken.unnamed) else { return Ok(()) };
+    let unnamed = taken.map(|taken| taken.unnamed).unwrap_or_default();
+    if unnamed.is_empty() {
+        return Ok(());
+    }
     let held = node.manifest().map_err(ConsentError::Closed)?;
     let now = node.now().map_err(ConsentError::Closed)?;
     let epoch = held.epoch(now).ok_or(PseudonymError::NoEpoch)?.0.epoch;
-    let input = input(node, epoch, (kind.into(), &identifier)).ok_or(PseudonymError::NoEpoch)?;
-    let mut named = outputs(node, &held, epoch, vec![input], EvaluationPurpose::Lookup).await?;
-    let output = named.pop().ok_or(PseudonymError::NoEpoch)?;
+    let inputs = unnamed.iter().map(|(kind, number)| input(node, epoch, ((*kind).into(), number)));
+    let inputs = inputs.collect::<Option<Vec<_>>>().ok_or(PseudonymError::NoEpoch)?;
+    let named = outputs(node, &held, epoch, inputs, EvaluationPurpose::Lookup).await?;
+    let marks = |member: &MemberId| {
+        let mark = |output: &Output| output.seal_key().mark(member.as_str(), consent.as_bytes()).ok();
+        named.iter().filter_map(mark).map(|mark| Bytes(mark.to_vec())).collect()
+    };
     node.store.write(|write| {
         let taken: Option<Taken> = write.get(Table::WITHDRAWALS, consent.as_bytes())?;
         // Somebody else's turn was quicker.
-        let Some(mut taken) = taken.filter(|taken| taken.unnamed.is_some()) else { return Ok(()) };
-        post(write, node, &held, consent, &taken, epoch, |member| subject(&output, member).map(Whose::Subject))?;
-        taken.unnamed = None;
+        let Some(mut taken) = taken.filter(|taken| !taken.unnamed.is_empty()) else { return Ok(()) };
+        post(write, node, &held, consent, &taken, epoch, marks)?;
+        taken.unnamed.clear();
         Ok(write.put(Table::WITHDRAWALS, consent.as_bytes(), &taken)?)
     })
 }
@@ -276,7 +286,7 @@ fn post(
     consent: ConsentId,
     taken: &Taken,
     epoch: Epoch,
-    whose: impl Fn(&MemberId) -> Option<Whose>,
+    marks: impl Fn(&MemberId) -> Vec<Bytes>,
 ) -> Result<(), ConsentError> {
     for member in others(node, held) {
         let withdrawal = Withdrawal {
@@ -284,7 +294,7 @@ fn post(
             aud: member.clone(),
             iat: taken.at,
             consent,
-            resident: whose(member).ok_or(ConsentError::NotServed)?,
+            resident: Whose::Marks(marks(member)),
             epoch,
             modules: taken.modules.clone(),
         };

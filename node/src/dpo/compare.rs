@@ -3,12 +3,12 @@
 use super::act::Act;
 use super::findings::{Finding, FindingKind, ReviewState, keep};
 use super::{DpoError, Officer, now};
-use crate::ask::Message;
 use crate::events::Happened;
 use crate::node::Node;
 use crate::reconcile::{Difference, Disagreement, reconcile};
 use crate::store::{StoreError, Table};
 use audit::Filter;
+use protocol::saying::Message;
 use protocol::time::DAY_SECONDS;
 use protocol::{MemberId, Timestamp};
 use serde::{Deserialize, Serialize};

@@ -4,10 +4,10 @@
 use super::findings::{Finding, FindingKind};
 use super::search::Criteria;
 use super::{Act, DpoError, Officer};
-use crate::ask::Message;
 use crate::node::Node;
 use audit::Receipt;
 use protocol::encoding::b64;
+use protocol::saying::Message;
 use protocol::{MemberId, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;

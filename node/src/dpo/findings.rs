@@ -8,14 +8,15 @@ use super::act::Act;
 use super::anomalies::Rule;
 use super::eyes::Oversight;
 use super::{DpoError, Officer};
-use crate::ask::Message;
 use crate::events::Happened;
+use crate::local_api::MessageSchema;
 use crate::node::Node;
 use crate::reconcile::Disagreement;
 use crate::review::Notice;
 use crate::shared::local_numbers;
 use crate::store::{StoreError, Table, Write};
 use protocol::encoding::{b64, sha256, unb64};
+use protocol::saying::Message;
 use protocol::{FileId, MemberId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -55,6 +56,7 @@ pub struct Finding {
     /// What sort.
     pub kind: FindingKind,
     /// Why it wants a look.
+    #[schema(value_type = MessageSchema)]
     pub why: Message,
     /// The other member it is about, if there is one and it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -27,11 +27,12 @@ pub use resident::{AccessBody, EraseBody, Erased, ResidentData, ResidentRow, Res
 pub use search::{LogEntry, LogFilter, LogPage, LogStream, SearchBody};
 pub use who::{Who, WhoBody};
 
+use crate::faults::Fault;
 use crate::node::{Node, NodeError};
 use crate::residents::ResidentError;
 use crate::store::StoreError;
 use crate::tokens::Caller;
-use audit::{AppendError, Fault};
+use audit::AppendError;
 use protocol::encoding::Bytes;
 use protocol::{Problem, Reason, Role, Timestamp};
 
@@ -71,7 +72,7 @@ pub(crate) enum DpoError {
     #[error(transparent)]
     Append(#[from] AppendError),
     #[error(transparent)]
-    Log(#[from] Fault),
+    Log(#[from] audit::Fault),
     #[error(transparent)]
     Node(#[from] NodeError),
     #[error(transparent)]
@@ -82,32 +83,29 @@ impl DpoError {
     /// What the caller is told.
     pub(crate) fn problem(&self) -> Problem {
         match self {
-            DpoError::Role => Problem::new(403, "role_not_allowed", "Only the data-protection officer may do this"),
-            DpoError::Closed(reason) => {
-                Problem::new(503, reason.code(), "The node is closed").detail(reason.next_step())
+            DpoError::Role => {
+                Problem::because(403, Reason::RoleNotAllowed).detail("Only the data-protection officer may do this.")
             }
-            DpoError::Value(field) => Problem::new(422, "value_invalid", "A value is out of range").field(*field),
-            DpoError::Confirmation => Problem::new(403, "confirmation_missing", "A second officer must confirm")
-                .detail("Send another officer's token in the header `confirmation`."),
-            DpoError::Reason => Problem::new(422, "reason_missing", "A reason is required")
+            DpoError::Closed(reason) => Problem::because(503, *reason),
+            DpoError::Value(field) => Fault::ValueInvalid.problem().field(*field),
+            DpoError::Confirmation => Fault::ConfirmationMissing.problem(),
+            DpoError::Reason => Fault::ReasonMissing
+                .problem()
                 .detail("Say why, or send another officer's token in the header `confirmation`.")
                 .field("reason"),
-            DpoError::Own => Problem::new(403, "finding_own", "Another officer reviews this")
-                .detail("What an officer did alone is for another officer to look at."),
-            DpoError::NoUser => Problem::new(404, "user_unknown", "No such user was seen here")
-                .detail("Users of a peer are known to that peer alone."),
-            DpoError::Unknown => Problem::new(404, "resident_unknown", "No such resident is on file here"),
-            DpoError::NoFinding => Problem::new(404, "finding_unknown", "There is no such finding"),
-            DpoError::Peer => Problem::new(503, "peer_unavailable", "The peer does not give its entries now"),
+            DpoError::Own => Fault::FindingOwn.problem(),
+            DpoError::NoUser => Fault::UserUnknown.problem(),
+            DpoError::Unknown => Fault::ResidentUnknown.problem(),
+            DpoError::NoFinding => Fault::FindingUnknown.problem(),
+            DpoError::Peer => Problem::because(503, Reason::PeerUnavailable),
             DpoError::Resident(error) => error.problem(),
             DpoError::Filter(error) => match error.problem() {
                 Problem { field: Some(field), .. } => error.problem().field(format!("filter.{field}")),
                 problem => problem,
             },
-            DpoError::Append(_) => Problem::new(503, "log_unavailable", "The log cannot be written: nothing is shown"),
-            DpoError::Log(_) | DpoError::Node(_) => Problem::new(503, "log_unavailable", "The log cannot be read"),
-            DpoError::Store(_) => Problem::new(503, "store_failed", "The node's store failed"),
-            DpoError::System(_) => Problem::new(500, "internal", "The node failed; see its trace"),
+            DpoError::Append(_) | DpoError::Log(_) | DpoError::Node(_) => Problem::because(503, Reason::LogUnavailable),
+            DpoError::Store(_) => Fault::StoreFailed.problem(),
+            DpoError::System(_) => Fault::Internal.problem(),
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::reasons::{Break, CONSENT, EITHER, EMERGENCY, HUMAN, MANDATE, Part, VERIFY};
 use super::{ENGINE, by_consent, by_mandate, comparing, in_danger, with_approval};
 use crate::example::Scenario;
+use crate::{Engine, Library};
 use protocol::{Index, Reason, Told};
 
 const STATES: [fn(&mut Scenario); 5] = [
@@ -36,6 +37,22 @@ fn unknown_restricted_and_unlisted_are_told_alike_whatever_else_is_wrong() {
     told_alike(comparing, VERIFY);
     told_alike(in_danger, EMERGENCY);
     told_alike(with_approval, HUMAN);
+}
+
+#[test]
+fn in_an_emergency_sealed_and_unknown_are_told_alike() {
+    let mut sealed = in_danger();
+    sealed.request_mut().fields = ["mops.nk".parse().unwrap()].into();
+    let told = STATES.map(|state| {
+        let mut scenario = sealed.clone();
+        state(&mut scenario);
+        scenario.decide(&ENGINE).unwrap_err().told()
+    });
+    assert_eq!(told, [sealed.decide(&ENGINE).unwrap_err().told(); 5]);
+    // An institution's own forbid is told so too.
+    let local = r#"@id("no") forbid (principal, action, resource == Query::"q18");"#;
+    let closed = Engine::new(Library::builtin().unwrap(), &[("own.cedar".into(), local.into())]).unwrap();
+    assert_eq!(in_danger().decide(&closed).unwrap_err().told(), told[0]);
 }
 
 #[test]

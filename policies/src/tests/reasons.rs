@@ -61,6 +61,7 @@ pub(super) const EITHER: &[Break] = &[
     b(Reason::PeerUnknown, &[Peer], |s| s.active = false),
     b(Reason::PeerUnknown, &[Manifest], |s| s.manifest.members.retain(|m| m.id != s.peer)),
     b(Reason::PeerUnknown, &[Peer], |s| s.peer = member("stranger")),
+    b(Reason::PeerUnknown, &[Peer], |s| s.peer = s.me.clone()),
     b(Reason::CertificateMismatch, &[Peer], |s| s.peer = member("registry")),
     b(Reason::CertificateMismatch, &[Peer], |s| s.certificate[31] ^= 1),
     b(Reason::CertificateMismatch, &[Request], on_request!(cnf.x5t_s256 = Bytes(vec![]))),
@@ -173,7 +174,7 @@ pub(super) const EMERGENCY: &[Break] = &[
     b(Reason::EmergencyLimit, &[Quota], |s| s.used.emergencies_today = 5),
     b(Reason::EmergencyReviewOverdue, &[Quota], |s| s.used.review_overdue = true),
     b(Reason::SubjectUnlisted, &[Subject], |s| s.subject.as_mut().unwrap().1.unlisted = true),
-    b(Reason::NoFields, &[Request], on_request!(fields = BTreeSet::from(["mops.nk".parse().unwrap()]))),
+    b(Reason::EmergencyClosed, &[Request], on_request!(fields = BTreeSet::from(["mops.nk".parse().unwrap()]))),
 ];
 
 /// Breaks of a query that a person approved.
@@ -184,10 +185,6 @@ pub(super) const HUMAN: &[Break] = &[
     b(Reason::ApprovalExpired, &[Approval], |s| approval(s, |_, _, _, until| *until = NOW + -1)),
     b(Reason::ApprovalInvalid, &[Approval], |s| approval(s, |question, _, _, _| question[0] ^= 1)),
     b(Reason::ApprovalInvalid, &[Approval], |s| approval(s, |_, by, _, _| by.0.clear())),
-    b(Reason::ApprovalInvalid, &[Request, Approval], |s| {
-        let asker = s.request_mut().user.id.clone();
-        approval(s, |_, by, _, _| *by = asker);
-    }),
     b(
         Reason::ApprovalInvalid,
         &[Request],

@@ -21,6 +21,7 @@ fn member(id: &str, seed: u8) -> Member {
             revoked_at: None,
         }],
         quotas: Quotas { evaluations_burst: 1, evaluations_per_day: 1, first_enrolment: None },
+        duty_desk: None,
     }
 }
 

@@ -371,6 +371,7 @@ pub(crate) fn institution(name: &str) -> Member {
             revoked_at: None,
         }],
         quotas: Quotas { evaluations_burst: 1, evaluations_per_day: 1, first_enrolment: None },
+        duty_desk: None,
     }
 }
 

@@ -79,6 +79,15 @@ async fn the_checklist_of_a_consent_service() {
     assert_eq!(told(&harness, "mops", "q02", PURPOSE, &theirs.id.to_string(), resident()).await, None);
     flag(&harness, "pup", "clear", "minor").await;
     flag(&harness, "css", "clear", "minor").await;
+    // Or an attorney, by what proves it: without that nothing is recorded.
+    let mut attorney = body("mops", &labour(), 30);
+    attorney["acting"] = json!("attorney");
+    let by_attorney = record(&harness, "css", &attorney).await.expect("a consent");
+    assert_eq!(told(&harness, "mops", "q02", PURPOSE, &by_attorney.id.to_string(), resident()).await, None);
+    for (unproven, code) in [(json!("AAAA"), "value_invalid"), (json!(null), "body_invalid")] {
+        attorney["evidence_sha256"] = unproven;
+        assert_eq!(record(&harness, "css", &attorney).await.expect_err("no proof").code, code);
+    }
     // Declined: a refusal said at another member stands against the older consent.
     harness.clock.advance(1);
     let declined = record(&harness, "zlm", &body("mops", &json!({ "labour-status": "refused" }), 30)).await;

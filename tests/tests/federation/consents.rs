@@ -58,7 +58,7 @@ async fn a_consent_that_does_not_fit_is_refused_for_its_own_reason() {
         (css.grant(&output, 0, |g| (g.valid_from, g.valid_to) = (g.iat + -60, g.iat + -1)), missing, "consent_expired"),
         (css.grant(&output, 0, |g| g.valid_from = g.iat + 60), missing, "consent_expired"),
         (css.grant(&output, 0, |g| g.evidence.0.clear()), missing, "consent_unknown"),
-        (css.grant(&output, 9, |_| {}), Some(Told::ConsentWithdrawn), "consent_withdrawn"),
+        (css.grant(&output, 1 << 20, |_| {}), Some(Told::ConsentWithdrawn), "consent_withdrawn"),
         (css.grant(&output, 0, |g| g.fields.clear()), Some(Told::NotAgreed), "no_fields"),
     ];
     let mut expected = Vec::new();

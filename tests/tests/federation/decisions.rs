@@ -178,6 +178,11 @@ async fn a_person_approves_after_a_restart_and_the_asker_is_told() {
     assert_eq!(said(&outcome), ANSWERED);
     let fields: Vec<_> = outcome.fields.keys().map(protocol::FieldId::as_str).collect();
     assert_eq!(fields, ["hou.eviction"], "no more than was approved");
+    // It waited, was asked again and answered: one decision, and so to be tried again.
+    let list: DecisionList = get(&harness, "zlm", "dpo", "/v1/decisions").await.expect("a list");
+    assert_eq!((list.decisions.len(), list.left_out), (1, 0));
+    let asked: Vec<_> = list.decisions[0].fields.iter().map(protocol::FieldId::as_str).collect();
+    assert_eq!(asked, ["hou.eviction", "hou.eviction.notice", "hou.eviction.social_tenancy"], "all of the query's");
     for (unit, events) in [
         ("zlm", ["approval.waiting", "approval.granted", "query.answered"].as_slice()),
         ("mops", &["query.asking", "query.outcome"]),
@@ -280,6 +285,51 @@ async fn a_comparison_says_no_value_and_a_series_is_cut_off() {
     assert_eq!(tests::refusals(&mut harness, "pup").await, ["guess_limit", "guess_limit"]);
 }
 
+/// What a power cut takes from the guard comes back from the log.
+#[tokio::test(flavor = "multi_thread")]
+async fn guesses_outlive_the_guard_that_counted_them() {
+    let mut harness = Harness::filled().await;
+    let (pup, guard) = (member("pup"), harness.home().join("pup/data/guard"));
+    let before = harness.extracts().join("guard");
+    let copy = |from: &std::path::Path, to: &std::path::Path| {
+        std::fs::create_dir_all(to).expect("a directory");
+        for entry in walkdir(from) {
+            let to = to.join(entry.strip_prefix(from).expect("below"));
+            std::fs::create_dir_all(to.parent().expect("a parent")).expect("a directory");
+            std::fs::copy(&entry, to).expect("copied");
+        }
+    };
+    harness.federation.nodes.get_mut(&pup).expect("pup").stop().await.expect("stopped");
+    copy(&guard, &before);
+    harness.federation.nodes.get_mut(&pup).expect("pup").restart().await.expect("started");
+    harness.clock.advance(60);
+    for guess in ["Nowak", "Kowalska", "Wójcik"] {
+        let said = verify(&harness, "jan", json!({ "person.surname": guess })).await;
+        assert_eq!(said["matches"]["person.surname"], "mismatch", "{said}");
+    }
+    let used = async |harness: &Harness| {
+        let status: node::NodeStatus = harness.federation.admin(&pup).get("/status").await.expect("a status");
+        let used = status.agreements.into_iter().find(|used| used.asker.as_str() == "mops").expect("the agreement");
+        (used.today, used.mismatches)
+    };
+    assert_eq!(used(&harness).await, (3, 3));
+    harness.federation.nodes.get_mut(&pup).expect("pup").stop().await.expect("stopped");
+    std::fs::remove_dir_all(&guard).expect("removed");
+    copy(&before, &guard);
+    harness.federation.nodes.get_mut(&pup).expect("pup").restart().await.expect("started");
+    assert_eq!(used(&harness).await, (3, 3));
+    harness.clock.advance(60);
+    let cut = verify(&harness, "ewa", json!({ "person.surname": "Zielińska" })).await;
+    assert_eq!(cut["reason"], "quota_exceeded", "{cut}");
+    assert_eq!(tests::refusals(&mut harness, "pup").await, ["guess_limit"]);
+}
+
+/// Every file below `dir`.
+fn walkdir(dir: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(dir).expect("a directory").map(|entry| entry.expect("an entry").path());
+    entries.flat_map(|path| if path.is_dir() { walkdir(&path) } else { vec![path] }).collect()
+}
+
 async fn emergency_question(harness: &Harness, id: &str) -> Result<QueryResult, Failure> {
     let body = json!({
         "resident": { "pesel": pesel_of(SHARED) }, "asks": [{ "query": "q18", "holder": "mops" }],
@@ -350,6 +400,37 @@ async fn an_emergency_is_confirmed_counted_and_reviewed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_emergency_says_whom_to_call_and_tells_sealed_and_unknown_alike() {
+    let mut harness = Harness::filled().await;
+    let ask = async |of: Value, fields: Value| {
+        let body = json!({ "resident": of, "reason": "life", "text": "found unconscious" });
+        let opened: EmergencyView = harness.post("pup", "caseworker", "/v1/emergencies", &body).await.expect("opened");
+        harness.clock.advance(2);
+        let path = format!("/v1/emergencies/{}/confirm", opened.id);
+        let _confirmed: EmergencyView = harness.post("pup", "caseworker", &path, &json!({})).await.expect("confirmed");
+        let body = json!({
+            "resident": of, "asks": [{ "query": "q18", "holder": "mops", "fields": fields }],
+            "purpose": "public-service-provision", "basis": { "kind": "emergency", "id": opened.id }, "reason": "test",
+        });
+        let result: QueryResult = harness.post("pup", "caseworker", "/v1/queries", &body).await.expect("a result");
+        serde_json::to_value(&result.outcomes[0]).expect("JSON")
+    };
+    let desk = json!({ "mops": tests::DUTY_DESK });
+    let open = json!(["mops.duty.phone", "mops.emergency.contact"]);
+    let answered = ask(resident(), open.clone()).await;
+    assert_eq!((&answered["outcome"], &answered["duty_desks"]), (&json!("answered"), &desk), "{answered}");
+    // Sealed, and not to be answered on: the same, to the letter.
+    let sealed = ask(resident(), json!(["mops.nk"])).await;
+    assert_eq!((&sealed["reason"], &sealed["duty_desks"]), (&json!("not_available"), &desk), "{sealed}");
+    flag(&harness, "mops", "set", "deceased", resident()).await.expect("set");
+    assert_eq!(ask(resident(), open.clone()).await, sealed);
+    // Not known there at all: nobody is asked, and the desk is told all the same.
+    let unknown = ask(json!({ "pesel": pesel_of("pup+zlm") }), open).await;
+    assert_eq!((&unknown["reason"], &unknown["duty_desks"]), (&json!("no_holder"), &desk), "{unknown}");
+    assert_eq!(tests::refusals(&mut harness, "mops").await, ["emergency_closed", "subject_deceased"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_holder_takes_so_many_emergencies_of_a_member_in_a_day() {
     let mut harness = Harness::filled().await;
     let mut outcomes = Vec::new();
@@ -390,12 +471,24 @@ async fn a_past_decision_is_explained_and_can_be_tried_again() {
     let mut harness = harness;
     harness.federation.nodes.get_mut(&member("pup")).expect("pup").stop().await.expect("stopped");
     let log = read_log(&harness, "pup");
-    let denied = log.iter().find(|entry| entry["event"] == "query.denied").expect("an entry");
-    let path = format!("/v1/decisions/{}", denied["request"].as_str().expect("a digest"));
+    let entry = |event: &str| log.iter().find(|entry| entry["event"] == event).expect("an entry");
+    let (denied, answered) = (entry("query.denied"), entry("query.answered"));
+    let path = |of: &Value| format!("/v1/decisions/{}", of["request"].as_str().expect("a digest"));
     harness.federation.nodes.get_mut(&member("pup")).expect("pup").restart().await.expect("started");
-    let why: Decision = get(&harness, "pup", "dpo", &path).await.expect("a decision");
+    let why: Decision = get(&harness, "pup", "dpo", &path(denied)).await.expect("a decision");
     assert_eq!(why.entry["reason"], "basis_missing");
-    assert!(why.pl.is_some() && !why.entry.contains_key("file") && !why.entry.contains_key("user"));
+    assert!(why.message.is_some() && !why.entry.contains_key("file") && !why.entry.contains_key("user"));
+    let steps = |why: &Decision| why.passed.iter().map(|seen| seen.step.clone()).collect::<Vec<_>>().join(" ");
+    assert_eq!(steps(&why), "node peer request ticket agreement query");
+    assert_eq!(why.stopped.expect("a step").step, "basis");
+    // A permit too, step by step, with names and no values.
+    let why: Decision = get(&harness, "pup", "dpo", &path(answered)).await.expect("a decision");
+    let all = "node peer request ticket agreement query basis quota subject consent policy fields mode";
+    assert_eq!((steps(&why), why.stopped.is_none()), (all.to_owned(), true));
+    let saw = |step: &str| why.passed.iter().find(|seen| seen.step == step).expect("a step").saw.clone();
+    assert_eq!(saw("peer"), "mops, kind mops");
+    assert_eq!(saw("consent"), "mandate:ups-105@2");
+    assert!(saw("fields").contains("pup.status"), "{why:?}");
     let unknown = get::<Decision>(&harness, "pup", "dpo", "/v1/decisions/AAAA").await;
     assert_eq!(code(unknown), "unknown");
 
@@ -406,7 +499,7 @@ async fn a_past_decision_is_explained_and_can_be_tried_again() {
     let told = |of: &serde_json::Value| (of["filter"][0].clone(), of["counts"]["found"].clone(), of["role"].clone());
     let told: Vec<_> = read.iter().map(|entry| told(entry)).collect();
     let dpo = json!("dpo");
-    let expected = [("period", 2), ("request", 1), ("request", 0)];
+    let expected = [("period", 2), ("request", 1), ("request", 1), ("request", 0)];
     assert_eq!(told, expected.map(|(by, found)| (json!(by), json!(found), dpo.clone())));
     assert_eq!(read[1]["file"], denied["file"], "the resident's list shows it");
 }

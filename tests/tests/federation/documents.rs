@@ -2,7 +2,7 @@
 //! and what a unit learns of changes among its shared clients.
 
 use crate::imports::pesel;
-use node::{ImportMode, ImportSummary, OutcomeKind, SharedSummary};
+use node::{ImportMode, ImportSummary, OutcomeKind, SharedSummary, WithdrawalReceipt};
 use serde_json::{Value, json};
 use tests::{Harness, member};
 
@@ -21,15 +21,42 @@ without_identifier = "keep"
 "#;
 
 async fn import(harness: &Harness, unit: &str, rows: &[&str]) -> ImportSummary {
+    let imported = file(harness, unit, rows).await;
+    harness.enrol(unit).await.expect("an enrolment");
+    imported
+}
+
+/// Imports and enrols nobody.
+async fn file(harness: &Harness, unit: &str, rows: &[&str]) -> ImportSummary {
     let dir = harness.extracts();
     let (mapping, extract) = (dir.join("documents.toml"), dir.join("documents.csv"));
     std::fs::write(&mapping, MAPPING).expect("a mapping");
     std::fs::write(&extract, format!("nr,pesel,poprzedni,typ,kraj,numer,status\n{}\n", rows.join("\n")))
         .expect("an extract");
     let imported = harness.federation.import(&member(unit), mapping, extract, ImportMode::Update, &|_| {}).await;
-    let imported = imported.expect("an import");
-    harness.enrol(unit).await.expect("an enrolment");
-    imported
+    imported.expect("an import")
+}
+
+/// At a unit that has numbers on file and no names of them yet.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_withdrawal_means_the_resident_by_every_number_known() {
+    let harness = Harness::new().await;
+    let (old, new) = (pesel("7901030003"), pesel("7901070007"));
+    for unit in ["mops", "css"] {
+        import(&harness, unit, &[&format!("1,{old},,,,,")]).await;
+    }
+    import(&harness, "pup", &[&format!("1,{old},,,,,bezrobotny")]).await;
+    file(&harness, "zlm", &[&format!("1,{new},{old},,,,")]).await;
+    let of = |pesel: &str| json!({ "pesel": pesel });
+    let consent = harness.consent("css", "mops", of(&old)).await.expect("a consent");
+    let basis = || json!({ "kind": "consent", "id": consent.id });
+    assert_eq!(harness.ask("mops", "pup", "q02", of(&old), basis()).await.outcome, OutcomeKind::Answered);
+    // Nobody else has heard of the new number, under which the file is named here.
+    let body = json!({ "resident": of(&new), "consent": consent.id });
+    let taken: WithdrawalReceipt = harness.post("zlm", "front-desk", "/v1/withdrawals", &body).await.expect("taken");
+    assert_eq!((taken.confirmed_by, taken.refused_by.len()), ([member("css"), member("pup")].into(), 0));
+    let refused = harness.ask("mops", "pup", "q02", of(&old), basis()).await;
+    assert_eq!(refused.reason.as_deref(), Some("consent_withdrawn"));
 }
 
 async fn shared(harness: &Harness) -> SharedSummary {

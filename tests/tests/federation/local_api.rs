@@ -93,7 +93,9 @@ impl Request<'_> {
             let _closed = from.read_to_end(&mut received).await;
         };
         tokio::join!(send, receive);
-        Answer::read(&received)
+        let answer = Answer::read(&received);
+        answer.is_readable();
+        answer
     }
 }
 
@@ -110,6 +112,23 @@ impl Answer {
         };
         let body = if header("transfer-encoding") == "chunked" { joined(body) } else { body.to_owned() };
         Answer { status: status.expect("a status"), media: header("content-type"), text: body }
+    }
+
+    /// Whatever the node refuses, a person reads what was missing and what to do next, in both languages.
+    fn is_readable(&self) {
+        // What the listener refuses by itself never came before the node, and is for programmers.
+        let listeners = ["not_found", "method_not_allowed", "body_too_large"];
+        if self.media != "application/problem+json" || listeners.contains(&self.code()) {
+            return;
+        }
+        for language in ["pl", "en"] {
+            let words = self.value()["message"][language].as_str().map_or(0, str::len);
+            assert!(words > 20, "{language}: {}", self.text);
+        }
+    }
+
+    fn code(&self) -> &str {
+        self.text.split("\"code\":\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap_or_default()
     }
 
     fn value(&self) -> Value {

@@ -23,6 +23,7 @@ async fn join(harness: &mut Harness, name: &str, steps: Steps<'_>) {
         key_holder: false,
         officer: false,
         first_enrolment: 0,
+        duty_desk: None,
     };
     let successions = steps.iter().map(|(from, to)| Succession {
         from: member(from),

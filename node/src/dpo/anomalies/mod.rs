@@ -20,11 +20,11 @@ pub use rules::Rule;
 pub(super) use run::on_demand;
 pub use run::{Anomalies, AnomaliesBody};
 
-use crate::ask::Message;
 use crate::config::ConfigError;
 use access::{Access, Log, Surroundings};
 use explain::Grounds;
 use jiff::civil::Date;
+use protocol::saying::Message;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use utoipa::ToSchema;

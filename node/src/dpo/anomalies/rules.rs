@@ -3,11 +3,11 @@
 use super::access::{Access, Came, Case, Kind, by};
 use super::explain::Grounds;
 use super::{Anomaly, Explanation};
-use crate::ask::Message;
 use jiff::ToSpan as _;
 use jiff::civil::Date;
 use policies::calendar;
 use protocol::Timestamp;
+use protocol::saying::Message;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;

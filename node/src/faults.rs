@@ -1,0 +1,154 @@
+//! What the local API refuses besides what a [`Reason`](protocol::Reason) stands for: what was given is not acceptable, is
+//! not there, or the node failed. One table: status, code, and what a person reads of it.
+
+use protocol::Problem;
+use protocol::saying::{Language, Message, Saying};
+
+macro_rules! faults {
+    ($($name:ident = $status:literal $code:literal, $en:literal, $en_next:literal, $pl:literal, $pl_next:literal;)+) => {
+        /// A refusal of the local API.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(crate) enum Fault { $($name,)+ }
+
+        impl Fault {
+            /// Every fault.
+            pub(crate) const ALL: &'static [Fault] = &[$(Fault::$name),+];
+
+            /// Stable `snake_case` code.
+            pub(crate) fn code(self) -> &'static str {
+                match self { $(Fault::$name => $code),+ }
+            }
+
+            fn status(self) -> u16 {
+                match self { $(Fault::$name => $status),+ }
+            }
+
+            /// What a person reads: what was missing and what to do next.
+            pub(crate) fn saying(self, language: Language) -> Saying {
+                let (missing, next) = match (self, language) { $(
+                    (Fault::$name, Language::En) => ($en, $en_next),
+                    (Fault::$name, Language::Pl) => ($pl, $pl_next),
+                )+ };
+                Saying { missing, next }
+            }
+        }
+    };
+}
+
+faults! {
+    AsksCount = 422 "asks_count",
+        "1 to 32 questions may be asked at once.", "Put them in several queries.",
+        "Naraz można zadać od 1 do 32 pytań.", "Podziel je na kilka zapytań.";
+    ReasonMissing = 422 "reason_missing",
+        "A reason is missing.", "Write why.",
+        "Brak uzasadnienia.", "Napisz, dlaczego.";
+    ValueInvalid = 422 "value_invalid",
+        "A value is not acceptable.", "Correct the field that is named.",
+        "Podana wartość jest niedopuszczalna.", "Popraw wskazane pole.";
+    BodyInvalid = 422 "body_invalid",
+        "The body is not of the shape expected.", "Correct the field that is named; the shape stands in /openapi.json.",
+        "Dane mają niewłaściwą postać.", "Popraw wskazane pole; postać opisuje /openapi.json.";
+    MediaType = 415 "media_type",
+        "The body is not application/json.", "Send JSON, and say so.",
+        "Dane nie są w formacie application/json.", "Wyślij JSON z właściwym nagłówkiem.";
+    BodyTooLarge = 413 "body_too_large",
+        "The body is too large.", "Send less at once.",
+        "Danych jest za dużo.", "Wyślij mniej naraz.";
+    PeselInvalid = 422 "pesel_invalid",
+        "The PESEL is not valid.", "Check the number with the resident's document.",
+        "Numer PESEL jest nieprawidłowy.", "Sprawdź numer w dokumencie mieszkańca.";
+    DocumentInvalid = 422 "document_invalid",
+        "The document is not valid.", "Check type, country and number with the document.",
+        "Dane dokumentu są nieprawidłowe.", "Sprawdź rodzaj, kraj i numer w dokumencie.";
+    ResidentAmbiguous = 409 "resident_ambiguous",
+        "Several residents share this number.", "Ask by PESEL.",
+        "Ten numer ma kilku mieszkańców.", "Podaj numer PESEL.";
+    ResidentOnFile = 409 "resident_on_file",
+        "The resident is on file here already.", "Enrol (`ogniwo node enrol`) to publish new clients.",
+        "Mieszkaniec jest już w kartotece.", "Nowych klientów ogłasza `ogniwo node enrol`.";
+    ResidentUnknown = 404 "resident_unknown",
+        "No such resident is on file here.", "Check the number; that it was looked for is in the log.",
+        "W kartotece nie ma takiego mieszkańca.", "Sprawdź numer; wyszukiwanie zapisano w dzienniku.";
+    Unknown = 404 "unknown",
+        "Nothing of this id is kept here for you.", "Check the id against what is listed.",
+        "Pod tym identyfikatorem nic tu dla Ciebie nie ma.", "Porównaj identyfikator z listą.";
+    QueryUnknown = 404 "query_unknown",
+        "No result of this id is kept for you.", "Ask again: results are kept for a day.",
+        "Pod tym identyfikatorem nie ma dla Ciebie wyniku.", "Zapytaj ponownie: wyniki są trzymane przez dobę.";
+    UserUnknown = 404 "user_unknown",
+        "No such user was seen here.", "Users of a peer are known to that peer alone.",
+        "Takiego użytkownika tu nie było.", "Użytkowników innej jednostki zna tylko ona.";
+    FindingUnknown = 404 "finding_unknown",
+        "There is no such finding.", "Check the id against what is listed.",
+        "Nie ma takiego ustalenia.", "Porównaj identyfikator z listą.";
+    FindingOwn = 403 "finding_own",
+        "Another officer reviews this.", "What an officer did alone is for another officer to look at.",
+        "Ocenia to inny inspektor.", "To, co inspektor zrobił sam, ogląda inny inspektor.";
+    ConfirmationMissing = 403 "confirmation_missing",
+        "A second officer must confirm.", "Send another officer's token in the header `confirmation`.",
+        "Potwierdzić musi drugi inspektor.", "Prześlij token drugiego inspektora w nagłówku `confirmation`.";
+    AlreadyDecided = 409 "already_decided",
+        "This was decided before.", "See what was decided.",
+        "Decyzja już zapadła.", "Sprawdź, co postanowiono.";
+    KeyReused = 409 "idempotency_key_reused",
+        "This key was used for another question.", "Use a new key for a new question.",
+        "Tego klucza użyto do innego pytania.", "Użyj nowego klucza do nowego pytania.";
+    ProvisionalQuota = 429 "provisional_quota",
+        "No more newcomers can be registered for now.", "Wait, or have those registered become clients.",
+        "Na razie nie można zarejestrować więcej nowych osób.", "Poczekaj albo dokończ przyjmowanie zgłoszonych.";
+    ProvisionalRenewed = 409 "provisional_renewed",
+        "A newcomer cannot be registered anew.", "Take the person on as a client, or ask the person.",
+        "Nowej osoby nie można zgłosić drugi raz.", "Przyjmij osobę jako klienta albo zapytaj ją samą.";
+    RegistryRefused = 409 "registry_refused",
+        "The registry does not accept it.", "Ask your IT; the code is the registry's.",
+        "Rejestr tego nie przyjął.", "Zwróć się do informatyka; kod pochodzi z rejestru.";
+    StoreFailed = 503 "store_failed",
+        "The node's store failed.", "Ask your IT; what was acknowledged is kept.",
+        "Magazyn danych węzła zawiódł.", "Zwróć się do informatyka; to, co potwierdzono, jest zachowane.";
+    Internal = 500 "internal",
+        "The node failed; see its trace.", "Ask your IT.",
+        "Węzeł zawiódł; szczegóły są w jego śladzie.", "Zwróć się do informatyka.";
+}
+
+impl Fault {
+    /// What both languages say.
+    pub(crate) fn message(self) -> Message {
+        Message::of(|language| self.saying(language))
+    }
+
+    /// As the caller is told.
+    pub(crate) fn problem(self) -> Problem {
+        self.named(self.code())
+    }
+
+    /// The same under a code that says more.
+    pub(crate) fn named(self, code: &str) -> Problem {
+        let saying = self.saying(Language::En);
+        Problem::new(self.status(), code, saying.missing).detail(saying.next).message(self.message())
+    }
+
+    /// What the registry refused a user, who reads its code and these words.
+    pub(crate) fn by_registry(problem: &Problem) -> Problem {
+        let mut known = [Fault::ProvisionalQuota, Fault::ProvisionalRenewed].into_iter();
+        let fault = known.find(|fault| fault.code() == problem.code).unwrap_or(Fault::RegistryRefused);
+        problem.clone().message(fault.message())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn everything_is_said_in_both_languages_under_its_own_code() {
+        for fault in Fault::ALL {
+            let (en, pl) = (fault.saying(Language::En), fault.saying(Language::Pl));
+            for words in [en.missing, en.next, pl.missing, pl.next] {
+                assert!(words.len() > 8 && words.ends_with('.'), "{fault:?}: {words}");
+            }
+            assert!(en.missing != pl.missing && en.next != pl.next, "{fault:?}");
+        }
+        assert_eq!(Fault::ALL.iter().map(|fault| fault.code()).collect::<BTreeSet<_>>().len(), Fault::ALL.len());
+    }
+}
