@@ -19,12 +19,12 @@ use policies::Library;
 use protocol::agreement::{Agreement, AnswerMode, SignedAgreement};
 use protocol::encoding::{Bytes, b64};
 use protocol::manifest::{Duty, KeyEpoch, KeyUse, Member, MemberKey, OfficerKey, Officers, Quotas, RaisedQuota};
+use protocol::time::DAY_SECONDS;
 use protocol::{Manifest, MemberId, MemberKind, Realm, SignedManifest, SigningKey, SpiffeId, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const DAY_SECONDS: i64 = 24 * 60 * 60;
 /// A manifest lives this long.
 const MANIFEST_SECONDS: i64 = 30 * DAY_SECONDS;
 /// A raised quota for first enrolments lives this long.

@@ -8,11 +8,10 @@ use policies::Library;
 use protocol::agreement::SignedAgreement;
 use protocol::manifest::{KeyEpoch, Member};
 use protocol::succession::Succession;
+use protocol::time::DAY_SECONDS;
 use protocol::{Epoch, Manifest, MemberId, SignedManifest, Timestamp};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-
-const DAY_SECONDS: i64 = 24 * 60 * 60;
 
 /// What is to change.
 pub(crate) struct Changes<'a> {

@@ -123,8 +123,6 @@ pub(crate) async fn serve(
 
 fn router(node: Arc<Node>) -> Router {
     Router::new()
-        .route("/status", get(status))
-        .route("/refresh", post(refresh))
         .route("/import", post(run_import))
         .route("/enrol", post(run_enrol))
         .route("/retention", post(run_retention))
@@ -134,6 +132,10 @@ fn router(node: Arc<Node>) -> Router {
         .route("/agreements/revoke", post(revoke))
         .nest("/keyholder", ceremony::router())
         .layer(middleware::from_fn_with_state(node.clone(), recorded))
+        // What comes below is not recorded. A refresh does only what the node does by itself, and may be what finds out that
+        // the clock is wrong.
+        .route("/status", get(status))
+        .route("/refresh", post(refresh))
         .with_state(node)
 }
 
@@ -154,8 +156,7 @@ async fn recorded(
     request: Request,
     next: Next,
 ) -> Response {
-    // A refresh does only what the node does by itself, and may be what finds out that the clock is wrong.
-    if request.method() != Method::POST || request.uri().path() == "/refresh" {
+    if request.method() != Method::POST {
         return next.run(request).await;
     }
     let uid = uid.map_or_else(|| "unknown".to_owned(), |uid| uid.to_string());

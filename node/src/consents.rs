@@ -37,7 +37,6 @@ use std::collections::BTreeSet;
 
 /// The path at which members take withdrawals.
 pub(crate) const WITHDRAWALS: &str = "/v1/withdrawals";
-const DAY_SECONDS: i64 = 24 * 60 * 60;
 /// Who may take a resident's consent.
 const RECORDING_ROLES: [&str; 5] = ["front-desk", "caseworker", "coordinator", "supervisor", "steward"];
 

@@ -18,6 +18,7 @@ use protocol::encoding::{Bytes, b64, sha256, unb64};
 use protocol::jws;
 use protocol::notice::{ReviewOutcome, Reviewed};
 use protocol::query::{Basis, EmergencyClaim, Obligations, QueryRequest};
+use protocol::time::DAY_SECONDS;
 use protocol::{FileId, MemberId, MemberKind, Reason, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -28,7 +29,6 @@ use utoipa::ToSchema;
 const ROLES: [&str; 3] = ["caseworker", "coordinator", "supervisor"];
 /// Who reviews.
 const REVIEWERS: [&str; 1] = ["dpo"];
-const DAY_SECONDS: i64 = 24 * 60 * 60;
 /// A review's message may take this long before the holder counts it as overdue.
 const GRACE_SECONDS: i64 = DAY_SECONDS;
 
@@ -417,7 +417,7 @@ fn concerned(node: &Node, row: &Row) -> Result<BTreeSet<MemberId>, DeskError> {
     let held = node.manifest().map_err(DeskError::Closed)?;
     let emergency = node.engine.library().catalogue().emergency_for(&row.reason).map(|(_, emergency)| emergency);
     let may = |kind: &MemberKind| emergency.is_some_and(|emergency| emergency.holder_kinds.contains(kind));
-    let others = held.manifest.members.iter().filter(|member| member.id != node.config.member && may(&member.kind));
+    let others = held.manifest.others(&node.config.member).filter(|member| may(&member.kind));
     Ok(others.map(|member| member.id.clone()).chain(row.holders.iter().cloned()).collect())
 }
 

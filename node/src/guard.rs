@@ -13,6 +13,7 @@
 use keyring::MacKey;
 use protocol::Timestamp;
 use protocol::encoding::sha256;
+use protocol::time::DAY_SECONDS;
 use std::path::Path;
 
 /// The guard's store failed; whoever asked must refuse.
@@ -39,7 +40,6 @@ pub(crate) struct Guard {
     database: sled::Db,
 }
 
-const DAY_SECONDS: i64 = 24 * 60 * 60;
 /// How long a guess counts.
 const GUESS_SECONDS: i64 = 30 * DAY_SECONDS;
 
@@ -89,7 +89,7 @@ impl Guard {
         for key in self.seen.range(..now.0.to_be_bytes().to_vec()).keys() {
             self.seen.remove(key?)?;
         }
-        let today = day(now);
+        let today = now.day();
         for row in &self.meters {
             let (key, _) = row?;
             let day = key.last_chunk::<8>().map(|d| i64::from_be_bytes(*d));
@@ -119,13 +119,13 @@ impl Guard {
     }
 
     fn lost_today(&self, now: Timestamp) -> bool {
-        self.lost_at.is_some_and(|at| day(at) >= day(now))
+        self.lost_at.is_some_and(|at| at.day() >= now.day())
     }
 
     /// Counts one more today for `name` up to `most`; how many are known of from before.
     pub(crate) fn tally_today(&self, name: &[&str], most: u64, now: Timestamp) -> Result<u64, GuardError> {
         let mut before = 0;
-        self.meters.fetch_and_update(self.meter_key(name, day(now)), |old| {
+        self.meters.fetch_and_update(self.meter_key(name, now.day()), |old| {
             before = old.map_or(0, read_count);
             Some(if before < most { before + 1 } else { before }.to_be_bytes().to_vec())
         })?;
@@ -134,7 +134,7 @@ impl Guard {
 
     /// How many are known to have been counted today for `name`.
     pub(crate) fn counted_today(&self, name: &[&str], now: Timestamp) -> Result<u64, GuardError> {
-        Ok(self.meters.get(self.meter_key(name, day(now)))?.map_or(0, |count| read_count(&count)))
+        Ok(self.meters.get(self.meter_key(name, now.day()))?.map_or(0, |count| read_count(&count)))
     }
 
     /// How many guesses were recorded for `name` in the last 30 days; more than any limit if they were lost since.
@@ -178,7 +178,7 @@ impl Guard {
         limit: u64,
         now: Timestamp,
     ) -> Result<Result<(), Spent>, GuardError> {
-        let today = day(now);
+        let today = now.day();
         let midnight = u64::try_from((today + 1) * DAY_SECONDS - now.0).unwrap_or(0);
         if self.lost_today(now) {
             return Ok(Err(Spent { retry_after: midnight }));
@@ -188,7 +188,7 @@ impl Guard {
 
     /// Gives back what [`Guard::spend_today`] used.
     pub(crate) fn give_back_today(&self, name: &[&str], amount: u64, now: Timestamp) -> Result<(), GuardError> {
-        let key = self.meter_key(name, day(now));
+        let key = self.meter_key(name, now.day());
         let less = |old: Option<&[u8]>| old.map(|old| read_count(old).saturating_sub(amount).to_be_bytes().to_vec());
         self.meters.fetch_and_update(key, less)?;
         Ok(())
@@ -196,7 +196,7 @@ impl Guard {
 
     /// Raises today's meter of `name` to what the log says was used, and one that is not renewed by it.
     pub(crate) fn make_good(&self, name: &[&str], used: u64, forever: bool, now: Timestamp) -> Result<(), GuardError> {
-        let day = if forever { FOREVER } else { day(now) };
+        let day = if forever { FOREVER } else { now.day() };
         self.meters.fetch_and_update(self.meter_key(name, day), |old| {
             let count = old.map_or(0, read_count);
             let count = if forever { count.saturating_add(used) } else { count.max(used) };
@@ -264,15 +264,6 @@ fn read_bucket(bytes: &[u8]) -> (u64, i64) {
         Some((level, rest)) => (u64::from_be_bytes(*level), rest.try_into().map_or(i64::MAX, i64::from_be_bytes)),
         None => (u64::MAX, i64::MAX),
     }
-}
-
-/// Whether two moments are of one day of the meters.
-pub(crate) fn same_day(one: Timestamp, other: Timestamp) -> bool {
-    day(one) == day(other)
-}
-
-fn day(now: Timestamp) -> i64 {
-    now.0.div_euclid(DAY_SECONDS)
 }
 
 /// The moments in a row that are not 30 days past.

@@ -210,13 +210,12 @@ pub(crate) struct Used {
 
 /// What is written to a meter is on the disk after half a second.
 const UNSAFE_SECONDS: i64 = 1;
-const DAY_SECONDS: i64 = 24 * 60 * 60;
 
 impl Used {
     /// `last` is the time of the log's last entry.
     pub(crate) fn new(now: Timestamp, last: Timestamp) -> Self {
         let unsafe_since = last.0.saturating_sub(UNSAFE_SECONDS);
-        Used { today: now.0.div_euclid(DAY_SECONDS), unsafe_since, by: BTreeMap::new() }
+        Used { today: now.day(), unsafe_since, by: BTreeMap::new() }
     }
 
     /// Takes in one entry of the log.
@@ -230,7 +229,7 @@ impl Used {
         let (Some(asker), Some(epoch)) = (asker, epoch) else { return };
         let charged = |to: Charged| payload["counts"].get(to.as_str()).and_then(serde_json::Value::as_u64).unwrap_or(0);
         let (day, raised) = self.by.entry((asker, Epoch(epoch))).or_default();
-        if time.div_euclid(DAY_SECONDS) == self.today {
+        if Timestamp(time).day() == self.today {
             *day += charged(Charged::Day);
         }
         if time >= self.unsafe_since {

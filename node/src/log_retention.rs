@@ -12,12 +12,12 @@ use crate::node::{Node, NodeError};
 use crate::staff;
 use crate::store::{Read, StoreError, Table};
 use audit::{Entry, Filter};
+use protocol::time::DAY_SECONDS;
 use protocol::{FileId, Timestamp};
 use serde::de::IgnoredAny;
 use serde_json::Value;
 use std::sync::Arc;
 
-const DAY_SECONDS: i64 = 24 * 60 * 60;
 /// Entries read at once.
 const PAGE: usize = 1_000;
 /// Key in `state` of the day of the last time.
@@ -26,22 +26,9 @@ const EXPIRED: &[u8] = b"log_expired";
 impl Node {
     /// Once a day, erases the payloads of entries that are past their time.
     pub(crate) async fn expire_log_daily(self: &Arc<Self>) {
-        let today = self.clock.now().0.div_euclid(DAY_SECONDS);
-        let last: Result<Option<i64>, _> = self.store.read().and_then(|read| read.get(Table::STATE, EXPIRED));
-        if last.is_ok_and(|last| last == Some(today)) {
-            return;
-        }
         let worker = self.clone();
-        let done = tokio::task::spawn_blocking(move || expire(&worker)).await;
-        match done.map_err(std::io::Error::other).map_err(NodeError::from).flatten() {
-            Ok(_) => {
-                let noted = self.store.write(|write| write.put(Table::STATE, EXPIRED, &today));
-                noted.unwrap_or_else(
-                    |error: StoreError| tracing::error!(%error, "the log will be looked through again"),
-                );
-            }
-            Err(error) => tracing::error!(%error, "entries past their time are not all erased"),
-        }
+        let work = async { tokio::task::spawn_blocking(move || expire(&worker)).await.map_err(std::io::Error::other)? };
+        self.once(EXPIRED, self.clock.now().day(), "entries past their time are not all erased", work).await;
     }
 }
 

@@ -4,7 +4,7 @@
 //! counted when the comparison is permitted, before it is made.
 
 use crate::emergencies;
-use crate::guard::{GuardError, same_day};
+use crate::guard::GuardError;
 use crate::node::{Node, NodeError};
 use policies::{Engine, Permit, Tier, Used};
 use protocol::encoding::b64;
@@ -175,7 +175,7 @@ impl Asked {
         // An emergency has a meter of its own; what no agreement covered was counted under none.
         if text("reason").starts_with("agreement_")
             || !ours
-            || !same_day(Timestamp(time), today)
+            || Timestamp(time).day() != today.day()
             || text("basis").starts_with("emergency:")
         {
             return;

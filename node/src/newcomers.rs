@@ -23,6 +23,7 @@ use crate::store::{Read, StoreError, Table};
 use crate::tokens::Caller;
 use protocol::evaluation::EvaluationPurpose;
 use protocol::registry::{PROVISIONAL_DAYS, Provisional, ProvisionalReason, PutEntry};
+use protocol::time::DAY_SECONDS;
 use protocol::{Epoch, FileId, Index, Timestamp};
 use pseudonym::{Pesel, SealKey};
 use serde::{Deserialize, Serialize};
@@ -32,7 +33,6 @@ use zeroize::Zeroizing;
 
 /// Who may register newcomers.
 const ROLES: [&str; 3] = ["caseworker", "front-desk", "supervisor"];
-const DAY_SECONDS: i64 = 24 * 60 * 60;
 /// As long as the registry allows, by whichever of the two clocks is later.
 const LIFE_SECONDS: i64 = PROVISIONAL_DAYS * DAY_SECONDS - 600;
 /// A file outlives its entry by this: the registry's news of it still finds it.

@@ -125,9 +125,13 @@ impl FileRecord {
     /// What the resident is enrolled by, the one in use first: the PESEL, the document, earlier PESEL numbers. Nobody
     /// without any is.
     pub(crate) fn enrolled_by(&self) -> impl Iterator<Item = (pseudonym::Kind, &str)> {
-        let pesel = self.pesel.iter().map(|pesel| (pseudonym::Kind::Pesel, pesel.as_str()));
-        let document = self.document.iter().map(|document| (pseudonym::Kind::Document, document.as_str()));
-        let earlier = self.earlier.iter().map(|earlier| (pseudonym::Kind::Pesel, earlier.as_str()));
+        self.declared().map(|(kind, identifier)| (kind.into(), identifier))
+    }
+
+    fn declared(&self) -> impl Iterator<Item = (Kind, &str)> {
+        let pesel = self.pesel.iter().map(|pesel| (Kind::Pesel, pesel.as_str()));
+        let document = self.document.iter().map(|document| (Kind::Document, document.as_str()));
+        let earlier = self.earlier.iter().map(|earlier| (Kind::Pesel, earlier.as_str()));
         pesel.chain(document).chain(earlier)
     }
 
@@ -155,11 +159,7 @@ impl FileRecord {
 
     /// Every identifier by which the resident is found.
     pub(crate) fn identifiers(&self) -> impl Iterator<Item = (Kind, &str)> {
-        let pesel = self.pesel.iter().map(|pesel| (Kind::Pesel, pesel.as_str()));
-        let document = self.document.iter().map(|document| (Kind::Document, document.as_str()));
-        let earlier = self.earlier.iter().map(|earlier| (Kind::Pesel, earlier.as_str()));
-        let former = self.former.iter().map(|(kind, former)| (*kind, former.as_str()));
-        pesel.chain(document).chain(earlier).chain(former)
+        self.declared().chain(self.former.iter().map(|(kind, former)| (*kind, former.as_str())))
     }
 }
 

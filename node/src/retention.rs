@@ -17,6 +17,7 @@ use jiff::ToSpan as _;
 use jiff::civil::Date;
 use policies::{FieldType, calendar};
 use protocol::{Epoch, FieldId, FileId};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -238,17 +239,27 @@ fn says_something(value: &Value) -> bool {
 impl Node {
     /// Once a day, removes imported records that are past their time.
     pub(crate) async fn sweep_records_daily(self: &Arc<Self>) {
-        let today = today(self).to_string();
-        let last: Result<Option<String>, _> = self.store.read().and_then(|read| read.get(Table::STATE, SWEPT));
-        if self.config.retention.is_empty() || last.is_ok_and(|last| last.as_deref() == Some(&*today)) {
+        if !self.config.retention.is_empty() {
+            let sweep = sweep_alone(self, false);
+            self.once(SWEPT, today(self).to_string(), "records past their time are not all removed", sweep).await;
+        }
+    }
+
+    /// Does `work` unless it is noted under `key` as done on the day `today`; what fails is tried again, `failed` says so.
+    pub(crate) async fn once<D: PartialEq + Serialize + DeserializeOwned, T>(
+        &self,
+        key: &[u8],
+        today: D,
+        failed: &'static str,
+        work: impl Future<Output = Result<T, NodeError>>,
+    ) {
+        let last: Result<Option<D>, _> = self.store.read().and_then(|read| read.get(Table::STATE, key));
+        if last.is_ok_and(|last| last.as_ref() == Some(&today)) {
             return;
         }
-        match sweep_alone(self, false).await {
-            Ok(_) => {
-                let noted = self.store.write(|write| write.put(Table::STATE, SWEPT, &today));
-                noted.unwrap_or_else(|error: StoreError| tracing::error!(%error, "the sweep will be done again"));
-            }
-            Err(error) => tracing::error!(%error, "records past their time are not all removed"),
+        let done = work.await.and_then(|_| Ok(self.store.write(|write| write.put(Table::STATE, key, &today))?));
+        if let Err(error) = done {
+            tracing::error!(%error, "{failed}");
         }
     }
 }

@@ -9,8 +9,6 @@ use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 
-const DAY_SECONDS: i64 = 24 * 60 * 60;
-
 /// One user.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Person {
@@ -44,7 +42,7 @@ impl Node {
     /// Keeps whom a caller's id stands for; who cannot be kept is not served, since nobody could say later who it was.
     pub(crate) fn know(&self, caller: &Caller) -> Result<(), StoreError> {
         let (now, id) = (self.clock.now(), self.macs.staff.mac(&[caller.staff.as_bytes()]));
-        let day = now.0.div_euclid(DAY_SECONDS);
+        let day = now.day();
         if self.known_today.has(day, &id) {
             return Ok(());
         }

@@ -1,13 +1,13 @@
 //! The legal basis of a request: what is claimed, and which fields it covers.
 
 use crate::catalogue::{BasisKind, Emergency, Evidence, Mandate, Query};
-use crate::decide::DAY_SECONDS;
 use crate::engine::Engine;
 use crate::permit::{BasisRef, Denial, Step};
 use crate::template::Permission;
 use protocol::consent::{ConsentRef, Grant};
 use protocol::manifest::Member;
 use protocol::query::{Basis, EmergencyClaim, QueryRequest};
+use protocol::time::DAY_SECONDS;
 use protocol::{FieldId, Reason, Timestamp};
 
 /// Length of a SHA-256 or HMAC-SHA-256, in bytes.

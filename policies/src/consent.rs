@@ -4,7 +4,6 @@
 //! resident refused more specifically, or later, stands against it.
 
 use crate::basis::{Cover, Given, Ground, HASH_BYTES};
-use crate::decide::DAY_SECONDS;
 use crate::engine::Engine;
 use crate::facts::{ConsentFact, Facts, Flags, Refusal};
 use crate::permit::{Denial, Step};
@@ -12,6 +11,7 @@ use crate::template::Template;
 use protocol::consent::{Acting, ConsentRef, Grant, STATUS_MAX_AGE_SECONDS};
 use protocol::manifest::Member;
 use protocol::query::QueryRequest;
+use protocol::time::DAY_SECONDS;
 use protocol::{FieldId, Reason, Timestamp};
 
 impl Engine {

@@ -18,11 +18,11 @@ use protocol::jws::JwsError;
 use protocol::manifest::Member;
 use protocol::query::{MAX_LIFE_SECONDS, Obligations, PENDING_SECONDS, QueryRequest};
 use protocol::registry::{OLD_TICKET_SECONDS, TICKET_SECONDS, Ticket};
+use protocol::time::DAY_SECONDS;
 use protocol::{FieldId, Reason, Timestamp};
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-pub(crate) const DAY_SECONDS: i64 = 24 * 60 * 60;
 /// Lengths of a request's `jti` and a ticket's nonce, in bytes.
 const JTI_BYTES: usize = 16;
 const NONCE_BYTES: usize = 16;

@@ -128,7 +128,7 @@ impl AgreementTemplate {
             hours: self.hours.clone(),
             mode: self.mode,
             valid_from: now,
-            valid_to: now + i64::from(self.days) * crate::decide::DAY_SECONDS,
+            valid_to: now + i64::from(self.days) * protocol::time::DAY_SECONDS,
         }
     }
 }

@@ -250,6 +250,11 @@ impl Manifest {
         self.members.iter().find(|m| m.roles.contains(&Duty::Registry))
     }
 
+    /// The institutions besides `me`: everybody but the registry.
+    pub fn others<'m>(&'m self, me: &'m MemberId) -> impl Iterator<Item = &'m Member> {
+        self.members.iter().filter(move |member| &member.id != me && !member.roles.contains(&Duty::Registry))
+    }
+
     /// Owner and key named `kid`, if it may be used so at `at`.
     #[must_use]
     pub fn key(&self, kid: &KeyId, usage: KeyUse, at: Timestamp) -> Option<(MemberId, PublicKey)> {

@@ -5,6 +5,8 @@ use std::ops::{Add, Sub};
 
 /// Clocks of two members may differ by this many seconds, either way.
 pub const MAX_SKEW_SECONDS: i64 = 30;
+/// A day, in seconds.
+pub const DAY_SECONDS: i64 = 24 * 60 * 60;
 
 /// Whole seconds since 1970-01-01T00:00:00Z (JWT `NumericDate`, RFC 7519 §2, without a fraction).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -12,6 +14,12 @@ pub const MAX_SKEW_SECONDS: i64 = 30;
 pub struct Timestamp(pub i64);
 
 impl Timestamp {
+    /// The day it lies in, counted from 1970-01-01, in UTC.
+    #[must_use]
+    pub fn day(self) -> i64 {
+        self.0.div_euclid(DAY_SECONDS)
+    }
+
     /// Whether `self`, a sender's clock reading, lies no further in `now`'s future than the permitted skew.
     #[must_use]
     pub fn not_ahead_of(self, now: Timestamp) -> bool {

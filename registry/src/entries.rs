@@ -16,7 +16,6 @@ use crate::admit::{Admitted, FRESH_SECONDS, compute, distinct, whole};
 use crate::blind::{Content, State as Says};
 use crate::errors::Refusal;
 use crate::events::Event;
-use crate::meters::DAY_SECONDS;
 use crate::review::About;
 use crate::server::Registry;
 use crate::store::{Batch, NoteKey, RequestId, Row, RowKey, Written};
@@ -29,6 +28,7 @@ use protocol::registry::{
     EntriesAnswer, EntriesRequest, MAX_AUDIENCE, MAX_BATCH, PROVISIONAL_DAYS, PutEntry, SEALED_BYTES,
 };
 use protocol::review::{News, REVIEW_DAYS};
+use protocol::time::DAY_SECONDS;
 use protocol::time::MAX_SKEW_SECONDS;
 use protocol::{Bytes as Base64, Index, MemberId, Timestamp};
 use std::collections::{BTreeSet, HashMap};

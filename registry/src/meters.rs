@@ -8,10 +8,10 @@ use crate::server::Registry;
 use crate::store::{Count, MeterId};
 use protocol::manifest::Manifest;
 use protocol::review::News;
+use protocol::time::DAY_SECONDS;
 use protocol::{MemberId, Timestamp};
 use std::collections::HashMap;
 
-pub(crate) const DAY_SECONDS: i64 = 86_400;
 const PERIOD_SECONDS: i64 = 30 * DAY_SECONDS;
 /// A period with fewer new entries says nothing.
 const TELLING: u64 = 100;
@@ -150,7 +150,7 @@ impl Registry {
     }
 
     fn daily(&self, kind: u8, now: Timestamp, member: &MemberId, more: &[u8], add: u64) -> Count {
-        let day = now.0.div_euclid(DAY_SECONDS);
+        let day = now.day();
         let until = Timestamp((day + 1).saturating_mul(DAY_SECONDS));
         Count { meter: self.blind.meter(kind, day, member, more), add, until }
     }

@@ -9,7 +9,6 @@
 //! **Kept** in `restored`, one line of JSON; absent in a registry that never was.
 
 use crate::errors::Refusal;
-use crate::meters::DAY_SECONDS;
 use crate::server::OpenError;
 use keyring::write_atomically;
 use protocol::manifest::Manifest;
@@ -77,8 +76,8 @@ impl Recovery {
 
     /// Whether the meters of today count as spent: what was counted before the restoring is forgotten.
     pub(crate) fn spent(&self, now: Timestamp) -> bool {
-        let day = |time: Timestamp| time.0.div_euclid(DAY_SECONDS);
-        self.with(|state| state.restored.is_some_and(|restored| day(now) <= day(restored.reopened.unwrap_or(now))))
+        let today = now.day();
+        self.with(|state| state.restored.is_some_and(|restored| today <= restored.reopened.unwrap_or(now).day()))
     }
 
     pub(crate) fn closed(&self) -> bool {

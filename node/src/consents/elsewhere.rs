@@ -293,11 +293,8 @@ fn post(
     Ok(())
 }
 
-fn others<'h>(node: &Node, held: &'h Held) -> impl Iterator<Item = &'h MemberId> {
-    let registry = held.manifest.registry().map(|registry| &registry.id);
-    let me = node.config.member.clone();
-    let members = held.manifest.members.iter().map(|member| &member.id);
-    members.filter(move |member| **member != me && Some(*member) != registry)
+fn others<'h>(node: &'h Node, held: &'h Held) -> impl Iterator<Item = &'h MemberId> {
+    held.manifest.others(&node.config.member).map(|member| &member.id)
 }
 
 fn receipt(

@@ -2,8 +2,8 @@
 
 use super::kept::Consent;
 use super::{
-    ConsentAnswer, ConsentBody, ConsentError, ConsentReceipt, ConsentRequest, DAY_SECONDS, ModuleAnswer, end, event,
-    kept, may_record, note, on_paper,
+    ConsentAnswer, ConsentBody, ConsentError, ConsentReceipt, ConsentRequest, ModuleAnswer, end, event, kept,
+    may_record, note, on_paper,
 };
 use crate::desk;
 use crate::events::Happened;
@@ -22,6 +22,7 @@ use protocol::consent::{Acting, Grant, TemplateRef};
 use protocol::encoding::Bytes as B64;
 use protocol::jws;
 use protocol::notice::Refused;
+use protocol::time::DAY_SECONDS;
 use protocol::{ConsentId, Epoch, FieldId, FileId, Index, MemberId, Purpose, Reason, SubjectId, Timestamp};
 use pseudonym::Output;
 use std::collections::{BTreeMap, BTreeSet};

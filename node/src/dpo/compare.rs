@@ -9,12 +9,12 @@ use crate::node::Node;
 use crate::reconcile::{Difference, Disagreement, reconcile};
 use crate::store::{StoreError, Table};
 use audit::Filter;
+use protocol::time::DAY_SECONDS;
 use protocol::{MemberId, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use utoipa::ToSchema;
 
-const DAY_SECONDS: i64 = 24 * 60 * 60;
 /// Questions of the last minutes may still be under way.
 const SETTLED_SECONDS: i64 = 5 * 60;
 /// A peer that gave nothing for so long is a finding.
@@ -116,8 +116,7 @@ impl Node {
         let now = now(self)?;
         let until = now + -SETTLED_SECONDS;
         let audience = held.manifest.audience(&self.config.member, now);
-        let others = held.manifest.members.iter().map(|member| &member.id);
-        for peer in others.filter(|id| **id != self.config.member) {
+        for peer in held.manifest.others(&self.config.member).map(|member| &member.id) {
             let key = format!("{LAST}{peer}");
             let last: Option<Timestamp> = self.store.read()?.get(Table::STATE, key.as_bytes())?;
             let done = || self.store.write(|write| write.put(Table::STATE, key.as_bytes(), &until));

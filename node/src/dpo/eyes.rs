@@ -12,8 +12,6 @@ use protocol::{MemberId, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-const DAY_SECONDS: i64 = 24 * 60 * 60;
-
 /// What an officer did alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -54,7 +52,7 @@ pub(super) fn tell(
             .to_owned(),
     };
     // The pages of one search are one finding.
-    let key = format!("{me} {about} {}", now.0.div_euclid(DAY_SECONDS));
+    let key = format!("{me} {about} {}", now.day());
     let kind = FindingKind::Oversight(Oversight::StaffLookedThrough);
     let peer: Option<MemberId> = None;
     let found = Finding { peer, user: Some(me), ..Finding::new(kind, &key, why, vec![receipt.index()], now.0) };

@@ -15,6 +15,7 @@ use jiff::ToSpan as _;
 use jiff::civil::Date;
 use policies::{Engine, Tier, calendar};
 use protocol::encoding::b64;
+use protocol::time::DAY_SECONDS;
 use protocol::{FileId, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -25,7 +26,6 @@ use utoipa::ToSchema;
 
 /// Entries read at once.
 const PAGE: usize = 1_000;
-const DAY_SECONDS: i64 = 24 * 60 * 60;
 /// Days that may be judged at once.
 const MAX_DAYS: i64 = 366;
 /// Key in `state` of the first moment not judged yet.
