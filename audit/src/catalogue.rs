@@ -30,20 +30,24 @@ pub const FIELDS: &[(&str, &str)] = &[
     ("about", "pseudonymous id of the member of staff whose name was read"),
     ("agreement", "id@version of the agreement relied on"),
     ("approval", "id of the question a person has to approve"),
+    ("as_of", "when the oldest of the records released from were imported, in seconds since 1970"),
     ("asker", "member that asks"),
     ("audience", "members an entry of the registry is for"),
     ("basis", "`none`, `consent:ID…`, `mandate:ID…`, `emergency:ID`"),
+    ("bytes", "length of what the answer says with its values, the same on both sides"),
     ("case", "HMAC of the case reference"),
     ("certificate", "SHA-256 of a certificate"),
+    ("clock", "`agrees` with the registry's, or `unchecked` for five minutes and more"),
     ("confirmed_by", "pseudonymous id of who confirmed"),
     ("consent", "id of the consent"),
     ("counts", "numbers of bulk work, by name"),
-    ("decision", "`permit` or `deny`"),
+    ("decision", "`permit` or `deny`; `mixed` at the asker, where some answered and some refused"),
     ("delete", "registry: HMACs of indexes removed"),
     ("detail", "free of identifiers: a step, a fingerprint, a fault"),
     ("emergency", "id of an emergency access"),
     ("epoch", "key epoch"),
     ("event", "name of the event"),
+    ("evidence", "SHA-256 of what a consent is proved by"),
     ("fields_requested", "names of fields"),
     ("fields_returned", "names of fields"),
     ("file", "the resident's file id at this institution"),
@@ -69,7 +73,7 @@ pub const FIELDS: &[(&str, &str)] = &[
     ("origin", "a log's origin"),
     (
         "outcomes",
-        "per holder and question, at the asker: agreement, fields, holder, obligations, outcome, peer_log, query, reason, request, response",
+        "per holder and question, at the asker: agreement, bytes, fields, holder, obligations, outcome, peer_log, query, reason, request, response",
     ),
     ("own", "registry: indexes over which the asker had a live entry"),
     ("peer_log", "the other side's entry: origin, index, entry hash"),
@@ -100,6 +104,7 @@ pub const FIELDS: &[(&str, &str)] = &[
     ("time", "seconds since 1970"),
     ("trace", "W3C trace id"),
     ("user", "HMAC of the staff id"),
+    ("valid_until", "when a consent ends by itself, in seconds since 1970"),
 ];
 
 /// Fields by who may see them. A dotted name is a member of what an array or object field holds.
@@ -139,6 +144,9 @@ const QUERY: &[&str] = &[
     "response",
     "latency_ms",
     "counts",
+    "bytes",
+    "as_of",
+    "clock",
     "trace",
 ];
 const QUERY_OPERATIONS: &[&str] = &[
@@ -155,6 +163,8 @@ const QUERY_OPERATIONS: &[&str] = &[
     "outcomes.outcome",
     "outcomes.reason",
     "latency_ms",
+    "bytes",
+    "clock",
     "trace",
 ];
 const QUERY_SIEM: &[&str] = &[
@@ -176,11 +186,27 @@ const QUERY_SIEM: &[&str] = &[
     "outcomes.query",
     "outcomes.outcome",
     "outcomes.reason",
+    "bytes",
+    "clock",
     "trace",
 ];
 const CONSENT: &[&str] = &[
-    "file", "asker", "holder", "user", "role", "consent", "template", "purpose", "basis", "case", "detail", "peer_log",
+    "file",
+    "asker",
+    "holder",
+    "user",
+    "role",
+    "consent",
+    "template",
+    "purpose",
+    "basis",
+    "case",
+    "detail",
+    "peer_log",
     "request",
+    "counts",
+    "evidence",
+    "valid_until",
 ];
 const CONSENT_SIEM: &[&str] = &["asker", "holder", "user", "role", "purpose"];
 const MEMBERS: &[&str] = &["asker", "holder"];
@@ -234,6 +260,8 @@ const REGISTRY: &[&str] = &[
     "posted",
     "met",
     "never_converted",
+    "counts",
+    "certificate",
     "confirmed_by",
 ];
 const REGISTRY_OPERATIONS: &[&str] = &[
@@ -252,6 +280,8 @@ const REGISTRY_OPERATIONS: &[&str] = &[
     "posted",
     "met",
     "never_converted",
+    "counts",
+    "certificate",
     "confirmed_by",
 ];
 const REGISTRY_SIEM: &[&str] = &[
@@ -400,6 +430,8 @@ events! {
     ConsentRequested = 505 "consent.requested", CONSENT MEMBERS CONSENT_SIEM;
     /// A resident refused, here or at a member that says so.
     ConsentRefused = 506 "consent.refused", CONSENT MEMBERS CONSENT_SIEM;
+    /// A holder acknowledged a withdrawal.
+    WithdrawalTaken = 507 "consent.withdrawal_taken", CONSENT MEMBERS CONSENT_SIEM;
 
     /// A question waits for a person.
     ApprovalWaiting = 601 "approval.waiting", QUERY QUERY_OPERATIONS QUERY_SIEM;
@@ -428,6 +460,8 @@ events! {
     AgreementChanged = 703 "agreement.changed", CHANGE CHANGE_OPERATIONS CHANGE;
     /// A certificate was put in use, at first or in the place of another.
     CertificateChanged = 704 "certificate.changed", CHANGE CHANGE_OPERATIONS CHANGE;
+    /// Another revocation list came into force.
+    CrlChanged = 705 "crl.changed", CHANGE CHANGE_OPERATIONS CHANGE_OPERATIONS;
 
     /// The log was searched.
     DpoSearched = 801 "dpo.searched", REVIEW NOTHING REVIEW_SIEM;
@@ -476,6 +510,10 @@ events! {
     RegistryReopened = 908 "reopened", REGISTRY REGISTRY_OPERATIONS REGISTRY_SIEM;
     /// Registry: its log was exported for review.
     RegistryExported = 909 "exported", REGISTRY REGISTRY_OPERATIONS REGISTRY_SIEM;
+    /// Registry: a revocation list came into force.
+    RegistryCrl = 910 "crl", REGISTRY REGISTRY_OPERATIONS REGISTRY_OPERATIONS;
+    /// Registry: a certificate took the place of another.
+    RegistryCertificate = 911 "certificate", REGISTRY REGISTRY_OPERATIONS REGISTRY_OPERATIONS;
 
     /// This log goes on for one that lost entries.
     LogContinued = 1001 "log.continued", LOG LOG LOG;
@@ -553,11 +591,14 @@ mod tests {
     }
 
     #[test]
-    fn every_event_stands_in_the_documentation_with_its_number() {
+    fn every_event_stands_in_the_documentation_with_its_number_and_every_field() {
         let document = include_str!("../../docs/AUDIT.md");
         for event in EventKind::ALL {
             let row = format!("| {} | `{}` |", event.id(), event.name());
             assert!(document.contains(&row), "docs/AUDIT.md has no row that begins {row}");
+        }
+        for (field, _) in FIELDS {
+            assert!(document.contains(&format!("`{field}`")), "docs/AUDIT.md does not say what `{field}` is");
         }
     }
 

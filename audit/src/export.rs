@@ -64,6 +64,9 @@ pub struct Exported {
     pub size: u64,
     /// The root over them.
     pub root: Hash,
+    /// Entry hashes read: those behind the newest checkpoint of [`Against::known`] whose tree the tiles have, where none is
+    /// given in clear that stands before it; else all.
+    pub read: u64,
     /// Entries given in clear.
     pub entries: u64,
     /// When it was made, in seconds since 1970, by the log's clock.
@@ -105,6 +108,7 @@ pub fn export(log: &Log, into: &Path, filter: &Filter, now: i64) -> Result<Expor
         vkey: log.vkey().clone(),
         size: checkpoint.size(),
         root: checkpoint.root(),
+        read: checkpoint.size(),
         entries,
         exported_at: now,
         cosigned: cosigned.as_ref().map_or(0, Checkpoint::size),
@@ -159,16 +163,22 @@ pub fn verify_export(
     if let Some(larger) = signed.iter().find(|larger| larger.size() > size) {
         return Err(Fault::Shorter { size, signed: larger.size() });
     }
-    let (mut tiler, mut lines) = (Tiler::default(), Lines::open(dir)?);
+    let mut lines = Lines::open(dir)?;
+    let mut tiler = proof::begin(dir, against.known, &signed, size);
+    if lines.next.as_ref().is_some_and(|line| line.index < tiler.tree().size()) {
+        tiler = Tiler::default();
+    }
+    let begun = tiler.tree().size();
     let hold = |tree: &Frontier| {
         let mut here = signed.iter().filter(|checkpoint| checkpoint.size() == tree.size());
         let rewritten = here.any(|checkpoint| checkpoint.root() != tree.root());
         if rewritten { Err(Fault::Rewritten { signed: tree.size() }) } else { Ok(()) }
     };
     hold(tiler.tree())?;
-    for number in 0..size.div_ceil(WIDTH) {
+    for number in begun / WIDTH..size.div_ceil(WIDTH) {
         let bundle = Tile { level: Level::Entries, number, width: WIDTH.min(size - number * WIDTH) };
-        for entry in entries_of(dir, bundle)? {
+        let read = usize::try_from(begun.saturating_sub(number * WIDTH)).unwrap_or(usize::MAX);
+        for entry in entries_of(dir, bundle)?.into_iter().skip(read) {
             let index = tiler.tree().size();
             if let Some(payload) = lines.at(index, &entry)? {
                 each(index, payload);
@@ -180,10 +190,8 @@ pub fn verify_export(
     }
     tiler.partial().iter().try_for_each(|(name, content)| tile::check(dir, *name, content))?;
     let cosigned = cosigned.as_ref().map_or(0, Checkpoint::size);
-    lines.finish(
-        Exported { vkey, size, root: tiler.tree().root(), entries: 0, exported_at: 0, cosigned, witnesses },
-        dir,
-    )
+    let (root, read) = (tiler.tree().root(), size - begun);
+    lines.finish(Exported { vkey, size, root, read, entries: 0, exported_at: 0, cosigned, witnesses }, dir)
 }
 
 /// The entry hashes in a bundle.

@@ -85,6 +85,11 @@ impl Rows {
         self.0.iter_mut().zip(row).for_each(|(column, value)| column.push(value));
     }
 
+    /// Whether there is one for each entry of a segment.
+    pub(crate) fn whole(&self) -> bool {
+        self.0.iter().all(|column| column.len() as u64 == ENTRIES)
+    }
+
     fn seal(&self, sealer: &Sealer, number: u64, random: &SystemRandom) -> Result<Vec<u8>, Fault> {
         let mut file = Vec::new();
         for (column, values) in (0..).zip(&self.0) {

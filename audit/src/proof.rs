@@ -5,7 +5,8 @@ use std::{fs, ops::Range, path::Path};
 use crate::{
     fault::Fault,
     log::Log,
-    tile::{self, Level, Tile, WIDTH},
+    note::Checkpoint,
+    tile::{self, Level, Tile, Tiler, WIDTH},
     tree::{self, Hash},
 };
 
@@ -69,6 +70,24 @@ impl Log {
 /// The root of the tree of `size` entries, out of the tiles in `dir`.
 pub(crate) fn root(dir: &Path, size: u64) -> Result<Hash, Fault> {
     if size == 0 { Ok(tree::sha256(b"")) } else { range_root(dir, 0..size) }
+}
+
+/// Whether the tiles in `dir` show that the tree of `old` is the beginning of that of `new` (RFC 6962 §2.1.2).
+fn grown(dir: &Path, old: &Checkpoint, new: &Checkpoint) -> bool {
+    let Some(path) = tree::consistency_path(old.size(), new.size()) else { return false };
+    let proof: Option<Vec<Hash>> = path.into_iter().map(|range| range_root(dir, range).ok()).collect();
+    proof.is_some_and(|proof| tree::verify_consistency(old.size(), &old.root(), new.size(), &new.root(), &proof))
+}
+
+/// Where checking the log in `dir` may begin: behind the newest of the checkpoints `known`, which others kept, if the tiles
+/// have its very tree, and it grew from those of `signed` that are older. Else at the beginning: what is wrong is found on
+/// the way.
+pub(crate) fn begin(dir: &Path, known: &[Checkpoint], signed: &[&Checkpoint], size: u64) -> Tiler {
+    let newest = known.iter().filter(|known| known.size() <= size).max_by_key(|known| known.size());
+    let Some(newest) = newest else { return Tiler::default() };
+    let older = signed.iter().filter(|older| older.size() <= newest.size());
+    let tiler = Tiler::at(dir, newest.size()).ok().filter(|tiler| tiler.tree().root() == newest.root());
+    tiler.filter(|_| older.into_iter().all(|older| grown(dir, older, newest))).unwrap_or_default()
 }
 
 /// The root over a range of leaves that RFC 6962 has a subtree for.

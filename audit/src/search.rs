@@ -65,7 +65,7 @@ pub struct Filter {
     pub basis: Option<String>,
     /// The case reference, as recorded.
     pub case: Option<String>,
-    /// `permit` or `deny`.
+    /// `permit` or `deny`: the `decision`, also of one holder in `outcomes`; or `mixed`, which has both.
     pub decision: Option<String>,
     /// The digest of a request: `request`, also in `outcomes`.
     pub request: Option<String>,
@@ -138,7 +138,20 @@ pub(crate) struct Facts {
 #[serde(default)]
 struct Outcome {
     holder: Option<String>,
+    #[serde(rename = "outcome")]
+    came: Option<String>,
     request: Option<String>,
+}
+
+impl Outcome {
+    /// What its holder decided, as that holder's own entry says it.
+    fn decision(&self) -> Option<&str> {
+        match self.came.as_deref()? {
+            "answered" => Some("permit"),
+            "denied" => Some("deny"),
+            _ => None,
+        }
+    }
 }
 
 impl Facts {
@@ -162,7 +175,10 @@ impl Facts {
                 return [kind, self.basis.as_deref(), self.consent.as_deref()].into_iter().flatten().collect();
             }
             Column::Case => (vec![&self.case], vec![]),
-            Column::Decision => (vec![&self.decision], vec![]),
+            Column::Decision => {
+                let each = outcomes.iter().filter_map(Outcome::decision);
+                return self.decision.as_deref().into_iter().chain(each).collect();
+            }
             Column::Key => (vec![&self.key, &self.certificate], vec![]),
             Column::Request => {
                 ([&self.request].into_iter().chain(outcomes.iter().map(|outcome| &outcome.request)).collect(), vec![])
@@ -297,10 +313,11 @@ impl Log {
 
     fn found(&self, filter: &Filter, record: &Record<'_>) -> Result<Option<Found>, Fault> {
         let Some(opened) = self.sealer().open(record.index, &record.entry, record.sealed)? else { return Ok(None) };
-        // Cheaper than reading it: most have not even the words. What JSON may write otherwise is not looked for so.
+        // Cheaper than reading it: most have not even the words. What JSON may write otherwise, or
+        // another word stands for, is not looked for so.
         let json = str::from_utf8(opened.json()).unwrap_or_default();
         let plain = |term: &str| term.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\'));
-        let has = |(_, term): (Column, &str)| !plain(term) || json.contains(term);
+        let has = |(column, term): (Column, &str)| column == Column::Decision || !plain(term) || json.contains(term);
         if !filter.terms().into_iter().all(has) || !filter.matches(opened.json()) {
             return Ok(None);
         }

@@ -382,16 +382,31 @@ pub(crate) struct Scan {
 /// Reads all segments, as far as they reach now, shows `visitor` every record and tile, and holds the tree against
 /// `checkpoints`.
 pub(crate) fn scan(dir: &Path, checkpoints: &[&Checkpoint], visitor: &mut impl Visit) -> Result<Scan, Fault> {
+    scan_from(dir, Tiler::default(), checkpoints, visitor)
+}
+
+/// [`scan`] of the records behind those that `tiler` has.
+pub(crate) fn scan_from(
+    dir: &Path,
+    tiler: Tiler,
+    checkpoints: &[&Checkpoint],
+    visitor: &mut impl Visit,
+) -> Result<Scan, Fault> {
     let signed = checkpoints.iter().map(|checkpoint| checkpoint.size()).max().unwrap_or_default();
     let rewritten = |tree: &Frontier| {
         let mut here = checkpoints.iter().filter(|checkpoint| checkpoint.size() == tree.size());
         here.any(|checkpoint| checkpoint.root() != tree.root())
     };
-    let (mut scan, segments) = (Scan::default(), segment::count(dir)?);
-    let mut honest = if rewritten(scan.tiler.tree()) { Err(Fault::Rewritten { signed: 0 }) } else { Ok(()) };
-    for number in 0..segments {
+    let (start, segments) = (tiler.tree().size(), segment::count(dir)?);
+    let mut scan = Scan { tiler, ..Scan::default() };
+    let mut honest = if rewritten(scan.tiler.tree()) { Err(Fault::Rewritten { signed: start }) } else { Ok(()) };
+    if start > segments * segment::ENTRIES {
+        return Err(Fault::Shorter { size: segments * segment::ENTRIES, signed });
+    }
+    for number in start / segment::ENTRIES..segments {
         scan.before = scan.tiler.tree().clone();
         let (mut records, mut again) = (Segment::open(dir, number)?, None);
+        records.skip_to(start)?;
         let later = loop {
             let place = records.offset();
             let Some(record) = records.next()? else {

@@ -135,6 +135,30 @@ pub(crate) struct Tiler {
 }
 
 impl Tiler {
+    /// What it was after the first `size` entries, out of the tiles in `dir`. It is worth what its root is held against.
+    pub(crate) fn at(dir: &Path, size: u64) -> Result<Self, Fault> {
+        let mut tiler = Self::default();
+        for tile in partial_tiles(size) {
+            let damage = || Fault::Tile { path: dir.join(tile.to_string()), offset: 0 };
+            let content = read(dir, tile)?.ok_or_else(damage)?;
+            match tile.level {
+                Level::Entries => {
+                    tiler.entries = unbundle(&content).ok_or_else(damage)?;
+                    let leaves = tiler.entries.iter().map(|entry| leaf_hash(entry));
+                    if !tiler.levels.first().into_iter().flatten().copied().eq(leaves) {
+                        return Err(damage());
+                    }
+                }
+                Level::Hashes(level) => {
+                    tiler.levels.resize(usize::from(level), Vec::new());
+                    tiler.levels.push(content.as_chunks().0.to_vec());
+                }
+            }
+        }
+        tiler.tree = Frontier::stacked(&tiler.levels);
+        Ok(tiler)
+    }
+
     /// Takes the next entry hash and gives `full` every tile it completes, with its content.
     pub(crate) fn push<E>(
         &mut self,
@@ -192,6 +216,13 @@ fn add(levels: &mut Vec<Vec<Hash>>, level: usize, hash: Hash) {
 
 fn bundle(entries: &[Hash]) -> Vec<u8> {
     entries.iter().flat_map(|entry| [0_u8, 32].into_iter().chain(*entry)).collect()
+}
+
+/// The entries of a bundle; `None` when it is out of form.
+fn unbundle(content: &[u8]) -> Option<Vec<Hash>> {
+    let (entries, rest) = content.as_chunks::<34>();
+    let entry = |entry: &[u8; 34]| entry.strip_prefix(&[0, 32])?.try_into().ok();
+    if rest.is_empty() { entries.iter().map(entry).collect() } else { None }
 }
 
 /// The partial tiles a tree of `size` leaves has.

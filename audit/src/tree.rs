@@ -70,6 +70,18 @@ impl Frontier {
         self.size += 1;
     }
 
+    /// The frontier of a tree whose perfect subtrees of `256^level` leaves, at most 255 for each level, are `levels`,
+    /// lowest level first.
+    pub(crate) fn stacked(levels: &[Vec<Hash>]) -> Self {
+        let mut whole = Self::default();
+        for hashes in levels.iter().rev() {
+            let level: Self = hashes.iter().copied().collect();
+            whole.size = (whole.size << 8) + level.size;
+            whole.peaks.extend(level.peaks);
+        }
+        whole
+    }
+
     /// The number of leaves.
     #[must_use]
     pub fn size(&self) -> u64 {

@@ -7,9 +7,10 @@ use crate::{
     fault::Fault,
     index::{self, Rows},
     note::{Checkpoint, Vkey},
+    proof,
     record::Record,
     segment,
-    store::{CHECKPOINT, COSIGNED, Visit, Vouched, read_checkpoint, read_text, read_vkey, read_vouched, scan},
+    store::{CHECKPOINT, COSIGNED, Visit, Vouched, read_checkpoint, read_text, read_vkey, read_vouched, scan_from},
     tile::{self, Tile, Tiler},
     tree::Hash,
 };
@@ -22,7 +23,7 @@ pub struct Against<'a> {
     /// The witnesses whose cosignatures count, one of whom at least must have given one if there are any; without them
     /// the keys in the directory's own `witnesses` are believed.
     pub witnesses: Option<&'a [Vkey]>,
-    /// Checkpoints of this log that others kept: it must have grown from each.
+    /// Checkpoints of this log that others kept: it must have grown from each, and what they sign is not read again.
     pub known: &'a [Checkpoint],
 }
 
@@ -33,14 +34,17 @@ pub struct Report {
     pub vkey: Vkey,
     /// Whole entries.
     pub entries: u64,
+    /// How many of them were read: those behind the newest checkpoint of [`Against::known`] whose tree the tiles have, all
+    /// without one.
+    pub read: u64,
     /// The root over all of them (RFC 6962 §2.1).
     pub root: Hash,
     /// How many of them the checkpoint signs. The rest, `entries - signed`, is not yet under a checkpoint: nobody
     /// vouches for it but this directory.
     pub signed: u64,
-    /// Entries whose payload opened and hashed to the entry; 0 when no payload key was given.
+    /// Entries read whose payload opened and hashed to the entry; 0 when no payload key was given.
     pub payloads_opened: u64,
-    /// Entries whose payload is erased.
+    /// Entries read whose payload is erased.
     pub payloads_erased: u64,
     /// The size of the newest checkpoint with cosignatures, 0 without one.
     pub cosigned: u64,
@@ -73,7 +77,8 @@ pub fn verify_dir(
     verify_against(dir, Against { log: pinned, ..Against::default() }, payload_key, progress)
 }
 
-/// [`verify_dir`], also against what others keep and know.
+/// [`verify_dir`], also against what others keep and know. The tree of the newest checkpoint that others kept is taken from
+/// the tiles, which have no other tree under that root; read are the records behind it.
 ///
 /// # Errors
 /// The first [`Fault`] found: [`Fault::Shorter`] and [`Fault::Rewritten`] also when a known checkpoint is not of this log
@@ -94,11 +99,14 @@ pub fn verify_against(
     let edges = newest.into_iter().chain([(&checkpoint, CHECKPOINT)]).collect();
     let mut visitor =
         Visitor { dir, sealer, edges, rows: Rows::default(), opened: 0, erased: 0, progress: &mut progress };
-    let scanned = scan(dir, &signed, &mut visitor)?;
+    let begin = proof::begin(dir, against.known, &signed, checkpoint.size());
+    let before = begin.tree().size();
+    let scanned = scan_from(dir, begin, &signed, &mut visitor)?;
     let (opened, erased, tree) = (visitor.opened, visitor.erased, scanned.tiler.tree());
     progress(tree.size());
     Ok(Report {
         entries: tree.size(),
+        read: tree.size() - before,
         root: tree.root(),
         signed: checkpoint.size(),
         payloads_opened: opened,
@@ -144,7 +152,8 @@ impl Visit for Visitor<'_> {
         let size = record.index + 1;
         if size.is_multiple_of(segment::ENTRIES) {
             let rows = std::mem::take(&mut self.rows);
-            let with_key = self.sealer.as_ref().map(|sealer| (&rows, sealer));
+            // Of a segment that was not read from its beginning there are not all rows.
+            let with_key = self.sealer.as_ref().filter(|_| rows.whole()).map(|sealer| (&rows, sealer));
             index::check(self.dir, record.index / segment::ENTRIES, with_key)?;
         }
         let mut edges = self.edges.iter().filter(|(edge, _)| edge.size() == size);

@@ -854,7 +854,7 @@ pub enum AuditCommand {
     Verify(VerifyArgs),
     /// Find entries: live with a data-protection officer's token, or in an export. A search is itself recorded.
     #[command(
-        after_help = "Examples:\n  ogniwo audit search --token-file token --resident < pesel\n  ogniwo audit search --token-file token --peer pup --decision deny --from 2026-11-01\n  ogniwo audit search --token-file token --start 1234 --limit 1\n  ogniwo audit search --token-file token --stream siem --from 2026-11-01 --json\n  ogniwo audit search --export bundle --event query.denied"
+        after_help = "Examples:\n  ogniwo audit search --token-file token --resident < pesel\n  ogniwo audit search --token-file token --peer pup --decision deny --from 2026-11-01\n  ogniwo audit search --token-file token --staff jan --confirm-token-file other\n  ogniwo audit search --token-file token --start 1234 --limit 1\n  ogniwo audit search --token-file token --stream siem --from 2026-11-01 --json\n  ogniwo audit search --export bundle --event query.denied"
     )]
     Search(SearchArgs),
     /// Fetch entries with everything that proves them, as a directory that verifies anywhere. Recorded.
@@ -901,7 +901,8 @@ pub struct VerifyArgs {
     /// made the directory may have made up the witnesses too.
     #[arg(long, value_name = "FILE")]
     pub manifest: Option<PathBuf>,
-    /// A checkpoint of this log that somebody else kept: the log must have grown from it. May be given again.
+    /// A checkpoint of this log that somebody else kept: the log must have grown from it, and only what came after the
+    /// newest is read. May be given again.
     #[arg(long, value_name = "FILE")]
     pub since: Vec<PathBuf>,
 }
@@ -939,7 +940,7 @@ pub struct FilterArgs {
     /// A case by its reference. Live only.
     #[arg(long)]
     pub case: Option<String>,
-    /// permit or deny.
+    /// permit or deny, also of one holder among several; mixed: some answered and some refused.
     #[arg(long)]
     pub decision: Option<String>,
     /// A request by its digest: the same on both sides.
@@ -980,9 +981,13 @@ pub struct SearchArgs {
     /// For whom: only what the catalogue lets these see of each entry.
     #[arg(long, value_enum, default_value = "dpo")]
     pub stream: LogStream,
-    /// Why; stays in the log. With --staff or --user it is needed, and another officer is told of the search.
+    /// Why; stays in the log. With --staff or --user this or --confirm-token-file is needed, and without the latter
+    /// another officer is told of the search.
     #[arg(long)]
     pub reason: Option<String>,
+    /// Another officer's token, who confirms; then nobody has to review it afterwards.
+    #[arg(long, value_name = "FILE", conflicts_with = "export")]
+    pub confirm_token_file: Option<PathBuf>,
 }
 
 /// Who reads what leaves a log.
@@ -1028,9 +1033,13 @@ pub struct ExportArgs {
     /// The directory to make.
     #[arg(long, value_name = "DIR")]
     pub into: PathBuf,
-    /// Why; stays in the log.
+    /// Why; stays in the log. With --staff or --user this or --confirm-token-file is needed, and without the latter
+    /// another officer is told of the export.
     #[arg(long)]
     pub reason: Option<String>,
+    /// Another officer's token, who confirms; then nobody has to review it afterwards.
+    #[arg(long, value_name = "FILE")]
+    pub confirm_token_file: Option<PathBuf>,
 }
 
 /// A report.
@@ -1064,7 +1073,7 @@ pub struct ReportArgs {
     /// Where to; standard output, if not said.
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
-    /// A second officer's token; needed for R9.
+    /// Another officer's token, who confirms: needed for R9; with --staff or --user nobody has to review it afterwards.
     #[arg(long, value_name = "FILE")]
     pub confirm_token_file: Option<PathBuf>,
     /// The key the log must be of.

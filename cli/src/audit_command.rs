@@ -69,14 +69,14 @@ fn verify(arguments: &VerifyArgs, output: &Output) -> Result<(), Failure> {
         let exported = verify_export(dir, pinned.against(&known), |_, _| {}, progress).map_err(|e| unverified(&e))?;
         pinned.enough(exported.cosigned, &exported.witnesses)?;
         json!({
-            "origin": exported.vkey.name(), "entries": exported.size, "checkpoint": exported.size,
+            "origin": exported.vkey.name(), "entries": exported.size, "checkpoint": exported.size, "read": exported.read,
             "exported": exported.entries, "cosigned": exported.cosigned, "witnesses": witnesses(&exported.witnesses),
         })
     } else {
         let report = verify_against(dir, pinned.against(&known), None, progress).map_err(|e| unverified(&e))?;
         pinned.enough(report.cosigned, &report.witnesses)?;
         json!({
-            "origin": report.vkey.name(), "entries": report.entries, "checkpoint": report.signed,
+            "origin": report.vkey.name(), "entries": report.entries, "checkpoint": report.signed, "read": report.read,
             "torn_tail_bytes": report.torn_tail_bytes, "erased": report.payloads_erased, "cosigned": report.cosigned,
             "witnesses": witnesses(&report.witnesses),
         })
@@ -121,6 +121,9 @@ fn verified_words(document: &Value, held: &[u64], pinned: &Pinned) -> String {
     for size in held {
         text.push_str(&format!("\nthe first {size} are those of the checkpoint given"));
     }
+    if !held.is_empty() {
+        text.push_str(&format!("\n{} read, the tiles have the tree before them", of("read")));
+    }
     text
 }
 
@@ -129,7 +132,8 @@ fn witnesses(witnesses: &[(Vkey, u64)]) -> Vec<Value> {
 }
 
 async fn search(arguments: SearchArgs, output: &Output) -> Result<(), Failure> {
-    let SearchArgs { api: to, filter, export, manifest, start: first, limit, stream, reason } = arguments;
+    let SearchArgs { api: to, filter, export, manifest, start: first, limit, stream, reason, confirm_token_file } =
+        arguments;
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let mut found: Vec<Value> = Vec::new();
     if let Some(dir) = export {
@@ -147,12 +151,13 @@ async fn search(arguments: SearchArgs, output: &Output) -> Result<(), Failure> {
         pinned.enough(exported.cosigned, &exported.witnesses)?;
     } else {
         let (api, token, filter) = (api(&to)?, token(&to)?, live(&filter)?);
+        let second = second(confirm_token_file.as_deref())?;
         let mut start = Some(first);
         while let Some(at) = start.filter(|_| found.len() < limit) {
             let most = PAGE.min((limit - found.len()) as u64);
             let body =
                 json!({ "filter": filter, "start": at, "limit": most, "stream": stream.name(), "reason": reason });
-            let page: LogPage = api.call(Method::POST, "/v1/audit/search", &token, Some(&body)).await?;
+            let page: LogPage = api.post("/v1/audit/search", &token, second.as_deref(), &body).await?;
             found.extend(page.entries.iter().filter_map(|entry| serde_json::to_value(entry).ok()));
             start = page.next;
         }
@@ -209,7 +214,7 @@ fn entry_line(entry: &Value) -> String {
 }
 
 async fn export(arguments: ExportArgs, output: &Output) -> Result<(), Failure> {
-    let ExportArgs { api: to, filter, manifest, into, reason } = arguments;
+    let ExportArgs { api: to, filter, manifest, into, reason, confirm_token_file } = arguments;
     if into.exists() {
         return Err(Failure::new("exists", format!("{} is already there", into.display())));
     }
@@ -217,7 +222,7 @@ async fn export(arguments: ExportArgs, output: &Output) -> Result<(), Failure> {
     let parent = std::path::absolute(&into)?;
     let parent = parent.parent().ok_or_else(|| Failure::new("value", "a directory is needed"))?;
     let body = json!({ "filter": live(&filter)?, "reason": reason });
-    let unpacked = fetch(&to, None, &body, parent).await?;
+    let unpacked = fetch(&to, second(confirm_token_file.as_deref())?.as_deref(), &body, parent).await?;
     let pinned = Pinned::of(&unpacked.path(), None, manifest.as_ref())?;
     let exported =
         verify_export(&unpacked.path(), pinned.against(&[]), |_, _| {}, |_| {}).map_err(|e| unverified(&e))?;
@@ -242,6 +247,11 @@ async fn export(arguments: ExportArgs, output: &Output) -> Result<(), Failure> {
         )
     });
     Ok(())
+}
+
+/// The token of whoever confirms.
+fn second(file: Option<&Path>) -> Result<Option<String>, Failure> {
+    Ok(file.map(read_text).transpose()?.map(|text| text.trim().to_owned()))
 }
 
 /// An export fetched and unpacked.
@@ -303,7 +313,7 @@ async fn make_report(arguments: ReportArgs, output: &Output) -> Result<(), Failu
         }
         (dir.clone(), offline(&filter)?)
     } else {
-        let second = confirm_token_file.as_deref().map(read_text).transpose()?;
+        let second = second(confirm_token_file.as_deref())?;
         let filter = live(&filter)?;
         if let Some(resident) = filter.get("resident").filter(|_| kind == Kind::R1) {
             let body = json!({ "resident": resident, "reason": reason.as_deref().unwrap_or(kind.name()) });
@@ -311,7 +321,7 @@ async fn make_report(arguments: ReportArgs, output: &Output) -> Result<(), Failu
             held = Some(api(&to)?.call(Method::POST, path, &token(&to)?, Some(&body)).await?);
         }
         let body = json!({ "filter": filter, "report": kind.name(), "reason": reason });
-        live_export = fetch(&to, second.as_deref().map(str::trim), &body, &std::env::temp_dir()).await?;
+        live_export = fetch(&to, second.as_deref(), &body, &std::env::temp_dir()).await?;
         (live_export.path(), Filter::default())
     };
     let words = Words::new(lang, library()?, manifest.as_ref());

@@ -205,18 +205,7 @@ impl LocalApi {
         body: &Value,
         file: &mut std::fs::File,
     ) -> Result<(), Failure> {
-        let mut request = http::Request::post(path).header(http::header::CONTENT_TYPE, "application/json");
-        if let Some(second) = second {
-            request = request.header("confirmation", format!("Bearer {second}"));
-        }
-        let bytes = serde_json::to_vec(body).map_err(unexpected)?;
-        let answer = self.open(request, Some(token), bytes).await?;
-        let status = answer.status().as_u16();
-        let mut body = answer.into_body();
-        if status != 200 {
-            let body = body.collect().await.map_err(|e| self.away(&e))?.to_bytes();
-            return Err(problem(&serde_json::from_slice(&body).unwrap_or(Value::Null)));
-        }
+        let mut body = self.confirmed(path, token, second, body).await?;
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|e| self.away(&e))?;
             if let Some(data) = frame.data_ref() {
@@ -224,6 +213,43 @@ impl LocalApi {
             }
         }
         Ok(())
+    }
+
+    /// [`LocalApi::download`] of what is JSON and short.
+    ///
+    /// # Errors
+    /// As [`LocalApi::call`].
+    pub async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        token: &str,
+        second: Option<&str>,
+        body: &Value,
+    ) -> Result<T, Failure> {
+        let body = self.confirmed(path, token, second, body).await?;
+        let body = body.collect().await.map_err(|e| self.away(&e))?.to_bytes();
+        serde_json::from_slice(&body).map_err(unexpected)
+    }
+
+    /// The body of a 200 answer, still to come.
+    async fn confirmed(
+        &self,
+        path: &str,
+        token: &str,
+        second: Option<&str>,
+        body: &Value,
+    ) -> Result<hyper::body::Incoming, Failure> {
+        let mut request = http::Request::post(path).header(http::header::CONTENT_TYPE, "application/json");
+        if let Some(second) = second {
+            request = request.header("confirmation", format!("Bearer {second}"));
+        }
+        let answer = self.open(request, Some(token), serde_json::to_vec(body).map_err(unexpected)?).await?;
+        let (status, body) = (answer.status().as_u16(), answer.into_body());
+        if status == 200 {
+            return Ok(body);
+        }
+        let body = body.collect().await.map_err(|e| self.away(&e))?.to_bytes();
+        Err(problem(&serde_json::from_slice(&body).unwrap_or(Value::Null)))
     }
 
     /// Sends a request and reads a 200 answer; a problem is a failure.

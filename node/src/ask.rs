@@ -11,12 +11,13 @@ use crate::manifests::Held;
 use crate::node::Node;
 use crate::pseudonymise::PseudonymError;
 use crate::query::{basis_name, consent_of};
-use crate::release::response_digest;
+use crate::release::Response;
 use crate::residents::{
     Client, Place, Resident, ResidentError, Whereabouts, client, find, pseudonyms, subject_at, whereabouts,
 };
 use crate::store::StoreError;
 use crate::tokens::Caller;
+use crate::trace::{TRACEPARENT, Trace};
 use audit::AppendError;
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -260,7 +261,13 @@ pub(crate) fn lapsed(ask: &Ask) -> Outcome {
 }
 
 /// Puts a caseworker's questions and gives every holder's outcome.
-pub(crate) async fn ask(node: &Arc<Node>, caller: &Caller, body: &QueryBody, id: String) -> Result<Asked, AskError> {
+pub(crate) async fn ask(
+    node: &Arc<Node>,
+    caller: &Caller,
+    body: &QueryBody,
+    id: String,
+    trace: Trace,
+) -> Result<Asked, AskError> {
     if body.asks.is_empty() || body.asks.len() > MAX_ASKS {
         return Err(AskError::NoAsks);
     }
@@ -276,6 +283,8 @@ pub(crate) async fn ask(node: &Arc<Node>, caller: &Caller, body: &QueryBody, id:
     let user = B64(node.macs.staff.mac(&[caller.staff.as_bytes()]).to_vec());
 
     let mut event = Event::new(Happened::QueryAsking, now);
+    event.clock = Some(node.clock_status());
+    event.trace = Some(trace.clone());
     event.file = file;
     event.asker = Some(node.config.member.clone());
     event.user = Some(user.clone());
@@ -301,7 +310,7 @@ pub(crate) async fn ask(node: &Arc<Node>, caller: &Caller, body: &QueryBody, id:
     let receipt = node.log.append(&event).await?;
 
     let known = file.map(|file| client(node, &held, file, now)).transpose()?.flatten();
-    let asking = Asking { node, held: &held, caller, body, basis, user, case, log: position(&receipt), now };
+    let asking = Asking { node, held: &held, caller, body, basis, user, case, log: position(&receipt), trace, now };
     let mut told: Vec<Told> = match &known {
         None => body.asks.iter().map(|ask| Told::refused(ask, Reason::NotServed)).collect(),
         Some(client) => asking.everyone(client).await,
@@ -361,15 +370,18 @@ fn role_for<'a>(node: &Node, held: &Held, caller: &'a Caller, query: &QueryType)
     Err(refusal)
 }
 
-/// What came of all questions together: a permit, where anything was answered; a denial with the first reason, where
-/// nothing was and somebody refused.
+/// What came of all questions together: a permit, where something was answered and nothing refused; a denial, where it is
+/// the other way round; else mixed, and each outcome says what it was. With the first reason, unless it is a permit.
 fn together(told: &[Told]) -> (Option<&'static str>, Option<&'static str>) {
     let first = |kind: OutcomeKind| told.iter().find(|told| told.outcome.outcome == kind);
-    if first(OutcomeKind::Answered).is_some() {
-        return (Some("permit"), None);
+    let (answered, denied) = (first(OutcomeKind::Answered), first(OutcomeKind::Denied));
+    let reason = |told: Option<&Told>| told.and_then(|told| told.code);
+    match (answered, denied) {
+        (Some(_), None) => (Some("permit"), None),
+        (Some(_), Some(_)) => (Some("mixed"), reason(denied)),
+        (None, Some(_)) => (Some("deny"), reason(denied)),
+        (None, None) => (None, reason(told.first())),
     }
-    let denied = first(OutcomeKind::Denied);
-    (denied.map(|_| "deny"), denied.or(told.first()).and_then(|told| told.code))
 }
 
 impl Ask {
@@ -387,6 +399,7 @@ impl Ask {
     fn line(&self, outcome: &'static str) -> OutcomeLine {
         OutcomeLine {
             agreement: None,
+            bytes: None,
             obligations: None,
             response: None,
             holder: self.holder.clone(),
@@ -408,7 +421,7 @@ struct Told {
     agreement: Option<String>,
     obligations: Option<Duties>,
     request: Option<[u8; 32]>,
-    response: Option<B64>,
+    response: Option<Response>,
     peer_log: Option<LogPosition>,
     ask: Option<Ask>,
 }
@@ -471,7 +484,8 @@ impl Told {
         OutcomeLine {
             agreement: self.agreement.clone(),
             obligations: self.obligations.clone(),
-            response: self.response.clone(),
+            bytes: self.response.as_ref().map(|response| response.bytes),
+            response: self.response.as_ref().map(|response| response.digest.clone()),
             holder: self.outcome.holder.clone(),
             query: self.outcome.query.clone(),
             outcome: self.outcome.outcome.as_str(),
@@ -496,6 +510,7 @@ struct Asking<'a> {
     user: B64,
     case: Option<B64>,
     log: LogPosition,
+    trace: Trace,
     now: Timestamp,
 }
 
@@ -624,7 +639,11 @@ impl Asking<'_> {
     async fn call(&self, holder: &MemberId, request: String) -> Result<AnswerMessage, CallError> {
         let manifest = &self.held.manifest;
         let url = manifest.member(holder).and_then(|m| m.endpoints.first()).ok_or(CallError::BadUrl)?;
-        let request = http::Request::post("/v1/query").body(Bytes::from(request)).map_err(|_| CallError::BadUrl)?;
+        let mut post = http::Request::post("/v1/query");
+        if let Ok(trace) = self.trace.header() {
+            post = post.header(TRACEPARENT, trace);
+        }
+        let request = post.body(Bytes::from(request)).map_err(|_| CallError::BadUrl)?;
         let answer =
             self.node.client.call(&manifest.spiffe(holder), url, request, self.node.config.peer_deadline).await?;
         serde_json::from_slice(answer.body()).map_err(|_| CallError::Closed)
@@ -653,7 +672,7 @@ impl Asking<'_> {
         if !compared || !values.keys().all(|field| asked.contains(field)) {
             return Told::unavailable(&ask.query, holder, "answer_invalid");
         }
-        let response = response_digest(&answer.outcome);
+        let response = Response::of(&answer.outcome, &message.disclosures);
         let mut told = match answer.outcome {
             AnswerOutcome::Answered { present, obligations, matches, .. } => {
                 let mut told = Told::new(&ask.query, Some(holder), OutcomeKind::Answered);

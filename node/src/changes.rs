@@ -1,4 +1,5 @@
-//! What the node works by, and when that changed: the policy library, the institution's own policies, its certificate.
+//! What the node works by, and when that changed: the policy library, the institution's own policies, its certificate,
+//! the revocation list.
 //!
 //! What was recorded last is kept, so that a change made while the node was stopped is recorded at its start.
 
@@ -18,22 +19,27 @@ struct InUse {
     library: Option<Bytes>,
     policies: Option<Bytes>,
     certificate: Option<Bytes>,
+    /// Number of the revocation list.
+    #[serde(default)]
+    crl: Option<u64>,
 }
 
 impl Node {
     /// Records what is in use, if it is not what was recorded last.
     pub(crate) async fn note_changes(&self) {
         if let Err(error) = self.changes().await {
-            tracing::error!(%error, "a change of policies or of the certificate is not recorded yet");
+            tracing::error!(%error, "a change of policies, certificate or revocation list is not recorded yet");
         }
     }
 
     async fn changes(&self) -> Result<(), NodeError> {
         let known: InUse = self.store.read()?.get(Table::STATE, IN_USE)?.unwrap_or_default();
+        let crl = self.trust.crl_counts();
         let used = InUse {
             library: Some(Bytes(self.engine.library().digest().to_vec())),
             policies: self.policies.clone(),
             certificate: Some(Bytes(self.identity.current().cert_sha256().to_vec())),
+            crl: crl.map(|(number, _)| number),
         };
         // Nothing is recorded by a clock that is not believed, nor before the start is.
         let (Ok(now), true) = (self.now(), self.start_noted.load(Ordering::Relaxed) && known != used) else {
@@ -49,6 +55,10 @@ impl Node {
             let mut event = Event::new(Happened::CertificateChanged, now);
             event.certificate.clone_from(&used.certificate);
             let _recorded = self.log.append(&event).await?;
+        }
+        if let Some((number, revoked)) = crl.filter(|_| known.crl != used.crl) {
+            let event = Event::new(Happened::CrlChanged, now);
+            let _recorded = self.log.append(&event.counting([("number", number), ("revoked", revoked as u64)])).await?;
         }
         Ok(self.store.write(|write| write.put(Table::STATE, IN_USE, &used)).map_err(|e: StoreError| e)?)
     }

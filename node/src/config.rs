@@ -6,6 +6,7 @@
 //! ```
 
 use crate::dpo::AnomalyParameters;
+use crate::kin::PersonClaims;
 use crate::retention::Category as RetentionCategory;
 use keyring::KeySource;
 use protocol::encoding::unb64;
@@ -93,6 +94,8 @@ pub struct TokenConfig {
     pub roles_claim: String,
     /// The provider's word for a role → the federation's.
     pub roles: BTreeMap<String, Role>,
+    /// Claims that say who the user is as a resident.
+    pub person: PersonClaims,
 }
 
 /// Where the identity provider's key set is read from.
@@ -196,6 +199,8 @@ struct RawTokens {
     #[serde(default = "roles_claim")]
     roles_claim: String,
     roles: BTreeMap<String, Role>,
+    #[serde(default)]
+    person: PersonClaims,
 }
 
 /// In days: what the peers' own systems keep of accesses.
@@ -332,6 +337,7 @@ impl RawLocal {
                 jwks,
                 roles_claim: tokens.roles_claim,
                 roles: tokens.roles,
+                person: tokens.person,
             },
         })
     }

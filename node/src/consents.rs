@@ -189,6 +189,14 @@ async fn note(
     let template = &consent.template;
     let part = part.map(|part| format!(", {part}")).unwrap_or_default();
     event.detail = Some(format!("{}@{}{part}", template.id, template.version));
+    match happened {
+        Happened::ConsentRecorded => {
+            event.evidence = Some(consent.evidence.clone());
+            event.valid_until = Some(consent.valid_to);
+        }
+        Happened::ConsentWithdrawn => event = event.counting([("holders", consent.others(node))]),
+        _ => {}
+    }
     let _recorded = node.log.append(&event).await?;
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! What the node's log says. Names of fields, never values; a resident only as file id (domain §5.1).
 //! A field or event that is new here comes into `audit::FIELDS` and the event's streams first.
 
+use crate::trace::Trace;
 use protocol::encoding::{Bytes, b64};
 use protocol::query::{LogPosition, Obligations};
 use protocol::{ConsentId, Epoch, FieldId, FileId, KeyId, MemberId, Purpose, QueryType, Role, Timestamp};
@@ -20,15 +21,24 @@ pub(crate) struct Event {
     /// The question a person decides.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) approval: Option<Bytes>,
+    /// When the oldest of the records released from were imported.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) as_of: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) asker: Option<MemberId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) basis: Option<String>,
+    /// Length of what the answer says with its values, the same on both sides.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) bytes: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) case: Option<Bytes>,
     /// SHA-256 of the certificate a request came under.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) certificate: Option<Bytes>,
+    /// Whether the clock agrees with the registry's, as far as is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) clock: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) consent: Option<ConsentId>,
     /// Numbers of a bulk operation.
@@ -45,6 +55,9 @@ pub(crate) struct Event {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) epoch: Option<Epoch>,
     pub(crate) event: Happened,
+    /// SHA-256 of what a consent is proved by.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) evidence: Option<Bytes>,
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub(crate) fields_requested: BTreeSet<FieldId>,
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
@@ -106,9 +119,15 @@ pub(crate) struct Event {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) template: Option<String>,
     pub(crate) time: Timestamp,
+    /// Of what question.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) trace: Option<Trace>,
     /// Pseudonymous id of the user, resolvable by its institution alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) user: Option<Bytes>,
+    /// When a consent ends by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) valid_until: Option<Timestamp>,
 }
 
 /// What a restart needs to refuse a replay.
@@ -123,6 +142,8 @@ pub(crate) struct Replay {
 pub(crate) struct OutcomeLine {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) agreement: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) bytes: Option<u64>,
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub(crate) fields: BTreeSet<FieldId>,
     pub(crate) holder: Option<MemberId>,
@@ -164,10 +185,13 @@ impl Event {
         Event {
             agreement: None,
             approval: None,
+            as_of: None,
             asker: None,
             basis: None,
+            bytes: None,
             case: None,
             certificate: None,
+            clock: None,
             consent: None,
             counts: BTreeMap::new(),
             decision: None,
@@ -175,6 +199,7 @@ impl Event {
             emergency: None,
             epoch: None,
             event,
+            evidence: None,
             fields_requested: BTreeSet::new(),
             fields_returned: BTreeSet::new(),
             file: None,
@@ -199,7 +224,9 @@ impl Event {
             steps: Vec::new(),
             template: None,
             time,
+            trace: None,
             user: None,
+            valid_until: None,
         }
     }
 
@@ -240,6 +267,7 @@ mod tests {
         };
         let line = OutcomeLine {
             agreement: Some("a@1".into()),
+            bytes: Some(12),
             fields: ["pup.status".parse().unwrap()].into(),
             holder: Some("pup".parse().unwrap()),
             obligations: Some(duties.clone()),
@@ -253,10 +281,13 @@ mod tests {
         Event {
             agreement: Some("a".into()),
             approval: Some(Bytes(vec![10; 32])),
+            as_of: Some(Timestamp(3)),
             asker: Some("mops".parse().unwrap()),
             basis: Some("none".into()),
+            bytes: Some(12),
             case: Some(Bytes(vec![3; 32])),
             certificate: Some(Bytes(vec![12; 32])),
+            clock: Some("agrees"),
             consent: Some(ConsentId([4; 16])),
             decision: Some("permit"),
             detail: Some("quoted \"ą\"\n".into()),
@@ -285,7 +316,10 @@ mod tests {
             search_key: Some("pesel"),
             steps: vec!["node: manifest 1".into()],
             template: Some("t@1".into()),
+            trace: Some(Trace::new().unwrap()),
             user: Some(Bytes(vec![9; 32])),
+            evidence: Some(Bytes(vec![16; 32])),
+            valid_until: Some(Timestamp(4)),
             ..Event::new(Happened::QueryOutcome, Timestamp(1)).counting([("z", 1), ("a", 2)])
         }
     }
@@ -296,9 +330,11 @@ mod tests {
         // A `Value` keeps its keys in order.
         let ordered: serde_json::Value = serde_json::from_str(&written).unwrap();
         assert_eq!(written, ordered.to_string());
-        let seen = audit::project(&ordered, audit::Stream::Dpo).unwrap();
+        let mut consent = ordered.clone();
+        consent["event"] = Happened::ConsentRecorded.name().into();
+        let seen = [&ordered, &consent].map(|entry| audit::project(entry, audit::Stream::Dpo).unwrap());
         for field in ordered.as_object().unwrap().keys().filter(|field| *field != "replay") {
-            assert!(seen.get(field).is_some(), "{field} is the officer's to see");
+            assert!(seen.iter().any(|seen| seen.get(field).is_some()), "{field} is the officer's to see");
         }
     }
 }

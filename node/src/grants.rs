@@ -104,6 +104,8 @@ pub(crate) async fn keep_grant(node: &Node, grant: &Grant, now: Timestamp) -> Re
     event.asker = Some(grant.recipient.clone());
     event.holder = Some(node.config.member.clone());
     event.fields_requested.clone_from(&grant.fields);
+    event.evidence = Some(grant.evidence.clone());
+    event.valid_until = Some(grant.valid_to);
     event.detail = Some(format!("recorded by {} ({}@{})", grant.iss, grant.template.id, grant.template.version));
     let _recorded = node.log.append(&event).await.map_err(NodeError::from)?;
     node.store.write(|write| {

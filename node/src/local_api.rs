@@ -7,6 +7,7 @@ use crate::faults::Fault;
 use crate::node::Node;
 use crate::results;
 use crate::tokens::{Caller, TokenError};
+use crate::trace::Trace;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
@@ -274,7 +275,10 @@ fn expectation(error: &serde_json::Error) -> String {
 
 #[utoipa::path(
     post, path = "/v1/queries", request_body = QueryBody, security(("token" = [])),
-    params(("Idempotency-Key" = Option<String>, Header, description = "Asking again with the same key gives the same result")),
+    params(
+        ("Idempotency-Key" = Option<String>, Header, description = "Asking again with the same key gives the same result"),
+        ("traceparent" = Option<String>, Header, description = "W3C Trace Context: its trace id stands in the log here and at the holders; without one a new id does"),
+    ),
     responses(
         (status = 200, description = "Every holder's outcome", body = QueryResult),
         (status = 401, description = "No valid token", body = ProblemSchema, content_type = "application/problem+json"),
@@ -294,13 +298,21 @@ async fn put_query(
     Body(body): Body<QueryBody>,
 ) -> Answer<Json<QueryResult>> {
     let key = headers.get("idempotency-key").and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let failed = |e| problem(&AskError::System(e));
+    let trace = Trace::carried(&headers).map_or_else(Trace::new, Ok).map_err(failed)?;
     // Detached: a caller hanging up must not leave an asking without its outcome in the log.
-    let put = tokio::spawn(async move { once(&node, &caller, body, key.as_deref()).await });
-    put.await.map_err(|e| problem(&AskError::System(std::io::Error::other(e)))).flatten()
+    let put = tokio::spawn(async move { once(&node, &caller, body, key.as_deref(), trace).await });
+    put.await.map_err(|e| failed(std::io::Error::other(e))).flatten()
 }
 
 /// Puts a query, or gives what came of the same one before.
-async fn once(node: &Arc<Node>, caller: &Caller, body: QueryBody, key: Option<&str>) -> Answer<Json<QueryResult>> {
+async fn once(
+    node: &Arc<Node>,
+    caller: &Caller,
+    body: QueryBody,
+    key: Option<&str>,
+    trace: Trace,
+) -> Answer<Json<QueryResult>> {
     let id = results::query_id(node, caller, key).map_err(|e| problem(&AskError::System(e)))?;
     let asked = sha256(&[&serde_json::to_vec(&body).unwrap_or_default()]);
     let _turn = node.asking.begin(&id).await;
@@ -311,7 +323,7 @@ async fn once(node: &Arc<Node>, caller: &Caller, body: QueryBody, key: Option<&s
             None => {}
         }
     }
-    let said = ask(node, caller, &body, id).await.map_err(|e| problem(&e))?;
+    let said = ask(node, caller, &body, id, trace).await.map_err(|e| problem(&e))?;
     results::keep(node, caller, asked, body, &said).map_err(|e| problem(&AskError::Store(e)))?;
     Ok(Json(said.result))
 }

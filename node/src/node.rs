@@ -194,6 +194,8 @@ pub struct Node {
     pub(crate) started: Timestamp,
     floor: AtomicI64,
     clock_ahead: AtomicBool,
+    /// When the clock was last held against the registry's; seconds since 1970.
+    clock_compared: AtomicI64,
     pub(crate) start_noted: AtomicBool,
 }
 
@@ -208,6 +210,8 @@ pub struct Birth {
 
 /// Signing keys are renewed with the manifest; they are valid this long.
 const KEY_VALIDITY_SECONDS: i64 = 2 * 365 * 24 * 60 * 60;
+/// How long a comparison of clocks is worth something.
+const COMPARED_SECONDS: i64 = 5 * 60;
 /// How far back the log is read into the replay guard at start.
 const REPLAY_WINDOW_SECONDS: i64 = 4 * protocol::query::MAX_LIFE_SECONDS;
 
@@ -298,6 +302,7 @@ impl Node {
             delivering: InProgress::default(),
             asking: InProgress::default(),
             clock_ahead: AtomicBool::new(false),
+            clock_compared: AtomicI64::new(i64::MIN),
             start_noted: AtomicBool::new(false),
         };
         crate::dpo::export::sweep(&node.config.data);
@@ -347,7 +352,9 @@ impl Node {
 
     /// Closes the node while our clock and the registry's differ by more than clocks may.
     pub(crate) fn compare_clock(&self, theirs: Timestamp) {
-        let differs = (self.clock.now() - theirs).abs() > 2 * MAX_SKEW_SECONDS;
+        let now = self.clock.now();
+        self.clock_compared.store(now.0, Ordering::Relaxed);
+        let differs = (now - theirs).abs() > 2 * MAX_SKEW_SECONDS;
         if self.clock_ahead.swap(differs, Ordering::Relaxed) != differs {
             if differs {
                 tracing::error!("this clock and the registry's differ: no answers until they agree");
@@ -355,6 +362,13 @@ impl Node {
                 tracing::info!("this clock and the registry's agree again");
             }
         }
+    }
+
+    /// What entries say of the clock they are dated by. One that differs from the registry's writes none.
+    pub(crate) fn clock_status(&self) -> &'static str {
+        let compared = self.clock_compared.load(Ordering::Relaxed);
+        let lately = (0..=COMPARED_SECONDS).contains(&self.clock.now().0.saturating_sub(compared));
+        if lately { "agrees" } else { "unchecked" }
     }
 
     /// Whether the node may answer, or why not.

@@ -2,6 +2,7 @@
 //! order, each recipient for itself.
 
 use crate::consents::{self, WITHDRAWALS};
+use crate::events::{Event, Happened};
 use crate::manifests::Held;
 use crate::node::Node;
 use crate::store::{StoreError, Table, Write};
@@ -27,12 +28,27 @@ struct Letter {
     /// The consent whose withdrawal was taken here; what its recipient says of it is noted.
     #[serde(default)]
     about: Option<ConsentId>,
+    /// The consent recorded here whose withdrawal it is.
+    #[serde(default)]
+    withdraws: Option<ConsentId>,
 }
 
 impl Write<'_> {
     /// Queues a message; it is sent after this transaction is durable.
     pub(crate) fn post(&self, to: &MemberId, path: &str, body: String, now: Timestamp) -> Result<(), StoreError> {
-        self.queue(&Letter { to: to.clone(), path: path.to_owned(), body, since: now, about: None })
+        self.queue(&Letter { to: to.clone(), path: path.to_owned(), body, since: now, about: None, withdraws: None })
+    }
+
+    /// Queues the withdrawal of `consent`, recorded here; that its recipient took it is recorded.
+    pub(crate) fn post_withdrawal(
+        &self,
+        consent: ConsentId,
+        to: &MemberId,
+        body: String,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let (path, withdraws) = (WITHDRAWALS.to_owned(), Some(consent));
+        self.queue(&Letter { to: to.clone(), path, body, since: now, about: None, withdraws })
     }
 
     /// As [`Write::post`]; the answer is noted with the withdrawal of `consent`.
@@ -44,7 +60,8 @@ impl Write<'_> {
         body: String,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        self.queue(&Letter { to: to.clone(), path: path.to_owned(), body, since: now, about: Some(consent) })
+        let (path, about) = (path.to_owned(), Some(consent));
+        self.queue(&Letter { to: to.clone(), path, body, since: now, about, withdraws: None })
     }
 
     fn queue(&self, letter: &Letter) -> Result<(), StoreError> {
@@ -102,7 +119,12 @@ impl Node {
             // Somebody else's turn may have delivered it.
             let Some(letter) = self.store.read()?.get::<Letter>(Table::OUTBOX, &key)? else { continue };
             let known = match self.send_letter(held, to, &letter).await {
-                Ok(status) => status == StatusCode::OK,
+                Ok(status) => {
+                    if !self.note_taken(to, &letter, status).await {
+                        return Ok(false);
+                    }
+                    status == StatusCode::OK
+                }
                 Err(error) => {
                     let age = self.clock.now() - letter.since;
                     tracing::warn!(%to, path = letter.path, %error, "a message could not be delivered; kept");
@@ -130,6 +152,19 @@ impl Node {
             })?;
         }
         Ok(all)
+    }
+
+    /// Records that a holder took a withdrawal: how soon everybody obeyed can be told afterwards. Whether it is recorded.
+    async fn note_taken(&self, to: &MemberId, letter: &Letter, status: StatusCode) -> bool {
+        // Of a consent recorded elsewhere most members know nothing.
+        let known = letter.about.filter(|_| status == StatusCode::OK);
+        let Some(consent) = letter.withdraws.or(known) else { return true };
+        let Ok(now) = self.now() else { return false };
+        let mut event = Event::new(Happened::WithdrawalTaken, now);
+        event.consent = Some(consent);
+        event.holder = Some(to.clone());
+        let recorded = self.log.append(&event).await;
+        recorded.inspect_err(|error| tracing::error!(%error, "an acknowledgement is not recorded; asked again")).is_ok()
     }
 
     async fn send_letter(&self, held: &Held, to: &MemberId, letter: &Letter) -> Result<StatusCode, CallError> {

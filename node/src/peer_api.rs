@@ -5,10 +5,11 @@ use crate::consents::WITHDRAWALS;
 use crate::dpo::Act;
 use crate::events::Happened;
 use crate::node::Node;
+use crate::trace::Trace;
 use crate::{ceremony, emergencies, grants, holder, query, reconcile, results};
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -47,8 +48,9 @@ async fn detached<T: Send + 'static>(work: impl Future<Output = T> + Send + 'sta
         .map_err(|_| Problem::new(500, "internal", "The node failed; see its trace").into())
 }
 
-async fn answer(State(node): State<Arc<Node>>, Peer(peer): Peer, body: String) -> Answer<Response> {
-    let answer = detached(async move { query::answer(node, peer, body).await }).await?;
+async fn answer(State(node): State<Arc<Node>>, Peer(peer): Peer, headers: HeaderMap, body: String) -> Answer<Response> {
+    let trace = Trace::carried(&headers);
+    let answer = detached(async move { query::answer(node, peer, trace, body).await }).await?;
     match answer {
         Ok(message) => Ok(Json(message).into_response()),
         Err(error) => {

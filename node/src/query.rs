@@ -24,6 +24,7 @@ use crate::records::select;
 use crate::release::{Answer, Parties, Released, answer as write_answer, minimise};
 use crate::status::Status;
 use crate::store::{StoreError, Table};
+use crate::trace::Trace;
 use audit::AppendError;
 use policies::{
     ApprovalFact, BasisRef, ConsentFact, Denial, Facts, Flags, PeerFact, Permit, Refusal as Refused, Seen, SubjectFact,
@@ -67,7 +68,12 @@ impl QueryError {
 }
 
 /// Answers the query `token` of the peer whose certificate was checked. Every outcome is recorded before it leaves.
-pub(crate) async fn answer(node: Arc<Node>, peer: PeerIdentity, token: String) -> Result<AnswerMessage, QueryError> {
+pub(crate) async fn answer(
+    node: Arc<Node>,
+    peer: PeerIdentity,
+    trace: Option<Trace>,
+    token: String,
+) -> Result<AnswerMessage, QueryError> {
     let arrived_ms = node.clock.now_ms();
     let held = node.manifest().map_err(QueryError::Closed)?;
     let now = node.now().map_err(QueryError::Closed)?;
@@ -88,7 +94,9 @@ pub(crate) async fn answer(node: Arc<Node>, peer: PeerIdentity, token: String) -
         Err(refusal) => (Answer::Denied(refusal.reason().told()), Some(refusal.reason())),
     };
     let written = said.written();
-    event.response = Some(written.digest());
+    let response = written.response();
+    (event.response, event.bytes) = (Some(response.digest), Some(response.bytes));
+    event.trace = trace;
     event.latency_ms = Some(node.since(arrived_ms));
     let receipt = node.log.append(&event).await?;
     if let Some(reason) = refused {
@@ -366,6 +374,7 @@ impl Received<'_> {
         let mut event = Event::new(happened, self.now);
         event.asker = Some(self.peer.member.clone());
         event.holder = Some(self.node.config.member.clone());
+        event.clock = Some(self.node.clock_status());
         event.file = attempt.file;
         event.request = Some(Bytes(digest.to_vec()));
         event.certificate = Some(Bytes(self.peer.certificate_sha256.to_vec()));
@@ -403,6 +412,7 @@ impl Received<'_> {
                 if compares(permit) {
                     event.counts.insert("mismatches", mismatches(released.matches()));
                 }
+                event.as_of = released.as_of();
                 event.old_ticket = permit.used_old_ticket();
             }
             Err(Refusal::Pending { .. }) => {

@@ -294,23 +294,32 @@ pub(crate) fn local_number_key(store: &Store, number: &str, file: FileId) -> Vec
 }
 
 /// A resident's rows, read because a [`Permit`] says so.
-pub(crate) struct Records(Vec<StoredRow>);
+pub(crate) struct Records {
+    rows: Vec<StoredRow>,
+    as_of: Option<Timestamp>,
+}
 
 /// Reads the record of `file`. Sealed fields are in another table under another key: this cannot reach them.
 pub(crate) fn select(read: &Read<'_>, _permit: &Permit, file: FileId) -> Result<Records, StoreError> {
-    let record: Option<FileRecord> = read.get(Table::FILES, file.as_bytes())?;
-    Ok(Records(record.map(|r| r.rows).unwrap_or_default()))
+    let record: FileRecord = read.get(Table::FILES, file.as_bytes())?.unwrap_or_default();
+    let as_of = record.rows.iter().filter_map(|row| record.imported.get(&row.source)).min().copied();
+    Ok(Records { rows: record.rows, as_of })
 }
 
 impl Records {
     /// Whether there is anything.
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.rows.is_empty()
     }
 
     /// How many rows.
     pub(crate) fn count(&self) -> u64 {
-        self.0.len() as u64
+        self.rows.len() as u64
+    }
+
+    /// When the oldest of them were imported.
+    pub(crate) fn as_of(&self) -> Option<Timestamp> {
+        self.as_of
     }
 
     /// `field` in every row, `null` where a row lacks it; nothing if every row does. A field in `buckets` is made of the
@@ -318,7 +327,7 @@ impl Records {
     pub(crate) fn column(&self, field: &FieldId, buckets: Option<&Buckets>) -> Option<Value> {
         let made = |row: &StoredRow| buckets?.of_value(row.fields.get(&buckets?.of)?).map(Value::String);
         let value = |row: &StoredRow| row.fields.get(field).cloned().or_else(|| made(row)).unwrap_or(Value::Null);
-        let values: Vec<Value> = self.0.iter().map(value).collect();
+        let values: Vec<Value> = self.rows.iter().map(value).collect();
         values.iter().any(|v| !v.is_null()).then_some(Value::Array(values))
     }
 }

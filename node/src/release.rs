@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) struct Released {
     present: Option<bool>,
     records: u64,
+    as_of: Option<Timestamp>,
     fields: BTreeSet<FieldId>,
     disclosures: Vec<Disclosure>,
     matches: BTreeMap<FieldId, Match>,
@@ -34,6 +35,7 @@ pub(crate) fn minimise(
     let mut released = Released {
         present: (permit.tier() == Tier::Presence).then(|| !records.is_empty()),
         records: records.count(),
+        as_of: records.as_of(),
         fields: BTreeSet::new(),
         disclosures: Vec::new(),
         matches: compared(permit, records, engine, expected),
@@ -79,6 +81,11 @@ impl Released {
         self.records
     }
 
+    /// When the oldest of them were imported.
+    pub(crate) fn as_of(&self) -> Option<Timestamp> {
+        self.as_of
+    }
+
     /// Duties of who gets it.
     pub(crate) fn obligations(&self) -> &Obligations {
         &self.obligations
@@ -121,17 +128,28 @@ impl Answer {
 }
 
 impl Written {
-    /// [`response_digest`] of it.
-    pub(crate) fn digest(&self) -> Bytes {
-        response_digest(&self.outcome)
+    /// What both sides' logs say of it.
+    pub(crate) fn response(&self) -> Response {
+        Response::of(&self.outcome, &self.disclosures)
     }
 }
 
-/// SHA-256 of what an answer says, as canonical JSON: by it both sides' entries are about the same answer.
-pub(crate) fn response_digest(outcome: &AnswerOutcome) -> Bytes {
-    // A `Value` keeps its keys in order.
-    let canonical = serde_json::to_value(outcome).map(|value| value.to_string()).unwrap_or_default();
-    Bytes(sha256(&[canonical.as_bytes()]).to_vec())
+/// What both sides' logs say of an answer: by it their entries are about the same one.
+pub(crate) struct Response {
+    /// SHA-256 of what is signed, as canonical JSON.
+    pub(crate) digest: Bytes,
+    /// Length of that and of the values beside it, as JSON.
+    pub(crate) bytes: u64,
+}
+
+impl Response {
+    pub(crate) fn of(outcome: &AnswerOutcome, disclosures: &[Disclosure]) -> Self {
+        // A `Value` keeps its keys in order.
+        let canonical = serde_json::to_value(outcome).map(|value| value.to_string()).unwrap_or_default();
+        let beside = serde_json::to_vec(disclosures).unwrap_or_default();
+        let bytes = (canonical.len() + beside.len()) as u64;
+        Response { digest: Bytes(sha256(&[canonical.as_bytes()]).to_vec()), bytes }
+    }
 }
 
 /// Both ends of an answer.

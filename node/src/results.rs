@@ -6,6 +6,7 @@ use crate::grants::GrantError;
 use crate::node::Node;
 use crate::store::{StoreError, Table};
 use crate::tokens::Caller;
+use crate::trace::Trace;
 use keyring::random;
 use protocol::encoding::{b64, unb64};
 use protocol::jws;
@@ -124,7 +125,7 @@ pub(crate) async fn collect(node: &Arc<Node>, caller: &Caller, id: &str) -> Resu
         return Ok(Some(result));
     }
     body.asks = due.iter().map(|pending| pending.ask.clone()).collect();
-    let again = ask::ask(node, caller, &body, id.to_owned()).await?;
+    let again = ask::ask(node, caller, &body, id.to_owned(), Trace::new()?).await?;
     // Each was put to one holder: one outcome each, in their order; what got none stays as it was.
     let mut still = waiting;
     if again.result.outcomes.len() == due.len() {

@@ -1,6 +1,7 @@
 //! Whom the pseudonymous ids of this institution's users stand for: the identity provider's name of each, sealed in the
 //! store and apart from the log, which has the ids alone. Only the officer reads it (`dpo/who.rs`).
 
+use crate::kin::Marks;
 use crate::node::Node;
 use crate::store::{StoreError, Table, Write};
 use crate::tokens::Caller;
@@ -17,6 +18,9 @@ pub(crate) struct Person {
     pub(crate) first: Timestamp,
     /// The last, by the day.
     pub(crate) last: Timestamp,
+    /// By which a resident's record is the user's own, or close to the user.
+    #[serde(default)]
+    pub(crate) marks: Marks,
 }
 
 /// Who was kept today already: a user costs one write a day.
@@ -49,7 +53,8 @@ impl Node {
         self.store.write(|write| {
             let known: Option<Person> = write.get(Table::STAFF, &id)?;
             let first = known.map_or(now, |person| person.first);
-            write.put(Table::STAFF, &id, &Person { staff: caller.staff.clone(), first, last: now })
+            let marks = Marks::claimed(self, &caller.person);
+            write.put(Table::STAFF, &id, &Person { staff: caller.staff.clone(), first, last: now, marks })
         })?;
         self.known_today.add(day, id);
         Ok(())

@@ -5,6 +5,7 @@
 
 use crate::config::{JwksSource, TokenConfig};
 use crate::jwks;
+use crate::kin::Claimed;
 use arc_swap::ArcSwap;
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, JwkSet};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
@@ -101,6 +102,8 @@ pub(crate) struct Caller {
     pub(crate) staff: String,
     /// The federation's roles the user has.
     pub(crate) roles: BTreeSet<Role>,
+    /// Who the user is as a resident, where the provider is asked for it.
+    pub(crate) person: Claimed,
 }
 
 impl Caller {
@@ -166,7 +169,7 @@ impl Tokens {
         if too_early {
             return Err(TokenError::NotYetValid);
         }
-        Ok(Caller { roles: self.roles(&claims.rest), staff })
+        Ok(Caller { roles: self.roles(&claims.rest), person: self.config.person.read(&claims.rest), staff })
     }
 
     fn validation(&self, algorithm: Algorithm) -> Validation {

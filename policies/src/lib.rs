@@ -47,4 +47,4 @@ pub use permit::{BasisRef, Denial, Permit, Proposal, Step};
 pub use protocol::agreement::{AgreementRef, AnswerMode};
 pub use simulate::{Decided, Recorded, RecordedBasis, Simulated, Simulation};
 pub use template::{AgreementTemplate, Module, Permission, Template, TemplateText};
-pub use verify::compare;
+pub use verify::{compare, plain_words};

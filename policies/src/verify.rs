@@ -69,6 +69,12 @@ impl Comparable {
     }
 }
 
+/// The words of a text in small letters without Polish diacritics: by these, texts are the same however they are written.
+#[must_use]
+pub fn plain_words(text: &str) -> Vec<String> {
+    words(&text.to_lowercase())
+}
+
 /// Its letters and digits, in words and folded.
 fn words(text: &str) -> Vec<String> {
     text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).map(fold).collect()

@@ -89,6 +89,22 @@ pub(crate) enum Event {
     },
     /// This log was exported for review.
     Exported,
+    /// A revocation list came into force.
+    Crl { counts: CrlCounts },
+    /// A certificate took the place of another while the registry ran.
+    Certificate {
+        /// Its SHA-256, base64url.
+        certificate: String,
+    },
+}
+
+/// A revocation list in numbers.
+#[derive(Debug, Serialize)]
+pub(crate) struct CrlCounts {
+    /// Its own number.
+    pub(crate) number: u64,
+    /// How many certificates it revokes.
+    pub(crate) revoked: usize,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
@@ -197,6 +213,8 @@ mod tests {
             Event::Manifest { manifest: manifest() },
             Event::Swept { rows: 1, never_converted: 1 },
             Event::Exported,
+            Event::Crl { counts: CrlCounts { number: 1, revoked: 1 } },
+            Event::Certificate { certificate: "c".into() },
         ];
         for event in &all {
             match event {
@@ -208,7 +226,9 @@ mod tests {
                 | Event::Reopened { .. }
                 | Event::Manifest { .. }
                 | Event::Swept { .. }
-                | Event::Exported => {}
+                | Event::Exported
+                | Event::Crl { .. }
+                | Event::Certificate { .. } => {}
             }
         }
         all

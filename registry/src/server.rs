@@ -5,20 +5,21 @@ use crate::blind::Blind;
 use crate::config::Config;
 use crate::engine::{self, Generation};
 use crate::errors::Refusal;
-use crate::events::Journal;
+use crate::events::{CrlCounts, Event, Journal};
 use crate::fair::{self, Fair};
 use crate::init::Secrets;
 use crate::manifest::Manifests;
 use crate::recovery::Recovery;
 use crate::store::{IndexStore, StoreError};
 use crate::{continuation, cosigning, entries, honeypots, locate, manifest, review, status, sweep};
-use audit::Log;
+use audit::{AppendError, Log};
 use axum::extract::{DefaultBodyLimit, State};
 use axum::response::IntoResponse;
 use axum::routing::{get, post, put};
 use axum::{Router, middleware};
 use keyring::{KeyRing, RingError, StorageKeyError, write_atomically};
 use protocol::SpiffeId;
+use protocol::encoding::b64;
 use protocol::manifest::KeyUse;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -57,6 +58,8 @@ pub struct Registry {
     client: Client,
     /// The number of the newest revocation list that a restart will still know of.
     crl_kept: AtomicU64,
+    /// The number of the last list that stands in the log.
+    crl_noted: AtomicU64,
     identity: Arc<IdentityStore>,
     tls: ServerTls,
 }
@@ -173,6 +176,7 @@ impl Registry {
             fair: Fair::new(config.shares.clone()),
             tls: ServerTls::mutual(trust.clone(), identity.clone())?,
             crl_kept: AtomicU64::new(crl_kept),
+            crl_noted: AtomicU64::new(crl_kept),
             blind,
             store,
             generation,
@@ -201,7 +205,7 @@ impl Registry {
         let (crl, reload) = (Some(self.config.peers.crl.clone()), self.config.peers.reload);
         let watching = transport::watch(self.identity.clone(), self.trust.clone(), crl, reload, stop.clone());
         let sweeping = sweep::run(self.clone(), stop.clone());
-        let keeping = keep_crl_numbers(self.clone(), stop.clone());
+        let keeping = follow_files(self.clone(), stop.clone());
         let limits = self.config.limits.clone();
         let serving = async {
             let router = self.clone().router();
@@ -259,6 +263,24 @@ impl Registry {
         Ok(())
     }
 
+    /// Records a revocation list that came into force, and a certificate in place of `before`.
+    async fn note_files(&self, before: &mut [u8; 32]) -> Result<(), AppendError> {
+        let now = self.clock.now();
+        if let Some((number, revoked)) = self.trust.crl_counts()
+            && number > self.crl_noted.load(Ordering::Acquire)
+        {
+            let counts = CrlCounts { number, revoked };
+            let _recorded = self.journal.append(now, Event::Crl { counts }).await?;
+            self.crl_noted.fetch_max(number, Ordering::AcqRel);
+        }
+        let used = self.identity.current().cert_sha256();
+        if used != *before {
+            let _recorded = self.journal.append(now, Event::Certificate { certificate: b64(&used) }).await?;
+            *before = used;
+        }
+        Ok(())
+    }
+
     pub(crate) fn client(&self) -> &Client {
         &self.client
     }
@@ -279,12 +301,17 @@ fn read(path: &Path) -> Result<String, OpenError> {
     std::fs::read_to_string(path).map_err(|source| OpenError::Read { path: path.to_owned(), source })
 }
 
-/// Keeps the number of every list that is taken up from its file, as soon as it is.
-async fn keep_crl_numbers(registry: Arc<Registry>, shutdown: CancellationToken) {
+/// Keeps the number of every list that is taken up from its file, and records it and every new certificate, as soon as
+/// they are.
+async fn follow_files(registry: Arc<Registry>, shutdown: CancellationToken) {
+    let mut certificate = registry.identity.current().cert_sha256();
     while shutdown.run_until_cancelled(tokio::time::sleep(registry.config.peers.reload)).await.is_some() {
         let keeping = registry.clone();
         if let Err(error) = compute(move || Ok(keeping.keep_crl_number()?)).await {
             tracing::warn!(reason = error.to_string(), "the revocation list's number was not kept");
+        }
+        if let Err(error) = registry.note_files(&mut certificate).await {
+            tracing::error!(%error, "a new revocation list or certificate is not recorded yet");
         }
     }
 }

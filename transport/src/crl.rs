@@ -17,6 +17,7 @@ pub(crate) struct Crl {
     der: CertificateRevocationListDer<'static>,
     list: CertRevocationList<'static>,
     number: u64,
+    revoked: usize,
     next_update: Timestamp,
 }
 
@@ -49,6 +50,7 @@ impl Crl {
             pem: pem.to_owned(),
             list: list.into(),
             number,
+            revoked: parsed.iter_revoked_certificates().count(),
             next_update: Timestamp(next_update),
             der: der.clone(),
         })
@@ -61,6 +63,11 @@ impl Crl {
 
     pub(crate) fn number(&self) -> u64 {
         self.number
+    }
+
+    /// How many certificates it revokes.
+    pub(crate) fn revoked(&self) -> usize {
+        self.revoked
     }
 
     /// From this second on the list says nothing any more.

@@ -189,6 +189,12 @@ impl Trust {
         self.crl.load().as_ref().map(|crl| crl.number())
     }
 
+    /// The number of the CRL held, and how many certificates it revokes.
+    #[must_use]
+    pub fn crl_counts(&self) -> Option<(u64, usize)> {
+        self.crl.load().as_ref().map(|crl| (crl.number(), crl.revoked()))
+    }
+
     /// The second from which the CRL held says nothing any more and everyone is refused.
     #[must_use]
     pub fn crl_next_update(&self) -> Option<Timestamp> {

@@ -17,8 +17,13 @@ fn event(number: u64) -> Value {
         "asker": if number.is_multiple_of(2) { "pup" } else { "mops" }, "holder": "zlm",
         "purpose": format!("P{}", number % 3), "basis": format!("consent:C{} by mops", number % 100), "consent": format!("C{}", number % 100),
         "case": format!("case{}", number % 50), "decision": if number.is_multiple_of(5) { "deny" } else { "permit" },
-        "outcomes": [{ "holder": format!("h{}", number % 11), "request": format!("R{number}") }], "canary": CANARY,
+        "outcomes": [{ "holder": format!("h{}", number % 11), "request": format!("R{number}"), "outcome": came(number) }], "canary": CANARY,
     })
+}
+
+/// What one of several holders did, whatever is said of all.
+fn came(number: u64) -> &'static str {
+    if number.is_multiple_of(13) { "denied" } else { "pending" }
 }
 
 fn filled(dir: &Path) -> Log {
@@ -69,8 +74,9 @@ fn search_finds_what_a_walk_finds_with_the_index_and_without() {
         let none = Filter::default;
         check(Filter { file: some("file77"), ..none() }, &|p| p["file"] == "file77");
         check(Filter { user: some("user3"), decision: some("deny"), ..none() }, &|p| {
-            p["user"] == "user3" && p["decision"] == "deny"
+            p["user"] == "user3" && (p["decision"] == "deny" || p["outcomes"][0]["outcome"] == "denied")
         });
+        check(Filter { decision: some("permit"), ..none() }, &|p| p["decision"] == "permit");
         check(Filter { peer: some("pup"), case: some("case8"), ..none() }, &|p| {
             p["asker"] == "pup" && p["case"] == "case8"
         });

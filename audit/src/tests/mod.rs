@@ -5,6 +5,7 @@ mod concurrent;
 mod crash;
 pub(crate) mod failing_disk;
 mod keeping;
+mod since;
 mod tamper;
 mod witnessed;
 

@@ -19,7 +19,43 @@ struct Consent {
     refused: bool,
     withdrawn: Option<i64>,
     heard: Option<i64>,
+    /// When it ends by itself, and the SHA-256 of what proves it.
+    valid_until: Option<i64>,
+    evidence: String,
+    /// Holders to be told of its end, and when each said that it knows.
+    told: u64,
+    taken: BTreeMap<String, i64>,
     used: u64,
+}
+
+impl Consent {
+    fn begun(&self) -> Option<i64> {
+        self.recorded.or(self.granted)
+    }
+
+    /// When it was withdrawn; of one that a newer took the place of, only holders say when.
+    fn ended(&self) -> Option<i64> {
+        self.withdrawn.or(self.heard).or_else(|| self.taken.values().min().copied())
+    }
+
+    /// Whether it ended by itself.
+    fn expired(&self, now: i64) -> bool {
+        self.begun().is_some() && self.ended().is_none() && self.valid_until.is_some_and(|until| until <= now)
+    }
+
+    fn state<'w>(&self, now: i64, words: &'w Words) -> &'w str {
+        if self.ended().is_some() {
+            words.say("wycofana", "withdrawn")
+        } else if self.expired(now) {
+            words.say("wygasła", "expired")
+        } else if self.begun().is_some() {
+            words.say("w mocy", "in force")
+        } else if self.refused {
+            words.say("odmowa", "refused")
+        } else {
+            words.say("bez odpowiedzi tutaj", "not answered here")
+        }
+    }
 }
 
 impl Report for Consents {
@@ -47,9 +83,18 @@ impl Report for Consents {
         }
         match event {
             "consent.refused" => consent.refused = true,
-            "consent.recorded" => consent.recorded = Some(time),
-            "consent.granted" => consent.granted = Some(time),
-            "consent.withdrawn" => consent.withdrawn = Some(time),
+            "consent.recorded" | "consent.granted" => {
+                *if event == "consent.recorded" { &mut consent.recorded } else { &mut consent.granted } = Some(time);
+                consent.valid_until = entry.get("valid_until").and_then(Value::as_i64).or(consent.valid_until);
+                str_of(entry, "evidence").clone_into(&mut consent.evidence);
+            }
+            "consent.withdrawn" => {
+                let told = entry.get("counts").and_then(|counts| counts.get("holders")?.as_u64());
+                (consent.withdrawn, consent.told) = (Some(time), told.unwrap_or_default());
+            }
+            "consent.withdrawal_taken" => {
+                consent.taken.entry(str_of(entry, "holder").to_owned()).or_insert(time);
+            }
             "consent.withdrawal_received" => consent.heard = Some(time),
             "query.answered" => consent.used += 1,
             // At the recipient: each holder that answered on it.
@@ -62,24 +107,38 @@ impl Report for Consents {
     }
 
     fn sections(self: Box<Self>, context: &Context<'_>) -> (String, Vec<Section>) {
-        let words = context.words;
+        let (words, now) = (context.words, context.exported.exported_at);
         let say = |pl: &str, en: &str| words.say(pl, en).to_owned();
-        let number =
-            |of: fn(&Consent) -> bool| self.consents.values().filter(|consent| of(consent)).count().to_string();
+        let number = |of: &dyn Fn(&Consent) -> bool| self.consents.values().filter(|one| of(one)).count().to_string();
         let facts = vec![
-            (say("Zapisane tutaj", "Recorded here"), number(|c| c.recorded.is_some())),
-            (say("Wycofane tutaj", "Withdrawn here"), number(|c| c.withdrawn.is_some())),
+            (say("Zapisane tutaj", "Recorded here"), number(&|c| c.recorded.is_some())),
+            (say("Wycofane tutaj", "Withdrawn here"), number(&|c| c.withdrawn.is_some())),
             (
                 say("Otrzymane od innych", "Received from others"),
-                number(|c| c.granted.is_some() && c.recorded.is_none()),
+                number(&|c| c.granted.is_some() && c.recorded.is_none()),
             ),
-            (say("Wycofane u innych", "Withdrawn elsewhere"), number(|c| c.heard.is_some() && c.withdrawn.is_none())),
-            (say("Nigdy nieużyte", "Never used"), number(|c| c.used == 0)),
+            (say("Wycofane u innych", "Withdrawn elsewhere"), number(&|c| c.heard.is_some() && c.withdrawn.is_none())),
+            (say("Wygasłe", "Expired"), number(&|c| c.expired(now))),
+            (say("Bez dowodu", "Without evidence"), number(&|c| c.begun().is_some() && c.evidence.is_empty())),
+            (say("Nigdy nieużyte", "Never used"), number(&|c| c.used == 0)),
+            (
+                say("Mediana czasu do potwierdzenia wycofania", "Median time until a withdrawal was acknowledged"),
+                self.median(),
+            ),
         ];
         let moment = |time: Option<i64>| time.map_or_else(String::new, super::moment);
         let rows = self.consents.iter().map(|(id, c)| {
-            let (begun, ended) = (c.recorded.or(c.granted), c.withdrawn.or(c.heard));
-            vec![id.clone(), c.file.clone(), c.template.clone(), moment(begun), moment(ended), c.used.to_string()]
+            vec![
+                id.clone(),
+                c.file.clone(),
+                c.template.clone(),
+                c.state(now, words).to_owned(),
+                moment(c.begun()),
+                moment(c.valid_until),
+                moment(c.ended()),
+                c.evidence.clone(),
+                c.used.to_string(),
+            ]
         });
         let table = Section::Table {
             title: say("Zgody", "Consents"),
@@ -87,18 +146,63 @@ impl Report for Consents {
                 ("zgoda", "consent"),
                 ("akta", "file"),
                 ("wzór", "template"),
+                ("stan", "state"),
                 ("od", "since"),
+                ("ważna do", "valid until"),
                 ("wycofana", "withdrawn"),
+                ("dowód (SHA-256)", "evidence (SHA-256)"),
                 ("odpowiedzi na jej podstawie", "answers on it"),
             ]),
             rows: rows.collect(),
         };
         let title = say("Rejestr zgód", "Consent register");
-        (title, vec![Section::Facts(facts), self.templates(words), table])
+        (title, vec![Section::Facts(facts), self.templates(words), table, self.withdrawals(words)])
     }
 }
 
 impl Consents {
+    /// Seconds from each withdrawal taken here until each holder said that it knows.
+    fn delays(&self) -> impl Iterator<Item = (&String, &Consent, &String, i64, Option<i64>)> {
+        self.consents.iter().flat_map(|(id, consent)| {
+            let since = consent.withdrawn.or(consent.heard);
+            consent.taken.iter().map(move |(holder, at)| (id, consent, holder, *at, since.map(|since| at - since)))
+        })
+    }
+
+    fn median(&self) -> String {
+        let mut seconds: Vec<i64> = self.delays().filter_map(|(.., delay)| delay).collect();
+        seconds.sort_unstable();
+        seconds.get(seconds.len() / 2).map_or_else(|| "–".to_owned(), |median| format!("{median} s"))
+    }
+
+    /// Who took each withdrawal, and how many have not.
+    fn withdrawals(&self, words: &Words) -> Section {
+        let taken = self.delays().map(|(id, consent, holder, at, delay)| {
+            let delay = delay.map_or_else(String::new, |delay| format!("{delay} s"));
+            let begun = consent.ended().map_or_else(String::new, super::moment);
+            vec![id.clone(), begun, words.member(holder), super::moment(at), delay]
+        });
+        let missing = self.consents.iter().filter_map(|(id, consent)| {
+            let missing = consent.told.saturating_sub(consent.taken.len() as u64);
+            let begun = super::moment(consent.withdrawn?);
+            let none = words.say("jeszcze nie", "not yet").to_owned();
+            (missing > 0).then(|| vec![id.clone(), begun, format!("× {missing}"), none, String::new()])
+        });
+        let mut rows: Vec<Vec<String>> = taken.chain(missing).collect();
+        rows.sort();
+        Section::Table {
+            title: words.say("Potwierdzenia wycofań", "Withdrawals acknowledged").to_owned(),
+            columns: words.columns(&[
+                ("zgoda", "consent"),
+                ("wycofana", "withdrawn"),
+                ("posiadacz danych", "holder"),
+                ("potwierdził", "acknowledged"),
+                ("po czasie", "after"),
+            ]),
+            rows,
+        }
+    }
+
     /// What became of each version of a template, and whether it is the newest.
     fn templates(&self, words: &Words) -> Section {
         let mut templates: BTreeMap<&str, [u64; 4]> = BTreeMap::new();

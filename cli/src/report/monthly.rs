@@ -3,15 +3,37 @@
 use super::{Context, Report, Section, Words, count, outcomes, str_of, time_of};
 use policies::calendar;
 use protocol::Timestamp;
+use protocol::time::DAY_SECONDS;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Months shown.
 const MONTHS: usize = 6;
+/// Days without a trace.
+const IDLE: [i64; 3] = [30, 90, 180];
+/// What users of this institution leave; in other entries `user` may be a peer's.
+const OWN: [&str; 14] = [
+    "approval.granted",
+    "approval.refused",
+    "consent.recorded",
+    "consent.refused",
+    "consent.requested",
+    "consent.withdrawn",
+    "dpo.exported",
+    "dpo.reported",
+    "dpo.searched",
+    "emergency.opened",
+    "flag.cleared",
+    "flag.set",
+    "newcomer.entered",
+    "query.asking",
+];
 
 #[derive(Default)]
 pub(crate) struct Monthly {
     months: BTreeMap<String, Month>,
+    /// When each user of this institution left a trace last.
+    seen: BTreeMap<String, i64>,
 }
 
 #[derive(Default)]
@@ -31,6 +53,11 @@ impl Report for Monthly {
     fn take(&mut self, _: u64, entry: &Value, _: &Words) {
         let time = time_of(entry);
         let event = str_of(entry, "event");
+        let user = str_of(entry, "user");
+        if OWN.contains(&event) && !user.is_empty() {
+            let last = self.seen.entry(user.to_owned()).or_insert(time);
+            *last = time.max(*last);
+        }
         if !matches!(event, "query.asking" | "query.outcome" | "query.answered" | "query.denied" | "query.no_match") {
             return;
         }
@@ -38,7 +65,7 @@ impl Report for Monthly {
         match event {
             "query.asking" => {
                 month.asked += 1;
-                month.users.insert(str_of(entry, "user").to_owned());
+                month.users.insert(user.to_owned());
                 month.without_pesel += u64::from(str_of(entry, "search_key") != "pesel");
                 month.out_of_hours += u64::from(calendar::out_of_hours(Timestamp(time)));
             }
@@ -57,6 +84,7 @@ impl Report for Monthly {
 
     fn sections(self: Box<Self>, context: &Context<'_>) -> (String, Vec<Section>) {
         let words = context.words;
+        let idle = idle(&self.seen, context.exported.exported_at, words);
         let skipped = self.months.len().saturating_sub(MONTHS);
         let months: Vec<(String, Month)> = self.months.into_iter().skip(skipped).collect();
         let rows = months.iter().map(|(name, month)| {
@@ -96,7 +124,24 @@ impl Report for Monthly {
         let table =
             Section::Table { title: words.say("Miesiące", "Months").to_owned(), columns, rows: rows.collect() };
         let title = words.say("Użycie miesięczne", "Use by month").to_owned();
-        (title, [table].into_iter().chain(plots).collect())
+        (title, [table, idle].into_iter().chain(plots).collect())
+    }
+}
+
+/// How many users have not been seen for how long.
+fn idle(seen: &BTreeMap<String, i64>, now: i64, words: &Words) -> Section {
+    let row = |days: i64| {
+        let idle = seen.values().filter(|last| now - **last >= days * DAY_SECONDS).count();
+        vec![days.to_string(), idle.to_string(), seen.len().to_string()]
+    };
+    Section::Table {
+        title: words.say("Konta nieużywane", "Idle accounts").to_owned(),
+        columns: words.columns(&[
+            ("dni bez śladu", "days without a trace"),
+            ("użytkownicy", "users"),
+            ("z tylu widzianych", "of so many seen"),
+        ]),
+        rows: IDLE.map(row).to_vec(),
     }
 }
 

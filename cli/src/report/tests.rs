@@ -14,6 +14,7 @@ fn words(lang: Lang) -> Words {
 
 fn exported() -> Exported {
     Exported {
+        read: 10,
         vkey: audit::Vkey::new("lodz.example/pup", [7; 32]).unwrap(),
         size: 10,
         root: [0; 32],
@@ -250,9 +251,19 @@ fn consents_and_integrity_say_what_is_missing() {
     assert_eq!(
         rows(&consents, "Zgody"),
         [
-            ["C", "F", "instead-of-certificate@0", "2026-11-21 12:00:00", "2026-11-21 13:00:00", "0"],
-            ["D", "", current.as_str(), "2026-11-21 12:00:00", "", "3"],
-            ["E", "", current.as_str(), "", "", "0"],
+            [
+                "C",
+                "F",
+                "instead-of-certificate@0",
+                "wycofana",
+                "2026-11-21 12:00:00",
+                "",
+                "2026-11-21 13:00:00",
+                "",
+                "0"
+            ],
+            ["D", "", current.as_str(), "w mocy", "2026-11-21 12:00:00", "", "", "", "3"],
+            ["E", "", current.as_str(), "odmowa", "", "", "", "", "0"],
         ]
     );
     let integrity = of(
@@ -266,6 +277,78 @@ fn consents_and_integrity_say_what_is_missing() {
     let Section::Facts(facts) = &integrity.sections[1] else { panic!("{integrity:?}") };
     let values: Vec<&str> = facts.iter().map(|(_, value)| value.as_str()).collect();
     assert_eq!(values, ["zgodne", "2", "1", "1", "niesprawdzone: klucze z samego eksportu"]);
+}
+
+/// The same in every form.
+fn forms(document: &Document) -> [String; 4] {
+    [text(document), serde_json::to_string_pretty(document).unwrap(), csv(document, ';'), html(document)]
+}
+
+#[test]
+fn consents_that_expired_their_evidence_and_who_acknowledged_a_withdrawal() {
+    let given = |id: &str, until: i64| {
+        json!({ "event": "consent.recorded", "time": SATURDAY, "consent": id, "file": "F", "valid_until": until,
+            "evidence": format!("SHA-{id}"), "detail": "instead-of-certificate@0" })
+    };
+    let taken = |holder: &str, after: i64| json!({ "event": "consent.withdrawal_taken", "time": SATURDAY + after, "consent": "C", "holder": holder });
+    let report = of(
+        Kind::R10,
+        &[
+            given("A", SATURDAY + 100 * HOUR),
+            given("B", SATURDAY + 101 * HOUR),
+            given("C", SATURDAY + 1),
+            json!({ "event": "consent.withdrawn", "time": SATURDAY + 10, "consent": "C", "counts": { "holders": 4 } }),
+            taken("css", 11),
+            taken("pup", 12),
+            // Delivered twice, as after a crash: the first counts.
+            taken("pup", 500),
+            taken("zlm", 3_610),
+        ],
+    );
+    let consents = rows(&report, "Zgody");
+    let states: Vec<[&str; 3]> = consents.iter().map(|row| [&*row[0], &*row[3], &*row[7]]).collect();
+    assert_eq!(states, [["A", "wygasła", "SHA-A"], ["B", "w mocy", "SHA-B"], ["C", "wycofana", "SHA-C"]]);
+    let at = "2026-11-21 12:00:10";
+    assert_eq!(
+        rows(&report, "Potwierdzenia wycofań"),
+        [
+            ["C", at, "css", "2026-11-21 12:00:11", "1 s"],
+            ["C", at, "pup", "2026-11-21 12:00:12", "2 s"],
+            ["C", at, "zlm", "2026-11-21 13:00:10", "3600 s"],
+            ["C", at, "× 1", "jeszcze nie", ""],
+        ]
+    );
+    let Section::Facts(facts) = &report.sections[1] else { panic!("{report:?}") };
+    let fact = |name: &str| facts.iter().find(|(found, _)| found == name).unwrap().1.clone();
+    assert_eq!((fact("Wygasłe"), fact("Bez dowodu")), ("1".to_owned(), "0".to_owned()));
+    assert_eq!(fact("Mediana czasu do potwierdzenia wycofania"), "2 s");
+    for form in forms(&report) {
+        for said in ["wygasła", "SHA-A", "2026-11-21 12:00:12", "jeszcze nie", "3600 s"] {
+            assert!(form.contains(said), "{said}: {form}");
+        }
+    }
+}
+
+#[test]
+fn accounts_nobody_used_are_counted_and_not_named() {
+    const DAY: i64 = 24 * HOUR;
+    let now = exported().exported_at;
+    let left = |event: &str, user: &str, days: i64| json!({ "event": event, "time": now - days * DAY, "user": user });
+    let report = of(
+        Kind::R8,
+        &[
+            left("query.asking", "NEVER-SHOWN-1", 200),
+            left("consent.recorded", "NEVER-SHOWN-2", 89),
+            left("query.asking", "NEVER-SHOWN-3", 300),
+            left("flag.set", "NEVER-SHOWN-3", 1),
+            // A peer's user is no account of ours.
+            left("query.answered", "NEVER-SHOWN-4", 365),
+        ],
+    );
+    assert_eq!(rows(&report, "Konta nieużywane"), [["30", "2", "3"], ["90", "1", "3"], ["180", "1", "3"]]);
+    for form in forms(&report) {
+        assert!(form.contains("Konta nieużywane") && !form.contains("NEVER-SHOWN"), "{form}");
+    }
 }
 
 #[test]

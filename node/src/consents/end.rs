@@ -2,8 +2,7 @@
 
 use super::kept::Consent;
 use super::{
-    ConsentError, ConsentReceipt, RevokeBody, WITHDRAWALS, WithdrawBody, event, kept, may_record, modules_fit, named,
-    note,
+    ConsentError, ConsentReceipt, RevokeBody, WithdrawBody, event, kept, may_record, modules_fit, named, note,
 };
 use crate::desk;
 use crate::events::{Event, Happened};
@@ -68,7 +67,7 @@ pub(crate) async fn revoke(
         entry.asker = Some(consent.recipient.clone());
         entry.detail = Some(format!("revoked: {}", body.cause.as_str()));
         entry.reason_text = Some(body.text.clone());
-        let _recorded = node.log.append(&entry).await?;
+        let _recorded = node.log.append(&entry.counting([("holders", consent.others(node))])).await?;
         let happened = event(node, caller, ConsentHappened::Revoked(body.cause), None, now);
         let consent = end(node, &held, id, happened, None, now)?;
         obey_here(node, &consent, None, now).await?;
@@ -177,7 +176,7 @@ fn end_in(
     for grant in &consent.grants {
         if grant.aud != node.config.member && Some(&grant.aud) != told {
             let withdrawal = withdrawal(node, grant, modules, now);
-            write.post(&grant.aud, WITHDRAWALS, jws::sign(&node.keys.message, &withdrawal)?, now)?;
+            write.post_withdrawal(id, &grant.aud, jws::sign(&node.keys.message, &withdrawal)?, now)?;
         }
     }
     write.put(Table::CONSENTS, id.as_bytes(), &consent)?;

@@ -37,6 +37,11 @@ pub(super) struct Consent {
 }
 
 impl Consent {
+    /// Holders besides us that are to be told of its end.
+    pub(super) fn others(&self, node: &Node) -> u64 {
+        self.grants.iter().filter(|grant| grant.aud != node.config.member).count() as u64
+    }
+
     /// The modules answered with `answer`.
     pub(super) fn answered(&self, answer: Answer) -> BTreeSet<String> {
         let such = self.answers.iter().filter(|(_, given)| **given == answer);

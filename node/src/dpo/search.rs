@@ -47,7 +47,7 @@ pub struct LogFilter {
     /// A case of this institution, by its reference; kept nowhere.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub case_ref: Option<String>,
-    /// `permit` or `deny`.
+    /// `permit` or `deny`, also of one holder among several; `mixed`: some answered and some refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decision: Option<String>,
     /// The digest of a request.

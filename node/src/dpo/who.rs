@@ -75,7 +75,7 @@ pub(super) async fn who(node: &Node, officer: &Officer, body: &WhoBody) -> Resul
 }
 
 impl Who {
-    fn person(Person { staff, first, last }: Person) -> Self {
+    fn person(Person { staff, first, last, .. }: Person) -> Self {
         let (first_seen, last_seen) = (Some(first.0), Some(last.0));
         Who { staff: Some(staff), first_seen, last_seen, local_numbers: BTreeSet::new() }
     }

@@ -72,6 +72,19 @@ async fn serves_members_refuses_the_revoked_and_ends() {
     let old: u64 = first_number.parse().unwrap();
     assert!(kept.parse::<u64>().unwrap() > old, "{kept} after {old}");
 
+    // And it stands in the log.
+    let revoked = || {
+        let log = federation.log();
+        log.iter().rfind(|entry| entry["event"] == "crl").map(|entry| entry["counts"]["revoked"].clone())
+    };
+    for _ in 0..100 {
+        if revoked() == Some(1.into()) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(revoked(), Some(1.into()));
+
     shutdown.cancel();
     tokio::time::timeout(Duration::from_secs(20), serving).await.unwrap().unwrap().unwrap();
     let gone = call(&mops, "GET", "/health/live", String::new()).await.unwrap_err();

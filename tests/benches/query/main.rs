@@ -3,7 +3,10 @@
 //!
 //! * the **echo**: hyper over rustls alone, the same mutual TLS, HTTP/2 and message sizes, in a process of its own;
 //! * the **sum**: three Ed25519 verifications (request, ticket, grant), one signature, one Cedar evaluation, and the
-//!   echo's processor time.
+//!   echo's processor time;
+//! * the **disk**: one write of a log record's length and one `fdatasync`, on the disk the holder's log is on, into a file
+//!   that was filled ahead as the log's own are. What a query takes longer than the echo, less the processor time it takes
+//!   more, is what it waits for.
 //!
 //! Requests are signed before the clock starts. Product and echo take turns, so that what else the machine does meets
 //! both. Nothing is asserted about time: the ratios are printed.
@@ -23,6 +26,9 @@ use protocol::manifest::KeyUse;
 use protocol::query::AnswerMessage;
 use protocol::{ConsentId, MemberId, Timestamp};
 use serde_json::json;
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -38,6 +44,8 @@ const LOADS: [(usize, usize); 3] = [(1, 300), (8, 1_200), (32, 2_400)];
 const RESIDENTS: usize = 2_000;
 /// Residents asked about.
 const ASKED: usize = 16;
+/// Length of the record of an answered query in the log, near enough, bytes.
+const RECORD: usize = 1_600;
 /// Times each part of the sum is done in a round.
 const TIMES: u32 = 300;
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -74,10 +82,10 @@ async fn run() {
             let bodies = stage.bodies(&tickets, requests);
             let product = stage.holder.load(&stage.asker, &bodies, *callers, &mut holder).await;
             let echo = stage.echo.load(&stage.asker, &bodies, *callers, &mut echo).await;
-            let cost = stage.parts.measure(TIMES);
+            let (cost, disk) = (stage.parts.measure(TIMES), stage.disk.p50());
             asked += requests;
             if round > 0 {
-                rounds.push(Round { product, echo, cost });
+                rounds.push(Round { product, echo, cost, disk });
             }
         }
     }
@@ -99,6 +107,8 @@ struct Round {
     product: Load,
     echo: Load,
     cost: Cost,
+    /// One write and `fdatasync`, µs.
+    disk: f64,
 }
 
 /// What a server did with one load.
@@ -121,6 +131,16 @@ impl Round {
     fn sum(&self) -> f64 {
         micros(self.cost.sum() + self.echo.cpu)
     }
+
+    /// What a query takes longer than the echo, µs.
+    fn added(&self) -> f64 {
+        self.product.quantile(0.5) - self.echo.quantile(0.5)
+    }
+
+    /// The same without what is computed meanwhile.
+    fn waited(&self) -> f64 {
+        self.added() - (micros(self.product.cpu) - micros(self.echo.cpu))
+    }
 }
 
 fn print(callers: usize, rounds: &[Round]) {
@@ -140,6 +160,13 @@ fn print(callers: usize, rounds: &[Round]) {
     ratio("RATIO product CPU / echo CPU", &|round| micros(round.product.cpu) / micros(round.echo.cpu));
     ratio("RATIO product req/s / echo req/s", &|round| round.product.per_second / round.echo.per_second);
     ratio("RATIO product p99 / echo p99", &|round| round.product.quantile(0.99) / round.echo.quantile(0.99));
+    if callers == 1 {
+        println!("  {:<34} {:>26.0}", "one bare write + fdatasync p50, µs", spread(&|round| round.disk));
+        println!("  {:<34} {:>26.0}", "added p50 per query, µs", spread(&Round::added));
+        println!("  {:<34} {:>26.0}", "of it waited, µs", spread(&Round::waited));
+        ratio("RATIO added / fdatasync", &|round| round.added() / round.disk);
+        ratio("RATIO waited / fdatasync (≤ 2)", &|round| round.waited() / round.disk);
+    }
 }
 
 fn print_parts(tables: &[(usize, Vec<Round>)]) {
@@ -156,6 +183,38 @@ fn print_parts(tables: &[(usize, Vec<Round>)]) {
     line("one Cedar evaluation", &|cost| cost.cedar);
     line("  not in the sum: with the request built for it", &|cost| cost.cedar_with_request);
     line("all but the echo", &Cost::sum);
+}
+
+/// A file on the disk of the holder's log, written ahead.
+struct Disk {
+    file: File,
+    record: Vec<u8>,
+}
+
+impl Disk {
+    /// Writes measured at once.
+    const WRITES: usize = 200;
+
+    /// Beside the holder's log, for records of `length` bytes.
+    fn beside(log: &Path, length: usize) -> Self {
+        let file = File::create(log.join("bare")).expect("a file");
+        file.write_all_at(&vec![0; Self::WRITES * length], 0).and_then(|()| file.sync_all()).expect("zeros");
+        Disk { file, record: vec![7; length] }
+    }
+
+    /// What one write and one `fdatasync` take, µs.
+    fn p50(&self) -> f64 {
+        let mut times: Vec<Duration> = (0..Self::WRITES)
+            .map(|number| {
+                let (start, at) = (Instant::now(), number * self.record.len());
+                let at = u64::try_from(at).expect("a place");
+                self.file.write_all_at(&self.record, at).and_then(|()| self.file.sync_data()).expect("a write");
+                start.elapsed()
+            })
+            .collect();
+        times.sort_unstable();
+        times.get(Self::WRITES / 2).map_or(f64::NAN, |time| micros(*time))
+    }
 }
 
 /// A server under load.
@@ -224,6 +283,7 @@ struct Stage {
     holder: Server,
     echo: Server,
     parts: Parts,
+    disk: Disk,
     answer: usize,
     grant: usize,
     _echo: Echo,
@@ -288,6 +348,7 @@ impl Stage {
             holder,
             echo,
             parts,
+            disk: Disk::beside(&harness.home().join("pup/data"), RECORD),
             answer: answer.len(),
             grant: grant.len(),
             _echo: running,

@@ -181,7 +181,8 @@ async fn values_compared_are_typed_and_printed_by_nobody() {
     let harness = Harness::filled().await;
     let caseworker = Desk::of(&harness, "mops", "caseworker");
     let about = ["--purpose", PURPOSE, "--case", "1", "--reason", "test", "--mandate", "ups-105", "--json"];
-    let question = ["node", "ask", "--query", "q09", "--holder", "pup", "--expect", "person.surname,person.given_names"];
+    let question =
+        ["node", "ask", "--query", "q09", "--holder", "pup", "--expect", "person.surname,person.given_names"];
     // A line each, in the order of the fields.
     let typed = format!("{}\n{}\nEwa", pesel_of("mops+pup"), CANARY_SURNAME.to_lowercase());
     let ran = caseworker.types(&typed, &[question.as_slice(), &about].concat());

@@ -179,4 +179,15 @@ async fn a_withdrawal_reaches_who_was_away() {
     let log = read_log(&harness, "pup");
     let heard = log.iter().filter(|entry| entry["event"] == "consent.withdrawal_received").count();
     assert_eq!(heard, 1, "told once");
+    // At the recorder: until when, by what evidence, and who took the withdrawal when it came back.
+    harness.federation.nodes.get_mut(&member("mops")).expect("mops").stop().await.expect("stopped");
+    let log = read_log(&harness, "mops");
+    let of = |event: &str| -> Vec<&Value> { log.iter().filter(|entry| entry["event"] == event).collect() };
+    let recorded = of("consent.recorded");
+    assert!(recorded[0]["valid_until"].as_i64() > recorded[0]["time"].as_i64(), "{recorded:?}");
+    assert_eq!(recorded[0]["evidence"].as_str().map(str::len), Some(43));
+    let taken = of("consent.withdrawal_taken");
+    assert_eq!(of("consent.withdrawn")[0]["counts"]["holders"], taken.len(), "each holder once: {taken:?}");
+    assert_eq!(taken.iter().filter(|entry| entry["holder"] == "pup").count(), 1);
+    assert!(taken.iter().all(|entry| entry["consent"] == recorded[0]["consent"]));
 }

@@ -49,7 +49,7 @@ impl Request<'_> {
     }
 
     /// The same with another header.
-    fn header(mut self, name: &str, value: &str) -> Self {
+    pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
         self.head.push_str(&format!("{name}: {value}\r\n"));
         self
     }

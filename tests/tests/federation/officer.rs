@@ -454,9 +454,11 @@ async fn records_past_their_time_go_but_for_the_restricted_and_sealed() {
     assert_eq!(by_hand.count(), 4, "{acts:?}");
     let ends: Vec<&Value> = of("node.closed").iter().map(|end| &end["detail"]).collect();
     assert_eq!(ends, [&json!("stopped"), &json!("stopped")]);
-    for changed in ["policy.changed", "certificate.changed"] {
+    for changed in ["policy.changed", "certificate.changed", "crl.changed"] {
         assert_eq!(of(changed).len(), 1, "{changed}: a restart changes nothing");
     }
+    let list = &of("crl.changed")[0]["counts"];
+    assert!(list["number"].is_u64() && list["revoked"] == 0, "{list}");
     assert!(of("policy.changed")[0]["library"].is_string() && of("certificate.changed")[0]["certificate"].is_string());
     assert_eq!((&swept[0]["retention"], &swept[0]["counts"]["rows"]), (&json!("B5"), &json!(gone)));
 }
@@ -520,4 +522,107 @@ async fn happened(harness: &Harness, event: &str, times: usize) -> Vec<Value> {
     let body = json!({ "filter": { "event": event } });
     until(event, async || entries(&search(harness, "mops", &body).await).len() >= times).await;
     entries(&search(harness, "mops", &body).await)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_is_one_trace_on_every_side_and_a_mixed_outcome_is_found_as_both() {
+    const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let harness = Harness::filled().await;
+    let body = json!({
+        "resident": { "pesel": pesel_of("mops+pup+css") },
+        // Of the second nothing is agreed; whom it names refuses itself.
+        "asks": [{ "query": "q02", "holder": "pup" }, { "query": "q02", "holder": "css" }],
+        "purpose": tests::PURPOSE, "basis": { "kind": "mandate", "id": "ups-105" }, "case_ref": "X", "reason": "test",
+    });
+    let ask = async |trace: &str| -> Vec<Value> {
+        let asked = request(&harness, "mops", "POST", "/v1/queries").json(&body);
+        let answer = asked.header("traceparent", &format!("00-{trace}-00f067aa0ba902b7-01")).send().await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        let result: Value = serde_json::from_str(&answer.text).expect("JSON");
+        result["outcomes"].as_array().expect("outcomes").iter().map(|outcome| outcome["outcome"].clone()).collect()
+    };
+    assert_eq!(ask(TRACE).await, ["answered", "denied"]);
+    let of = async |unit: &'static str, filter: Value| {
+        let found = search(&harness, unit, &json!({ "filter": filter, "reason": "skarga" })).await;
+        entries(&found).into_iter().filter(|entry| entry["event"] != "dpo.searched").collect::<Vec<Value>>()
+    };
+    for decision in ["permit", "deny", "mixed"] {
+        let found = of("mops", json!({ "decision": decision })).await;
+        assert_eq!(found.len(), 1, "{decision}: {found:?}");
+        assert_eq!((&found[0]["event"], &found[0]["decision"]), (&json!("query.outcome"), &json!("mixed")));
+    }
+    let asked = of("mops", json!({ "event": "query.asking" })).await;
+    let outcome = of("mops", json!({ "event": "query.outcome" })).await;
+    let (pup, css) = (of("pup", json!({ "peer": "mops" })).await, of("css", json!({ "peer": "mops" })).await);
+    let answered: Vec<&Value> = pup.iter().filter(|entry| entry["event"] == "query.answered").collect();
+    let denied: Vec<&Value> = css.iter().filter(|entry| entry["event"] == "query.denied").collect();
+    for entry in [&asked[0], &outcome[0], answered[0], denied[0]] {
+        assert_eq!((&entry["trace"], &entry["clock"]), (&json!(TRACE), &json!("agrees")), "{entry}");
+    }
+    // Both sides say how much it was, and the holder how old.
+    assert!(answered[0]["bytes"].as_u64().is_some_and(|bytes| bytes > 100), "{}", answered[0]);
+    for (side, line) in [answered[0], denied[0]].into_iter().zip(outcome[0]["outcomes"].as_array().expect("outcomes")) {
+        assert_eq!((&side["bytes"], &side["response"]), (&line["bytes"], &line["response"]));
+    }
+    assert_eq!((&answered[0]["as_of"], denied[0].get("as_of")), (&json!(tests::NOON.0), None));
+    // What may be somebody's number is not taken over.
+    assert_eq!(ask("00000000000000000000044051401359").await, ["answered", "denied"]);
+    let second = of("mops", json!({ "event": "query.asking" })).await.remove(1);
+    let trace = second["trace"].as_str().expect("a trace");
+    assert!(trace.len() == 32 && !trace.contains("44051401359") && trace != TRACE, "{trace}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ones_own_data_relatives_and_colleagues_are_noticed_by_what_the_identity_provider_says() {
+    let mut harness = Harness::filled().await;
+    let mops = tests::member("mops");
+    let config = harness.home().join("mops/node.toml");
+    let text = std::fs::read_to_string(&config).expect("a configuration");
+    let person = "\n[local.tokens.person]\npesel = \"pesel\"\nsurname = \"family_name\"\n";
+    std::fs::write(&config, text + person).expect("written");
+    restart(&mut harness).await;
+
+    let provider = harness.federation.founded.identity_provider(&mops).expect("a provider");
+    let now = harness.clock.now().0;
+    let token = |user: &str, more: Value| {
+        let mut claims = json!({
+            "iss": "https://login.mops.example", "aud": cli::idp::AUDIENCE, "sub": user, "roles": ["caseworker"], "exp": now + 600,
+        });
+        claims.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        provider.sign(&claims).expect("a token")
+    };
+    let local = harness.federation.local(&mops).expect("a local API");
+    // Each on a case of one's own, which explains nothing.
+    let asks = async |token: &str, case: &str, units: &str| {
+        let body = json!({
+            "resident": { "pesel": pesel_of(units) }, "asks": [{ "query": "q02", "holder": "pup" }],
+            "purpose": tests::PURPOSE, "basis": { "kind": "mandate", "id": "ups-105" }, "case_ref": case,
+            "reason": "test",
+        });
+        let result: node::QueryResult =
+            local.call(http::Method::POST, "/v1/queries", token, Some(&body)).await.expect("an outcome");
+        assert_eq!(result.outcomes[0].outcome, OutcomeKind::Answered);
+    };
+    // Jan is a client of this unit himself, and Anna has the surname of every resident here.
+    let jan = token("jan", json!({ "pesel": pesel_of("mops+pup") }));
+    let anna = token("anna", json!({ "family_name": tests::CANARY_SURNAME.to_uppercase() }));
+    asks(&jan, "J", "mops+pup").await;
+    asks(&anna, "A", "mops+pup+css").await;
+    asks(&anna, "A", "mops+pup").await;
+    let nobody = token("ewa", json!({}));
+    asks(&nobody, "E", "mops+pup+css").await;
+
+    let found =
+        request(&harness, "mops", "POST", "/v1/audit/anomalies").of("iod", &["dpo"]).json(&json!({})).send().await;
+    let found: Value = serde_json::from_str(&found.text).expect("JSON");
+    let of = |kind: &str| -> Vec<&Value> {
+        found["findings"].as_array().expect("findings").iter().filter(|finding| finding["kind"] == kind).collect()
+    };
+    let (own, relatives, colleagues) = (of("own_record"), of("relative"), of("colleague"));
+    assert_eq!((own.len(), relatives.len(), colleagues.len()), (1, 2, 1), "{found}");
+    assert_eq!(colleagues[0]["user"], relatives[0]["user"]);
+    assert_eq!(colleagues[0]["file"], own[0]["file"], "whom Anna looked up works here");
+    assert_ne!(own[0]["user"], relatives[0]["user"]);
+    // Of the claims nothing is in the store in clear: the harness searches every file.
+    harness.federation.nodes.get_mut(&mops).expect("a node").stop().await.expect("stopped");
 }

@@ -101,6 +101,7 @@ fn searching_and_reporting(harness: &Harness) {
         package["sections"].as_array().expect("sections").iter().filter_map(|s| s["table"]["title"].as_str()).collect();
     assert_eq!(titles, ["Dane w aktach tej instytucji", "Odbiorcy danych", "Kto sprawdzał dane"]);
     officer.run("", &["audit", "report", "R9", "--staff", "iod"]).failed(10, "second officer");
+    confirmed(harness, &officer);
 
     // Whose data left under which key: by what the holder's entries say.
     let holder = Desk::of(harness, "pup", "dpo");
@@ -111,6 +112,28 @@ fn searching_and_reporting(harness: &Harness) {
         let scope = holder.json("", &["audit", "report", "R4", "--key", key]);
         assert_eq!(scope["sections"][1]["facts"][0][1], persons, "{scope}");
     }
+}
+
+/// By one member of staff: a reason, which another officer is told, or that officer's confirmation, and nothing is to be
+/// reviewed.
+fn confirmed(harness: &Harness, officer: &Desk) {
+    let other = harness.extracts().join("other.token");
+    let token = harness.federation.token(&member("mops"), "zastepca", &["dpo"]).expect("a token");
+    std::fs::write(&other, token).expect("written");
+    let (other, own) = (other.to_str().expect("UTF-8"), officer.token.to_str().expect("UTF-8"));
+    let by_staff = ["audit", "search", "--staff", "caseworker", "--event", "query.asking"];
+    let confirmed_by = |token| [&by_staff as &[&str], &["--confirm-token-file", token]].concat();
+    officer.run("", &by_staff).failed(3, "A reason is required");
+    officer.run("", &confirmed_by(own)).failed(3, "A reason is required");
+    let told = || officer.run("", &["audit", "review"]).succeeded().matches("staff_looked_through").count();
+    assert_eq!(officer.json("", &confirmed_by(other))["entries"].as_array().map(Vec::len), Some(2));
+    let into = harness.extracts().join("by-staff").to_str().expect("UTF-8").to_owned();
+    let export = ["audit", "export", "--staff", "caseworker", "--into", &into, "--confirm-token-file", other];
+    officer.json("", &export);
+    officer.run("", &["audit", "report", "R9", "--staff", "caseworker", "--confirm-token-file", other]).succeeded();
+    assert_eq!(told(), 0, "two looked");
+    officer.run("", &[&by_staff as &[&str], &["--reason", "skarga"]].concat()).succeeded();
+    assert_eq!(told(), 1, "one looked alone");
 }
 
 /// Criteria that are no question to the node's own store.

@@ -1,5 +1,6 @@
 //! What of the log the rules look at, read once: accesses, consents, approvals, emergencies, marks.
 
+use crate::kin::Kin;
 use jiff::civil::Date;
 use policies::calendar;
 use protocol::{Reason, Timestamp, Told};
@@ -16,6 +17,8 @@ pub(super) struct Surroundings<'a> {
     pub(super) agreed: &'a dyn Fn(&str, &str, &str, &str) -> bool,
     /// What the records here say of a case reference of this file, both as they stand in entries.
     pub(super) case: &'a dyn Fn(&str, &str) -> Option<Case>,
+    /// Whether a user of this institution is close to the resident of a file, both as they stand in entries.
+    pub(super) related: &'a dyn Fn(&str, &str, Kin) -> bool,
     /// Whether an officer found the access of this entry explained.
     pub(super) explained: &'a dyn Fn(u64) -> bool,
 }

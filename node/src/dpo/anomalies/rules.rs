@@ -3,6 +3,7 @@
 use super::access::{Access, Came, Case, Kind, by};
 use super::explain::Grounds;
 use super::{Anomaly, Explanation};
+use crate::kin::Kin;
 use jiff::ToSpan as _;
 use jiff::civil::Date;
 use policies::calendar;
@@ -17,6 +18,12 @@ use utoipa::ToSchema;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Rule {
+    /// A1: the user's own data were looked up.
+    OwnRecord,
+    /// A2: somebody of the user's surname or address was.
+    Relative,
+    /// A3: another user of this institution was.
+    Colleague,
     /// A4: a resident who is restricted, unlisted or dead was looked up.
     MarkedResident,
     /// A5: at night, at a weekend or on a holiday.
@@ -57,6 +64,10 @@ pub(super) const ORDINARY: &[Explanation] =
     &[Explanation::Emergency, Explanation::Consent, Explanation::Approval, Explanation::Case, Explanation::Pattern];
 
 pub(super) const RULES: &[Row] = &[
+    // An open case is no reason to work on one's own.
+    Row { rule: Rule::OwnRecord, cleared_by: &[], check: own_record },
+    Row { rule: Rule::Relative, cleared_by: ORDINARY, check: relative },
+    Row { rule: Rule::Colleague, cleared_by: ORDINARY, check: colleague },
     Row { rule: Rule::MarkedResident, cleared_by: ORDINARY, check: marked },
     Row { rule: Rule::OutOfHours, cleared_by: ORDINARY, check: out_of_hours },
     Row { rule: Rule::Volume, cleared_by: ORDINARY, check: volume },
@@ -103,6 +114,37 @@ fn month(day: Date) -> Date {
 
 fn distinct_files(accesses: &[&Access]) -> u64 {
     accesses.iter().filter_map(|access| access.file.as_ref()).collect::<BTreeSet<_>>().len() as u64
+}
+
+fn own_record(rule: Rule, grounds: &Grounds<'_>, left: &[&Access]) -> Vec<Anomaly> {
+    let why = ("użytkownik sprawdził własne dane", "the user's own data were looked up");
+    related(rule, grounds, left, Kin::Own, why)
+}
+
+fn relative(rule: Rule, grounds: &Grounds<'_>, left: &[&Access]) -> Vec<Anomaly> {
+    let why = (
+        "osoba o nazwisku albo adresie użytkownika, i nic tego nie wyjaśnia",
+        "somebody of the user's surname or address, and nothing explains it",
+    );
+    related(rule, grounds, left, Kin::Relative, why)
+}
+
+fn colleague(rule: Rule, grounds: &Grounds<'_>, left: &[&Access]) -> Vec<Anomaly> {
+    let why = ("osoba, która tu pracuje, i nic tego nie wyjaśnia", "somebody who works here, and nothing explains it");
+    related(rule, grounds, left, Kin::Colleague, why)
+}
+
+/// Residents a user of this institution is close to; a peer's users are known to that peer alone.
+fn related(rule: Rule, grounds: &Grounds<'_>, left: &[&Access], kin: Kin, why: (&str, &str)) -> Vec<Anomaly> {
+    let close = |access: &Access| {
+        let file = access.file.clone().filter(|_| access.kind == Kind::Own)?;
+        (grounds.surroundings.related)(&access.user, &file, kin).then(|| (access.who(), file, access.day))
+    };
+    let found = by(questions(grounds, left), close).into_iter().filter_map(|((who, file, day), accesses)| {
+        let why = (why.0.to_owned(), why.1.to_owned());
+        anomaly(rule, &[&who.0, &who.1, &file, &day.to_string()], why, &accesses)
+    });
+    found.collect()
 }
 
 fn marked(rule: Rule, grounds: &Grounds<'_>, left: &[&Access]) -> Vec<Anomaly> {

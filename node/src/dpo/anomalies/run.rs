@@ -6,6 +6,7 @@ use crate::dpo::act::Act;
 use crate::dpo::findings::{self, Finding, FindingKind, ReviewState};
 use crate::dpo::{DpoError, Officer, now};
 use crate::events::Happened;
+use crate::kin::{Kin, Relations};
 use crate::manifests::Held;
 use crate::node::Node;
 use crate::records::FileRecord;
@@ -154,7 +155,10 @@ fn read(node: &Node, held: &Held, days: (Date, Date)) -> Result<Reviewed, DpoErr
     let case = |file: &str, case: &str| cases.find(file, case);
     let cleared = explained(node)?;
     let explained = |index: u64| cleared.contains(&index);
-    let surroundings = Surroundings { compares: &compares, agreed: &agreed, case: &case, explained: &explained };
+    let relations = Relations::read(node)?;
+    let related = |user: &str, file: &str, kin: Kin| relations.are(user, file, kin);
+    let (case, explained) = (&case, &explained);
+    let surroundings = Surroundings { compares: &compares, agreed: &agreed, case, related: &related, explained };
 
     let begins = |day: Date| calendar::begins(day).map(|at| at.0);
     let look_back = i64::from(parameters.look_back_days);

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::dpo::anomalies::access::Case;
+use crate::kin::Kin;
 use jiff::ToSpan as _;
 use policies::calendar;
 use serde_json::{Value, json};
@@ -25,7 +26,10 @@ fn look_after(entries: &[Value], case: &dyn Fn(&str, &str) -> Option<Case>, clea
     let compares = |query: &str| query == "q15";
     let agreed = |_: &str, _: &str, query: &str, _: &str| query == "q02";
     let explained = |index: u64| cleared.contains(&index);
-    let surroundings = Surroundings { compares: &compares, agreed: &agreed, case, explained: &explained };
+    let related =
+        |user: &str, file: &str, kin: Kin| file == "OF" && user == if kin == Kin::Own { "OWN" } else { "KIN" };
+    let surroundings =
+        Surroundings { compares: &compares, agreed: &agreed, case, related: &related, explained: &explained };
     let mut log = Log::default();
     for (index, entry) in (0..).zip(entries) {
         log.take(index, entry, &surroundings);
@@ -71,6 +75,22 @@ fn check(rule: Rule, entries: &[Value], explanation: &[Value], change: &Value) {
         explanation.iter().cloned().chain(entries.iter().map(|entry| with(entry.clone(), change))).collect();
     let left = look(&changed);
     assert!(!rules(&left).contains(&rule), "explained: {:?}", left.anomalies);
+}
+
+#[test]
+fn the_users_own_data_relatives_and_colleagues() {
+    let case = json!({ "case": "C" });
+    let colleague = with(asked(TEN - DAY, "V", "OF"), &case);
+    let entries = [with(asked(TEN, "KIN", "OF"), &case)];
+    check(Rule::Relative, &entries, std::slice::from_ref(&colleague), &json!({}));
+    check(Rule::Colleague, &entries, std::slice::from_ref(&colleague), &json!({}));
+    // One's own data are looked up on no case.
+    let own = [colleague, with(asked(TEN, "OWN", "OF"), &case)];
+    let found = look(&own);
+    assert_eq!(rules(&found), [Rule::OwnRecord]);
+    assert_eq!((found.anomalies[0].user.as_deref(), found.anomalies[0].entries.as_slice()), (Some("OWN"), &[1][..]));
+    // A user of a peer's, whatever the id is.
+    assert!(look(&[held(TEN, "OWN", "OF"), held(TEN, "KIN", "OF")]).anomalies.is_empty());
 }
 
 #[test]
@@ -265,7 +285,9 @@ fn a_rerun_over_more_days_finds_the_same() {
     let entries: Vec<Value> = (0..3).map(|n| asked(TEN - n * DAY, "U", &format!("F{n}"))).collect();
     let (compares, agreed, case) =
         (|_: &str| false, |_: &str, _: &str, _: &str, _: &str| false, |_: &str, _: &str| None);
-    let surroundings = Surroundings { compares: &compares, agreed: &agreed, case: &case, explained: &|_| false };
+    let related = &|_: &str, _: &str, _: Kin| false;
+    let surroundings =
+        Surroundings { compares: &compares, agreed: &agreed, case: &case, related, explained: &|_| false };
     let mut log = Log::default();
     // In any order.
     for (index, entry) in [0, 1, 2].into_iter().zip(&entries).rev() {
