@@ -3,12 +3,17 @@
 //! `cargo bench -p registry --bench locate`. `OGNIWO_BENCH_ENTRIES` sets how many rows there are (default 1000000),
 //! `OGNIWO_BENCH_BATCHES` how many batches of 1000 indexes are located in a round (default 20). A request goes through the
 //! registry's router: signature, own entry, every member of the audience, nobody's place, log entry on the disk, answer.
-//! Rounds of the two take turns, so that whatever else the machine does falls on both; the ratio is of their medians.
+//! Rounds of the two take turns, so that whatever else the machine does falls on both; the ratio is of their medians. The
+//! bare reader reads as many parts of a batch at once as the registry does.
+//!
+//! Then it is asked whether time tells apart what is answered alike, in `OGNIWO_BENCH_TIMINGS` rounds (default 2000).
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints")]
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a benchmark that cannot go on stops")]
 #![expect(clippy::cast_precision_loss, reason = "rates are rough")]
 
+#[path = "locate/alike.rs"]
+mod alike;
 #[path = "../tests/it/federation.rs"]
 #[expect(dead_code, reason = "shared with the tests, which need more of it")]
 mod federation;
@@ -29,10 +34,11 @@ const PARTNERS: [&str; 7] = ["css", "pup", "zlm", "sp1", "sp2", "zoz", "gops"];
 /// Rows of one resident.
 const ROWS_EACH: usize = 3;
 const BATCH: usize = 1000;
+/// Parts of a batch that the registry works on at once, and the bare reader too.
+const LANES: usize = 4;
 const ROUNDS: usize = 5;
 
 fn main() {
-    let number = |name: &str, default: usize| std::env::var(name).map_or(default, |text| text.parse().unwrap());
     let (entries, batches) = (number("OGNIWO_BENCH_ENTRIES", 1_000_000), number("OGNIWO_BENCH_BATCHES", 20));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
@@ -55,6 +61,7 @@ async fn run(engine: Engine, entries: usize, batches: usize) {
     federation.config.engine = engine;
     federation.config.cache_bytes = 1 << 30;
     federation.config.shares.indexes_per_second = usize::MAX >> 20;
+    federation.config.shares.misses_per_day = u64::MAX >> 1;
     federation.config.postgres = cluster.as_ref().map(|cluster| cluster.settings("postgres"));
     federation.restart().await;
     federation.registry().publish(federation.manifest.clone()).await.unwrap();
@@ -83,7 +90,7 @@ async fn run(engine: Engine, entries: usize, batches: usize) {
                     request
                 })
                 .collect();
-            let keys: Vec<Vec<RowKey>> = work.iter().map(|request| probes(&blind, request)).collect();
+            let keys: Vec<Vec<RowKey>> = work.iter().flat_map(|request| probes(&blind, request)).collect();
             let began = Instant::now();
             times.extend(locate(&federation, &work, flights).await);
             located.push(began.elapsed());
@@ -91,7 +98,7 @@ async fn run(engine: Engine, entries: usize, batches: usize) {
                 read_postgres(&cluster.settings("postgres"), keys, flights).await
             } else {
                 federation.stop();
-                let took = read_redb(&federation, keys, flights);
+                let took = read_redb(&federation, &keys, flights);
                 federation.restart().await;
                 took
             });
@@ -111,6 +118,11 @@ async fn run(engine: Engine, entries: usize, batches: usize) {
             at(99)
         );
     }
+    alike::compare(&federation, number("OGNIWO_BENCH_TIMINGS", 2_000)).await;
+}
+
+fn number(name: &str, default: usize) -> usize {
+    std::env::var(name).map_or(default, |text| text.parse().unwrap())
 }
 
 fn index(n: usize) -> Index {
@@ -150,17 +162,24 @@ async fn fill(federation: &Federation, engine: Engine, blind: &Blind, entries: u
         rows.sort_unstable_by_key(|(key, _)| *key);
         store.load(rows, vec![], Ledger::default()).await.unwrap();
     }
+    let rows = alike::rows(federation, blind, number("OGNIWO_BENCH_TIMINGS", 2_000));
+    store.load(rows, vec![], Ledger::default()).await.unwrap();
 }
 
-/// The keys that locating `request` reads.
-fn probes(blind: &Blind, request: &LocateRequest) -> Vec<RowKey> {
+/// The keys that locating `request` reads, in [`LANES`] parts, each in the order of keys, as the engine reads them.
+fn probes(blind: &Blind, request: &LocateRequest) -> Vec<Vec<RowKey>> {
     let members: Vec<_> = std::iter::once("mops").chain(PARTNERS).map(member).collect();
     let of = |index: &Index| {
         let mut keys: Vec<_> = members.iter().map(|member| blind.row_key(request.epoch, index, member)).collect();
         keys.push(blind.honeypot_key(request.epoch, index));
         keys
     };
-    request.indexes.iter().flat_map(of).collect()
+    let part = |indexes: &[Index]| {
+        let mut keys: Vec<RowKey> = indexes.iter().flat_map(of).collect();
+        keys.sort_unstable();
+        keys
+    };
+    request.indexes.chunks(BATCH / LANES).map(part).collect()
 }
 
 async fn locate(federation: &Federation, work: &[LocateRequest], flights: usize) -> Vec<Duration> {
@@ -177,18 +196,14 @@ async fn locate(federation: &Federation, work: &[LocateRequest], flights: usize)
     futures_util::future::join_all((0..flights).map(lane)).await.concat()
 }
 
-fn read_redb(federation: &Federation, mut work: Vec<Vec<RowKey>>, flights: usize) -> Duration {
+fn read_redb(federation: &Federation, work: &[Vec<RowKey>], flights: usize) -> Duration {
     let db = Database::builder().set_cache_size(federation.config.cache_bytes).open(federation.config.index()).unwrap();
-    // As the engine reads them: in the order of keys, which is faster.
-    for keys in &mut work {
-        keys.sort_unstable();
-    }
+    let (db, lanes) = (&db, flights * LANES);
     let began = Instant::now();
     std::thread::scope(|scope| {
-        for lane in 0..flights {
-            let (db, work) = (&db, &work);
+        for lane in 0..lanes {
             scope.spawn(move || {
-                for keys in work.iter().skip(lane).step_by(flights) {
+                for keys in work.iter().skip(lane).step_by(lanes) {
                     let rows = TableDefinition::<&[u8; 32], &[u8; ROW_BYTES]>::new("rows");
                     let table = db.begin_read().unwrap().open_table(rows).unwrap();
                     let read = |key: &RowKey| table.get(&key.0).unwrap().map(|row| Box::new(*row.value()));
@@ -201,13 +216,13 @@ fn read_redb(federation: &Federation, mut work: Vec<Vec<RowKey>>, flights: usize
 }
 
 async fn read_postgres(settings: &PostgresConfig, work: Vec<Vec<RowKey>>, flights: usize) -> Duration {
-    let mut lanes = Vec::new();
-    for lane in 0..flights {
+    let (mut lanes, connections) = (Vec::new(), flights * LANES);
+    for lane in 0..connections {
         let (client, connection) = tokio_postgres::connect(&settings.url, tokio_postgres::NoTls).await.unwrap();
         tokio::spawn(connection);
         client.batch_execute("SET plan_cache_mode = force_generic_plan").await.unwrap();
         let statement = client.prepare("SELECT key, row FROM entries WHERE key = ANY($1)").await.unwrap();
-        let mine: Vec<_> = work.iter().skip(lane).step_by(flights).cloned().collect();
+        let mine: Vec<_> = work.iter().skip(lane).step_by(connections).cloned().collect();
         lanes.push((client, statement, mine));
     }
     let began = Instant::now();

@@ -23,6 +23,7 @@ use protocol::{Epoch, Index, MemberId, Timestamp};
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use std::collections::BTreeSet;
 use std::io;
+use subtle::{Choice, ConstantTimeEq as _};
 
 const TAG_BYTES: usize = 16;
 const TAGS_BYTES: usize = TAG_BYTES * MAX_AUDIENCE;
@@ -85,7 +86,7 @@ pub struct Entry<'r> {
 }
 
 /// What stands in an entry for one member of its audience: 16 bytes, of which only this registry knows whose they are.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub struct Tag([u8; TAG_BYTES]);
 
 impl Entry<'_> {
@@ -95,10 +96,12 @@ impl Entry<'_> {
         matches!(self.state, State::Live | State::Provisional) && self.expires > now
     }
 
-    /// Whether `tag` stands in it. Looks at every tag, whichever fits.
+    /// Whether `tag` stands in it, in the same time whichever fits.
     #[must_use]
     pub fn admits(&self, tag: &Tag) -> bool {
-        self.tags.as_chunks().0.iter().filter(|other| **other == tag.0).count() > 0
+        let tag = u128::from_ne_bytes(tag.0);
+        let tags = self.tags.as_chunks().0.iter().map(|other| u128::from_ne_bytes(*other));
+        tags.fold(Choice::from(0), |found, other| found | other.ct_eq(&tag)).into()
     }
 }
 

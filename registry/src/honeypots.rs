@@ -8,6 +8,7 @@ use crate::admit::{compute, whole};
 use crate::blind::{Content, State as Says};
 use crate::errors::Refusal;
 use crate::events::Event;
+use crate::locate::present;
 use crate::review::About;
 use crate::server::Registry;
 use crate::store::{Batch, NoteKey, Row, RowKey, Written};
@@ -91,7 +92,7 @@ impl Registry {
         rows: &mut [Option<Row>],
     ) -> Vec<Index> {
         let open = |((index, key), row): ((&'a Index, &RowKey), &mut Option<Row>)| {
-            let entry = self.blind.open(key, row.as_mut()?)?;
+            let entry = self.blind.open(key, present(row))?;
             (entry.state == Says::Honeypot).then_some(*index)
         };
         indexes.zip(rows).filter_map(open).collect()

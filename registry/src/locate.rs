@@ -6,16 +6,17 @@
 //! and the asker's own audience includes the other: seeing is mutual. Where one fails the answer is empty, the same
 //! whichever it was.
 //!
-//! **Time.** The reads depend on the request and the manifest alone. What follows them depends on the asker's own entry,
-//! which it knows; with a live one, every candidate costs the same, its row present or not. Indexes without an own entry
-//! are metered; that some of them were planted is told to others beside the answer.
+//! **Time.** The reads depend on the request and the manifest alone. Of what was read the asker's own place and nobody's are
+//! opened, whether a row stands there or not; what follows depends on whether the asker's own entry is live, which it knows;
+//! if it is, every candidate costs the same, its row present or not. Indexes without an own entry are metered; that some of
+//! them were planted is told to others beside the answer. `benches/locate.rs` holds the times against each other.
 
 use crate::admit::{Admitted, compute, distinct, whole};
 use crate::blind::Blind;
 use crate::errors::Refusal;
 use crate::events::Event;
 use crate::server::Registry;
-use crate::store::{Batch, NoteKey, ROW_BYTES, Row, RowKey};
+use crate::store::{Batch, ROW_BYTES, Row, RowKey};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
@@ -42,22 +43,16 @@ pub(crate) async fn locate(
     let lanes = (0..indexes).step_by(LANE).map(|from| registry.lane(&asked, from..(from + LANE).min(indexes)));
     let seen: Vec<Seen> = try_join_all(lanes).await?;
     let recording = registry.clone();
-    let (event, alarms) = {
+    let touched: Vec<_> = seen.iter().flat_map(|seen| seen.touched.iter().copied()).collect();
+    let event = {
         let (asked, own) = (asked.clone(), seen.iter().map(|seen| seen.own).sum());
         let found = seen.iter().flat_map(|seen| &seen.found).map(|located| located.entries.len()).sum();
-        let touched: Vec<_> = seen.iter().flat_map(|seen| seen.touched.iter().copied()).collect();
-        compute(move || recording.describe(&asked, own, found, &touched)).await?
+        let touched = touched.len();
+        compute(move || Ok(recording.describe(&asked, own, found, touched))).await?
     };
     let _recorded = registry.journal.append(now, event).await?;
-    if !alarms.is_empty() {
-        let store = registry.store.clone();
-        // The caller must not see by the time taken that somebody is told; that it came upon them is in the log already.
-        tokio::spawn(async move {
-            if let Err(error) = store.write(Batch { note: alarms, ..Batch::default() }).await {
-                tracing::error!(code = "honeypot", reason = error.0, "the officers were not told: see the log");
-            }
-        });
-    }
+    // The caller must not see by the time taken that somebody is told; that it came upon them is in the log already.
+    tokio::spawn(registry.clone().raise_alarms(asked.clone(), touched));
     let misses = indexes - seen.iter().map(|seen| seen.own).sum::<usize>();
     registry.charge_misses(&asked.request.held.manifest, &asked.request.claims.iss, misses, now).await?;
     Ok(Json(LocateAnswer { found: seen.into_iter().flat_map(|seen| seen.found).collect() }))
@@ -138,17 +133,28 @@ impl Registry {
         Ok(seen)
     }
 
-    /// What to record, and whom to tell of planted indexes.
-    fn describe(
-        &self,
-        asked: &Inquiry,
-        own: usize,
-        found: usize,
-        touched: &[Index],
-    ) -> Result<(Event, Vec<(NoteKey, Row)>), Refusal> {
-        let Admitted { claims, held, now, digest } = &asked.request;
-        let alarms = self.alarms(&held.manifest, &claims.iss, claims.epoch, touched, *now)?;
-        let event = Event::Locate {
+    /// Tells the officers' institutions of planted indexes, if there were any.
+    async fn raise_alarms(self: Arc<Self>, asked: Arc<Inquiry>, touched: Vec<Index>) {
+        if touched.is_empty() {
+            return;
+        }
+        let telling = self.clone();
+        let told = async {
+            let note = compute(move || {
+                let Admitted { claims, held, now, .. } = &asked.request;
+                telling.alarms(&held.manifest, &claims.iss, claims.epoch, &touched, *now)
+            });
+            self.store.write(Batch { note: note.await?, ..Batch::default() }).await.map_err(Refusal::from)
+        };
+        if let Err(error) = told.await {
+            tracing::error!(code = "honeypot", reason = error.to_string(), "the officers were not told: see the log");
+        }
+    }
+
+    /// What to record.
+    fn describe(&self, asked: &Inquiry, own: usize, found: usize, honeypots: usize) -> Event {
+        let Admitted { claims, digest, .. } = &asked.request;
+        Event::Locate {
             member: claims.iss.clone(),
             epoch: claims.epoch,
             manifest: claims.manifest.clone(),
@@ -158,9 +164,8 @@ impl Registry {
             own,
             found,
             tickets: if claims.tickets { own } else { 0 },
-            honeypots: touched.len(),
-        };
-        Ok((event, alarms))
+            honeypots,
+        }
     }
 
     /// Our word that the asker serves the resident behind `index` now.
@@ -191,14 +196,12 @@ fn visible(
 ) -> Option<Vec<Base64>> {
     let (own_key, keys) = keys.split_first()?;
     let (own, rows) = rows.split_first_mut()?;
-    let own = blind.open(own_key, own.as_mut()?).filter(|entry| entry.live(now))?;
+    let own = blind.open(own_key, present(own)).filter(|entry| entry.live(now))?;
     let mut entries = Vec::new();
     for ((member, key), row) in candidates.iter().zip(keys).zip(rows) {
         let wanted = own.admits(&blind.tag(own_key, member));
         let tag = blind.tag(key, asker);
-        // A row of nothing takes as long to refuse as a row to open.
-        let row = row.get_or_insert_with(|| Row(Box::new([0; ROW_BYTES])));
-        if let Some(entry) = blind.open(key, row)
+        if let Some(entry) = blind.open(key, present(row))
             && wanted
             && entry.admits(&tag)
             && entry.live(now)
@@ -207,4 +210,9 @@ fn visible(
         }
     }
     Some(entries)
+}
+
+/// The row at a place, or one of nothing, which takes as long to refuse as a row to open.
+pub(crate) fn present(row: &mut Option<Row>) -> &mut Row {
+    row.get_or_insert_with(|| Row(Box::new([0; ROW_BYTES])))
 }

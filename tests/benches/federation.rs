@@ -1,23 +1,27 @@
 //! What a federation costs besides its queries, each held against the least it could cost, in interleaved rounds of one
-//! run: starting and idling nodes, enrolment, the audit log. Nothing is asserted about time.
+//! run: enrolment (`OGNIWO_BENCH_ENROLLED` residents), starting and idling nodes, the audit log. Nothing is asserted about
+//! time.
 #![expect(clippy::print_stdout, reason = "a benchmark prints")]
 #![expect(clippy::expect_used, clippy::panic, reason = "a benchmark that cannot go on stops")]
 
+#[path = "../../pseudonym/benches/pseudonymise/floor.rs"]
+#[expect(dead_code, reason = "shared with the benchmark of one pseudonym, which needs more of it")]
+#[expect(clippy::indexing_slicing, reason = "a benchmark that cannot go on stops")]
+mod floor;
 #[path = "support/mod.rs"]
 mod support;
 
-use curve25519_dalek::constants::RISTRETTO_BASEPOINT_TABLE;
-use curve25519_dalek::traits::MultiscalarMul as _;
-use curve25519_dalek::{RistrettoPoint, Scalar};
+use curve25519_dalek::Scalar;
 use node::ImportMode;
 use rand_core::UnwrapErr;
+use registry::IndexStore as _;
 use serde_json::{Value, json};
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 use support::echo::Echo;
-use support::{ProcessTime, Spread, count, each, micros, node, pid, resident_memory, residents, tls};
+use support::{ProcessTime, Spread, count, micros, node, pid, resident_memory, residents, thread_time, tls};
 use tests::{Harness, Options, PURPOSE, Resident, UNITS, member, write_extracts};
 
 const ROUNDS: usize = 7;
@@ -27,8 +31,19 @@ const WITHDRAWALS: usize = 100;
 const HOLDERS: [(&str, &str); 2] = [("pup", "q02"), ("css", "q07")];
 /// What a withdrawal must not take longer than.
 const LIMIT_MS: f64 = 2_000.0;
-/// Residents enrolled in one round.
-const ENROLLED: usize = 1_000;
+/// Residents enrolled, if `OGNIWO_BENCH_ENROLLED` says nothing else; `./check long` takes 700,000.
+const ENROLLED: usize = 10_000;
+const PARTS: usize = 10;
+/// Enrolled before anything is measured.
+const WARMING: usize = 1_000;
+/// Residents over whom the least is measured: one request's.
+const BATCH: usize = 1_000;
+/// Holders that answer.
+const THRESHOLD: usize = 2;
+/// Those of one pseudonym, and the upsert.
+const STEPS: usize = floor::PARTS.len() + 1;
+const REALM: &str = "test.ogniwo.example";
+const MEMBER: &str = "mops";
 const IDLE: Duration = Duration::from_secs(3);
 
 fn main() {
@@ -40,9 +55,11 @@ fn main() {
 }
 
 async fn run() {
-    let first_enrolment = 100_000;
+    let enrolled = std::env::var("OGNIWO_BENCH_ENROLLED").map_or(ENROLLED, |text| text.parse().expect("a number"));
+    // Twice as many evaluations as residents, so that a repeated batch does not end it.
+    let first_enrolment = u64::try_from(2 * enrolled).expect("a count").max(100_000);
     let mut harness = Harness::with(Options { processes: true, first_enrolment, ..Options::default() }).await;
-    enrol(&harness).await;
+    Box::pin(enrol(&harness, &residents(enrolled, "mops"))).await;
     start(&mut harness).await;
     harness.finish().await;
     Box::pin(withdraw()).await;
@@ -103,60 +120,122 @@ async fn withdraw() {
     harness.finish().await;
 }
 
-/// Enrols residents of one unit, batch by batch, and measures the multiplications that this needs in between.
-async fn enrol(harness: &Harness) {
-    let all = residents(ENROLLED * (ROUNDS + 1), "mops");
-    let parts = UNITS.iter().map(|(unit, _)| pid(node(&harness.federation, &member(unit))));
-    let mut processes: Vec<ProcessTime> =
-        parts.chain([pid(&harness.federation.registry)]).map(ProcessTime::of).collect();
-    let mut rounds = Vec::new();
-    for batch in all.chunks(ENROLLED) {
-        let (import, _) = timed(&mut processes, import(harness, batch)).await;
-        let (enrol, cpu) = timed(&mut processes, harness.enrol("mops")).await;
-        rounds.push([rate(import), rate(enrol), micros(cpu) / count(ENROLLED), multiplications()]);
-    }
-    // The first round warms up.
-    let rounds = rounds.get(1..).unwrap_or_default();
-    let spread = |of: &dyn Fn(&[f64; 4]) -> f64| Spread::of(rounds.iter().map(of));
-    println!("enrolment, {} rounds of {ENROLLED} residents: median (least–greatest)", rounds.len());
-    println!("  imported per second           {:.0}", spread(&|r| r[0]));
-    println!("  enrolled per second           {:.0}", spread(&|r| r[1]));
-    println!("  CPU of all processes, µs each {:.0}", spread(&|r| r[2]));
-    println!("  multiplications needed, µs    {:.0}", spread(&|r| r[3]));
-    println!("  RATIO CPU / multiplications   {:.2}", spread(&|r| r[2] / r[3]));
+/// One part enrolled: imported and enrolled per second, processor time of all processes in µs each, the least it could be.
+struct Round {
+    imported: f64,
+    enrolled: f64,
+    cpu: f64,
+    least: [f64; STEPS],
 }
 
-fn rate(wall: Duration) -> f64 {
-    count(ENROLLED) / wall.as_secs_f64()
+/// Enrols residents of one unit in ten parts, and measures in between the sum of the steps that nobody can do without.
+async fn enrol(harness: &Harness, all: &[Resident]) {
+    let parts: Vec<_> = UNITS.iter().map(|(unit, _)| (*unit, pid(node(&harness.federation, &member(unit))))).collect();
+    let parts: Vec<_> = parts.into_iter().chain([("registry", pid(&harness.federation.registry))]).collect();
+    let mut processes: Vec<ProcessTime> = parts.iter().map(|(_, pid)| ProcessTime::of(*pid)).collect();
+    let memory = || parts.iter().map(|(_, pid)| mebibytes(resident_memory(*pid))).collect::<Vec<_>>();
+    // Nobody has been asked for anything yet: connections, tables and threads are made here, not in the first part.
+    import(harness, &residents(WARMING, "zlm")).await;
+    harness.enrol("zlm").await.expect("enrolled");
+
+    let mut least = Least::new();
+    let (mut rounds, mut sizes, mut wall) = (Vec::new(), Vec::new(), Duration::ZERO);
+    for part in all.chunks(all.len().div_ceil(PARTS)) {
+        let (imported, _) = measured(&mut processes, import(harness, part)).await;
+        let (enrolled, cpu) = measured(&mut processes, async {
+            let enrolled = harness.enrol("mops").await.expect("enrolled");
+            assert_eq!(enrolled.pseudonymised, u64::try_from(part.len()).unwrap_or(0), "each of them");
+        })
+        .await;
+        wall += enrolled;
+        sizes.push(memory());
+        let rate = |wall: Duration| count(part.len()) / wall.as_secs_f64();
+        rounds.push(Round {
+            imported: rate(imported),
+            enrolled: rate(enrolled),
+            cpu: micros(cpu) / count(part.len()),
+            least: least.measure().await,
+        });
+    }
+    let spread = |of: &dyn Fn(&Round) -> f64| Spread::of(rounds.iter().map(of));
+    let sum = |round: &Round| round.least.iter().sum::<f64>();
+    println!("enrolment of {} residents, 2 of 3 holders, in {PARTS} parts: median (least–greatest)", all.len());
+    println!("  imported per second           {:.0}", spread(&|r| r.imported));
+    println!("  enrolled per second           {:.0}", spread(&|r| r.enrolled));
+    println!("  all of them, minutes          {:.1}", wall.as_secs_f64() / 60.0);
+    println!("  CPU of all processes, µs each {:.0}", spread(&|r| r.cpu));
+    for (step, name) in floor::PARTS.iter().chain(&["the store's bulk upsert"]).enumerate() {
+        println!("    {name}, µs: {:.1}", spread(&|r| r.least.get(step).copied().unwrap_or_default()));
+    }
+    println!("  their sum, µs                 {:.0}", spread(&sum));
+    println!("  RATIO CPU / sum               {:.2}", spread(&|r| r.cpu / sum(r)));
+    println!("  resident memory, MiB, with a tenth of the residents and with all");
+    let (first, last) = (sizes.first().expect("a part"), sizes.last().expect("a part"));
+    for ((name, _), (tenth, whole)) in parts.iter().zip(first.iter().zip(last)) {
+        println!("    {name:<10} {tenth:>8.1} {whole:>8.1}  RATIO {:.2}", whole / tenth);
+    }
+}
+
+/// The least that one resident costs: the steps of `floor`, by holders of made-up shares, and the upsert of as many rows into
+/// a store of its own.
+struct Least {
+    steps: floor::Floor,
+    dir: tempfile::TempDir,
+    stores: usize,
+}
+
+impl Least {
+    fn new() -> Self {
+        let keys = (0..THRESHOLD).map(|_| Scalar::random(&mut rng())).collect();
+        let pesels: Vec<String> = residents(BATCH, "mops").iter().map(|resident| resident.pesel.to_owned()).collect();
+        let dir = tempfile::tempdir().expect("a directory");
+        Least { steps: floor::Floor::of(keys, &pesels), dir, stores: 0 }
+    }
+
+    /// Processor time, in µs, of each step for one resident.
+    async fn measure(&mut self) -> [f64; STEPS] {
+        self.stores += 1;
+        let path = self.dir.path().join(self.stores.to_string());
+        let store = registry::Embedded::open(&path, 64 << 20).expect("a store");
+        let row = |index: &[u8; 32]| (registry::RowKey(*index), registry::Row(Box::new([7; registry::ROW_BYTES])));
+        let rows = self.steps.indexes().iter().map(row).collect();
+        let mut own = [ProcessTime::of(std::process::id())];
+        let load = store.load(rows, vec![], registry::Ledger::default());
+        let (_, upsert) = measured(&mut own, async { load.await.expect("stored") }).await;
+        let mut steps = [0.0; STEPS];
+        let costs = self.steps.measure().into_iter().chain([upsert]);
+        for (step, cost) in steps.iter_mut().zip(costs) {
+            *step = micros(cost) / count(BATCH);
+        }
+        steps
+    }
+}
+
+fn rng() -> UnwrapErr<getrandom::SysRng> {
+    UnwrapErr(getrandom::SysRng)
+}
+
+/// A result and this thread's processor time for it.
+fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
+    let before = thread_time();
+    let result = work();
+    (result, thread_time().saturating_sub(before))
 }
 
 async fn import(harness: &Harness, batch: &[Resident]) {
+    let Some(unit) = batch.first().map(|resident| resident.units) else { return };
     let extracts = harness.extracts();
     write_extracts(&extracts, batch);
-    harness.import("mops", &extracts.join("mops.csv"), ImportMode::Update).await.expect("an import");
+    harness.import(unit, &extracts.join(format!("{unit}.csv")), ImportMode::Update).await.expect("an import");
 }
 
 /// Wall clock and the processes' processor time.
-async fn timed<T>(processes: &mut [ProcessTime], work: impl Future<Output = T>) -> (Duration, Duration) {
+async fn measured<T>(processes: &mut [ProcessTime], work: impl Future<Output = T>) -> (Duration, Duration) {
     let before: Duration = processes.iter_mut().map(ProcessTime::now).sum();
     let start = Instant::now();
     let _done = work.await;
     let wall = start.elapsed();
     (wall, processes.iter_mut().map(ProcessTime::now).sum::<Duration>().saturating_sub(before))
-}
-
-/// Processor time, in µs, of the curve arithmetic that one resident's pseudonym by two holders needs, by the library
-/// alone: the blinding's r·G; r·PK and each holder's k·B; of each batch proof one term of a sum for who makes it and
-/// two for who checks it.
-fn multiplications() -> f64 {
-    let mut rng = UnwrapErr(getrandom::SysRng);
-    let scalars: Vec<Scalar> = (0..ENROLLED).map(|_| Scalar::random(&mut rng)).collect();
-    let points: Vec<RistrettoPoint> = (0..ENROLLED).map(|_| RistrettoPoint::random(&mut rng)).collect();
-    let (scalar, point) = (scalars.first().expect("one"), points.first().expect("one"));
-    let base = each(500, || scalar * RISTRETTO_BASEPOINT_TABLE);
-    let variable = each(500, || scalar * point);
-    let sum = each(3, || RistrettoPoint::multiscalar_mul(&scalars, &points));
-    micros(base) + 3.0 * micros(variable) + 6.0 * micros(sum) / count(ENROLLED)
 }
 
 /// Starts nodes again and again, and weighs them when they have nothing to do.

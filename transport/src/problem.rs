@@ -37,11 +37,16 @@ pub(crate) fn is_problem(headers: &HeaderMap) -> bool {
     media_type.split(';').next().is_some_and(|t| t.trim().eq_ignore_ascii_case(Problem::MEDIA_TYPE))
 }
 
-/// Replaces an error answer that is no problem document. A framework's own error text may quote the request, and a
+/// In the extensions of an error answer whose body another protocol prescribes: it goes out as it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Prescribed;
+
+/// Replaces an error answer that is no problem document and not [`Prescribed`]. A framework's own error text may quote the request, and a
 /// request may hold an identifier.
 pub(crate) fn uniform(response: Response<Body>) -> Response<Body> {
     let status = response.status();
-    if !(status.is_client_error() || status.is_server_error()) || is_problem(response.headers()) {
+    let prescribed = response.extensions().get::<Prescribed>().is_some();
+    if !(status.is_client_error() || status.is_server_error()) || is_problem(response.headers()) || prescribed {
         return response;
     }
     let title = status.canonical_reason().unwrap_or("Error");
@@ -78,6 +83,8 @@ mod tests {
         assert_eq!(response.headers()["allow"], "GET");
         let fine = uniform((StatusCode::OK, "hello").into_response());
         assert!(!is_problem(fine.headers()));
+        let size = (StatusCode::CONFLICT, axum::Extension(Prescribed), "17\n").into_response();
+        assert!(!is_problem(uniform(size).headers()));
         let own = Problem::new(400, "bad_pesel", "x");
         assert_eq!(uniform(ProblemResponse(own).into_response()).status(), 400);
     }

@@ -2,16 +2,16 @@
 
 use crate::{Circle, MAX_LOGS, WITNESS, log_key};
 use audit::{AddCheckpoint, Checkpoint, Fault, Refusal, Resource};
-use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::{Extension, Router};
 use protocol::{MemberId, Problem};
 use std::sync::Arc;
-use transport::{Peer, ProblemResponse};
+use transport::{Peer, Prescribed, ProblemResponse};
 
 const TEXT: &str = "text/plain; charset=utf-8";
 /// Media type of the size that a witness answers with status 409 (C2SP `tlog-witness`).
@@ -113,7 +113,7 @@ async fn add_checkpoint(State(circle): State<Arc<Circle>>, peer: Peer, body: Byt
             tracing::warn!(code = refusal.code(), peer = %peer.0.spiffe.member(), "a checkpoint is not cosigned");
             let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
             let media = if status == StatusCode::CONFLICT { SIZE } else { TEXT };
-            (status, [(CONTENT_TYPE, media)], refusal.body()).into_response()
+            (status, Extension(Prescribed), [(CONTENT_TYPE, media)], refusal.body()).into_response()
         }
     })
 }

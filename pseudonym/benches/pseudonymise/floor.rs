@@ -1,5 +1,5 @@
 //! The unavoidable steps of one pseudonym, written plainly from RFC 9497 on `curve25519-dalek`: no part of the crate is
-//! used, so that its own cost does not hide in the measure.
+//! used, so that its own cost does not hide in the measure. The federation's benchmark takes this file too.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -48,8 +48,12 @@ struct Holder {
 impl Floor {
     /// For the holders that `shares` belong to, as many as the threshold is.
     pub(crate) fn new(shares: &[&KeyShare], pesels: &[String]) -> Self {
+        Self::of(shares.iter().map(|share| weighted(share, shares)).collect(), pesels)
+    }
+
+    /// For holders whose weighted shares are `keys`.
+    pub(crate) fn of(keys: Vec<Scalar>, pesels: &[String]) -> Self {
         let inputs: Vec<_> = pesels.iter().map(|pesel| framed(pesel)).collect();
-        let keys: Vec<Scalar> = shares.iter().map(|share| weighted(share, shares)).collect();
         let secret: Scalar = keys.iter().sum();
         let table = RistrettoBasepointTable::create(&(&secret * RISTRETTO_BASEPOINT_TABLE));
         let blinds: Vec<Scalar> = pesels.iter().map(|_| Scalar::random(&mut rng())).collect();
@@ -228,27 +232,3 @@ fn sha512(parts: &[&[u8]]) -> [u8; 64] {
 fn each<T, R>(items: &[T], step: impl Fn(&T) -> R) -> Duration {
     timed(|| items.iter().for_each(|item| drop(black_box(step(item))))).1
 }
-
-/// The operating system's generator behind the interface the `voprf` crate takes.
-pub(crate) struct Rng06;
-
-impl frost_ristretto255::rand_core::RngCore for Rng06 {
-    fn next_u32(&mut self) -> u32 {
-        rng().next_u32()
-    }
-
-    fn next_u64(&mut self) -> u64 {
-        rng().next_u64()
-    }
-
-    fn fill_bytes(&mut self, dest: &mut [u8]) {
-        rng().fill_bytes(dest);
-    }
-
-    fn try_fill_bytes(&mut self, dest: &mut [u8]) -> Result<(), frost_ristretto255::rand_core::Error> {
-        rng().fill_bytes(dest);
-        Ok(())
-    }
-}
-
-impl frost_ristretto255::rand_core::CryptoRng for Rng06 {}

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use getrandom::SysRng;
 use pseudonym::dkg::{Addressed, round1, round2, round3};
 use pseudonym::{Answer, Blinded, ENTRY_BYTES, Input, KeyShare, Kind, Output, PublicKey, SEALED_BYTES, frame};
-use rand_core::UnwrapErr;
+use rand_core::{Rng as _, UnwrapErr};
 
 const ROUNDS: usize = 9;
 /// Residents in one batch, as a node enrols them.
@@ -182,7 +182,7 @@ fn serve(key: &Key) {
                 for _ in 0..times {
                     let decode = |it: &[u8; 32]| BlindedElement::<Ristretto255>::deserialize(it).expect("an element");
                     let elements: Vec<_> = blinded.elements().iter().map(decode).collect();
-                    let result = server.batch_blind_evaluate(&mut floor::Rng06, &elements).expect("an answer");
+                    let result = server.batch_blind_evaluate(&mut Rng06, &elements).expect("an answer");
                     let messages: Vec<_> = result.messages.iter().map(voprf::EvaluationElement::serialize).collect();
                     black_box((messages, result.proof.serialize()));
                 }
@@ -284,3 +284,27 @@ impl fmt::Display for Spread {
         write!(f, "{median:.digits$} ({least:.digits$}–{greatest:.digits$})")
     }
 }
+
+/// The operating system's generator behind the interface the `voprf` crate takes.
+struct Rng06;
+
+impl frost_ristretto255::rand_core::RngCore for Rng06 {
+    fn next_u32(&mut self) -> u32 {
+        rng().next_u32()
+    }
+
+    fn next_u64(&mut self) -> u64 {
+        rng().next_u64()
+    }
+
+    fn fill_bytes(&mut self, dest: &mut [u8]) {
+        rng().fill_bytes(dest);
+    }
+
+    fn try_fill_bytes(&mut self, dest: &mut [u8]) -> Result<(), frost_ristretto255::rand_core::Error> {
+        rng().fill_bytes(dest);
+        Ok(())
+    }
+}
+
+impl frost_ristretto255::rand_core::CryptoRng for Rng06 {}

@@ -1,10 +1,10 @@
 //! What a front desk, a caseworker, a supervisor and the data-protection officer do from the command line.
 
-use crate::ran::{Ran, ogniwo_typing};
+use crate::ran::{Ran, ogniwo, ogniwo_typing};
 use protocol::MemberId;
 use serde_json::{Value, json};
 use std::path::PathBuf;
-use tests::{CANARY_SURNAME, Harness, PURPOSE, leaks, member, pesel_of};
+use tests::{CANARY_SURNAME, Harness, PURPOSE, RESIDENTS, leaks, member, pesel_of};
 
 /// Somebody at a unit, with the program.
 struct Desk<'h> {
@@ -111,9 +111,41 @@ async fn a_front_desk_leads_a_consent_through_its_life() {
     assert_eq!(desk.json("", &over)["state"], "revoked");
 }
 
+/// Shared clients as the caseworkers' system takes them: by the unit's own client numbers, and no other.
+fn shared_clients_are_exported(harness: &Harness) {
+    let (config, file) =
+        (harness.federation.founded.node_config(&member("mops")), harness.extracts().join("shared.csv"));
+    let exported = |more: &[&str]| {
+        let arguments = ["node", "shared", "--config", config.to_str().expect("UTF-8"), "--csv"];
+        ogniwo(&[arguments.as_slice(), &[file.to_str().expect("UTF-8")], more].concat()).succeeded();
+        std::fs::read_to_string(&file).expect("a file")
+    };
+    let text = exported(&[]);
+    let mut lines = text.lines();
+    assert_eq!(lines.next(), Some("client_number,units"));
+    let (mut numbers, mut units) = (std::collections::BTreeSet::new(), Vec::new());
+    for line in lines {
+        let (number, with) = line.split_once(',').expect("two columns");
+        assert!(number.starts_with("\"M/") && numbers.insert(number), "{line}");
+        units.push(with);
+    }
+    units.sort_unstable();
+    let others = |units: &str| -> String {
+        let mut others: Vec<&str> = units.split('+').filter(|unit| *unit != "mops").collect();
+        others.sort_unstable();
+        others.join("+")
+    };
+    let known = RESIDENTS.iter().filter(|resident| resident.at("mops")).map(|resident| others(resident.units));
+    let mut expected: Vec<String> = known.filter(|others| !others.is_empty()).collect();
+    expected.sort_unstable();
+    assert_eq!(units, expected);
+    assert_eq!(exported(&["--diff"]), "client_number,new,gone\n", "nothing has changed since");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn people_decide_at_their_desks() {
     let harness = Harness::filled().await;
+    tokio::task::block_in_place(|| shared_clients_are_exported(&harness));
     let (officer, pesel) = (Desk::of(&harness, "pup", "dpo"), pesel_of("mops+pup"));
 
     // A flag.

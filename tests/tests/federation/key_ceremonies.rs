@@ -23,7 +23,7 @@ fn members(names: &[&str]) -> Vec<MemberId> {
     names.iter().map(|name| member(name)).collect()
 }
 
-fn renewal(dealers: &[&str], holders: &[&str]) -> Invitation {
+pub(crate) fn renewal(dealers: &[&str], holders: &[&str]) -> Invitation {
     Invitation {
         epoch: Epoch(1),
         threshold: None,
@@ -34,22 +34,22 @@ fn renewal(dealers: &[&str], holders: &[&str]) -> Invitation {
 }
 
 /// Publishes what a ceremony brought, as the officers would.
-async fn publish(harness: &mut Harness, epoch: KeyEpoch) {
+pub(crate) async fn publish(harness: &mut Harness, epoch: KeyEpoch) {
     let signed = harness.federation.founded.with_epoch(harness.clock.now(), epoch).expect("a manifest");
     harness.federation.publish(&signed).await.expect("published");
 }
 
-fn share_of(harness: &Harness, unit: &str, generation: u32) -> PathBuf {
+pub(crate) fn share_of(harness: &Harness, unit: &str, generation: u32) -> PathBuf {
     harness.home().join(unit).join(format!("data/1-{generation}.share"))
 }
 
-async fn shares(harness: &Harness, unit: &str) -> BTreeMap<u32, bool> {
+pub(crate) async fn shares(harness: &Harness, unit: &str) -> BTreeMap<u32, bool> {
     let status: NodeStatus = harness.federation.admin(&member(unit)).get("/status").await.expect("a status");
     status.shares
 }
 
 /// Waits until `done` says so: nodes tend their shares by themselves, every ten seconds.
-async fn eventually(what: &str, done: impl Fn() -> bool) {
+pub(crate) async fn eventually(what: &str, done: impl Fn() -> bool) {
     for _ in 0..300 {
         if done() {
             return;

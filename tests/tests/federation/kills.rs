@@ -17,7 +17,7 @@ use tests::{Harness, Options, RESIDENTS, Resident, answers_agree, log_of, member
 const ROUNDS: usize = 25;
 const LONG_ROUNDS: usize = 100;
 
-fn number(name: &str) -> Option<u64> {
+pub(crate) fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} must be a number")))
 }
 
@@ -60,7 +60,7 @@ pub(crate) fn crowd(range: Range<usize>, units: impl Fn(usize) -> &'static str) 
 }
 
 /// A federation of processes with quotas that many rounds do not use up.
-async fn federation() -> Harness {
+pub(crate) async fn federation() -> Harness {
     let options =
         Options { processes: true, queries_per_day: 1_000_000, first_enrolment: 10_000_000, ..Options::default() };
     Harness::with(options).await
@@ -91,7 +91,7 @@ async fn status(harness: &Harness, unit: &str) -> NodeStatus {
     harness.federation.admin(&member(unit)).get("/status").await.expect("a status")
 }
 
-fn mapping(unit: &str) -> PathBuf {
+pub(crate) fn mapping(unit: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("../deploy/mappings/{unit}.toml"))
 }
 
@@ -203,14 +203,14 @@ async fn killed_while_enrolling(test: &str, victim: &str, rounds: usize, step: u
 
 /// What was acknowledged while questions were put and consents taken.
 #[derive(Default)]
-struct Acknowledged {
-    answers: usize,
-    given: Vec<ConsentReceipt>,
-    withdrawn: Vec<ConsentReceipt>,
+pub(crate) struct Acknowledged {
+    pub(crate) answers: usize,
+    pub(crate) given: Vec<ConsentReceipt>,
+    pub(crate) withdrawn: Vec<ConsentReceipt>,
 }
 
 /// One caseworker and one front desk at mops at work, until told to stop.
-async fn work_at_mops(harness: &Harness, stop: &AtomicBool) -> Acknowledged {
+pub(crate) async fn work_at_mops(harness: &Harness, stop: &AtomicBool) -> Acknowledged {
     let resident = || json!({ "pesel": RESIDENTS.iter().find(|r| r.units == "mops+pup").expect("planted").pesel });
     let mandate = json!({ "kind": "mandate", "id": "ups-105" });
     let mut done = Acknowledged::default();

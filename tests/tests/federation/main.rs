@@ -26,6 +26,8 @@ mod privacy;
 mod ran;
 mod registry_life;
 mod replays;
+mod restores;
+mod soak;
 mod story;
 mod successions;
 mod tickets;
