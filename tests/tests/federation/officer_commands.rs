@@ -123,8 +123,8 @@ fn confirmed(harness: &Harness, officer: &Desk) {
     let (other, own) = (other.to_str().expect("UTF-8"), officer.token.to_str().expect("UTF-8"));
     let by_staff = ["audit", "search", "--staff", "caseworker", "--event", "query.asking"];
     let confirmed_by = |token| [&by_staff as &[&str], &["--confirm-token-file", token]].concat();
-    officer.run("", &by_staff).failed(3, "A reason is required");
-    officer.run("", &confirmed_by(own)).failed(3, "A reason is required");
+    officer.run("", &by_staff).failed(3, "A reason is missing");
+    officer.run("", &confirmed_by(own)).failed(3, "A reason is missing");
     let told = || officer.run("", &["audit", "review"]).succeeded().matches("staff_looked_through").count();
     assert_eq!(officer.json("", &confirmed_by(other))["entries"].as_array().map(Vec::len), Some(2));
     let into = harness.extracts().join("by-staff").to_str().expect("UTF-8").to_owned();
