@@ -34,7 +34,7 @@ pub enum MigrateError {
     /// A migration between other engines was begun here.
     #[error("{} belongs to a migration in the other direction: remove it to begin anew", .0.display())]
     OtherMigration(PathBuf),
-    /// The target has rows, notes or meters, and no migration was begun.
+    /// The target has rows, notes or meters, not those of the source, and no migration was begun.
     #[error("the target has {0} rows, notes and meters already: empty it first")]
     NotEmpty(u64),
     /// An engine does not open.
@@ -101,7 +101,8 @@ struct State {
     rows: u64,
 }
 
-/// Copies everything from the engine `from` to the engine `to`, which must be empty unless it was begun before. With
+/// Copies everything from the engine `from` to the engine `to`, which must be empty, or have all of it, unless it was begun
+/// before. With
 /// `dry_run` both are opened and the source is counted, and nothing is written.
 ///
 /// # Errors
@@ -134,7 +135,13 @@ pub async fn migrate(
     }
     let target = engine::open(config, to).await?;
     if !resumed {
-        is_empty(&*target).await?;
+        if let Err(full) = is_empty(&*target).await {
+            // An earlier run may have been ended after its last step: what is there whole is migrated.
+            verify(&*source, &*target, of, &progress).await.map_err(|_| full)?;
+            let notes = notes(&*source, async |_| Ok(())).await?;
+            let meters = length(source.ledger().await?.meters.len());
+            return Ok(Migrated { rows: of, resumed_at: of, notes, meters, verified: true });
+        }
         keep(config, &state)?;
     }
     let mut after = state.after.as_deref().and_then(unb64).map(RowKey);

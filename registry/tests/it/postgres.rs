@@ -196,16 +196,23 @@ async fn an_index_moves_to_the_database_and_back() {
     );
     assert!(steps.lock().unwrap().last().is_some_and(|step| step.verifying && step.rows == step.of));
 
-    // A second time it would overwrite what lives there.
-    let again = migrate(&federation.config, there, false, |_| ()).await;
-    assert!(matches!(again, Err(MigrateError::NotEmpty(found)) if found > 1024), "{again:?}");
+    // As if it had been ended after its last step: all is there.
+    let again = migrate(&federation.config, there, false, |_| ()).await.unwrap();
+    assert_eq!(
+        (again.resumed_at, again.rows, again.notes, again.meters, again.verified),
+        (planned.rows, planned.rows, planned.notes, planned.meters, true)
+    );
     federation.restart().await;
     assert_eq!(generation(&federation).await, before, "nothing is missing: nobody publishes again");
     federation.send("PUT", "/v1/entries", &put).await.refused("request_replayed");
     assert_eq!(federation.locate("mops", &[1, 255]).await.found[1].entries.len(), 3);
     federation.clock.advance(120);
     assert!(!federation.review("mops").await.is_empty());
+    federation.put("mops", &[7], &MEMBERS[..1]).await;
     federation.stop();
+    // Now it would overwrite what lives there.
+    let again = migrate(&federation.config, there, false, |_| ()).await;
+    assert!(matches!(again, Err(MigrateError::NotEmpty(found)) if found > 1024), "{again:?}");
 
     // And back, into a file of its own.
     std::fs::remove_file(federation.config.index()).unwrap();
