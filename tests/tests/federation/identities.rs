@@ -44,11 +44,13 @@ async fn until(harness: &Harness, unit: &str, done: impl Fn(&NodeStatus) -> bool
     tokio::time::timeout(Duration::from_mins(1), waiting).await.expect("the file is read again");
 }
 
-/// Lets days pass, with a revocation list of the day they end on.
+/// Lets days pass, with a revocation list of the day they end on, by which the registry goes too.
 pub(crate) async fn days_later(harness: &Harness, days: i64) {
     harness.clock.advance(days * 24 * 60 * 60);
     let crl = authority(harness).crl(harness.clock.now()).expect("a list");
     spread(harness, &crl).await;
+    let caller = Member::of(harness, "css");
+    tests::until("the registry reads its list again", async || reach(&caller, "registry").await.is_ok()).await;
 }
 
 /// Gives every part a new revocation list and waits until every node goes by it.
