@@ -250,6 +250,14 @@ pub fn member(name: &str) -> MemberId {
     name.parse().expect("a member id")
 }
 
+/// What a node says of itself.
+///
+/// # Panics
+/// If it does not answer.
+pub async fn status(harness: &Harness, unit: &str) -> node::NodeStatus {
+    harness.federation.admin(&member(unit)).get("/status").await.expect("a status")
+}
+
 /// Waits for what happens by itself, two minutes at most.
 pub async fn until(what: &str, mut done: impl AsyncFnMut() -> bool) {
     let waiting = async {

@@ -8,7 +8,7 @@ use cli::exit::Exit;
 use cli::federation::{Federation, Part};
 use cli::inside::Inside;
 use cli::process::Process;
-use node::{ImportMode, NodeStatus, Outcome, OutcomeKind, QueryResult, Surroundings};
+use node::{ImportMode, Outcome, OutcomeKind, QueryResult, Surroundings};
 use protocol::SigningKey;
 use protocol::evaluation::{EvaluationAnswer, EvaluationRequest};
 use protocol::manifest::KeyUse;
@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tests::{
     Fault, Harness, Member, NOON, Options, PURPOSE, RESIDENTS, Resident, answers_agree, log_of, member, read_log,
-    write_extracts,
+    status, write_extracts,
 };
 use transport::Clock;
 
@@ -58,10 +58,6 @@ async fn stop(harness: &mut Harness, unit: &str) {
 
 async fn restart(harness: &mut Harness, unit: &str) {
     part(&mut harness.federation, unit).restart().await.expect("started");
-}
-
-async fn status(harness: &Harness, unit: &str) -> NodeStatus {
-    harness.federation.admin(&member(unit)).get("/status").await.expect("a status")
 }
 
 /// Lets a node ask the registry for news now; `Err` with the code if that fails.

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use tests::{Harness, Member, NOON, UNITS, member, pesel_of, refusals};
+use tests::{Harness, Member, NOON, UNITS, member, pesel_of, refusals, status};
 use tokio_util::sync::CancellationToken;
 use transport::{CallError, IdentityStore, Limits, ServerTls, Trust};
 
@@ -28,10 +28,6 @@ fn certify(harness: &Harness, authority: &mut Authority, id: &str, name: &str, n
 
 fn authority(harness: &Harness) -> Authority {
     harness.federation.founded.authority().expect("the authority")
-}
-
-async fn status(harness: &Harness, unit: &str) -> NodeStatus {
-    harness.federation.admin(&member(unit)).get("/status").await.expect("a status")
 }
 
 /// Waits until `done`: files are read again every two seconds.

@@ -1,10 +1,10 @@
 //! Extracts through the real import: what is refused and where, what a second import changes, enrolment in steps.
 
-use node::{ImportMode, ImportRequest, ImportSummary, NodeStatus, OutcomeKind};
+use node::{ImportMode, ImportRequest, ImportSummary, OutcomeKind};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use tests::{Harness, Resident, UNITS, lock, member, write_extracts};
+use tests::{Harness, Resident, UNITS, lock, member, status, write_extracts};
 
 /// The benefits centre may ask under its mandate.
 const FAMILY_BENEFITS: &str = "social-security-management";
@@ -57,10 +57,6 @@ async fn import(harness: &Harness, unit: &str, residents: &[Resident], mode: Imp
 async fn shared(harness: &Harness, unit: &str, with: &str) -> u64 {
     let summary = harness.federation.shared(&member(unit), false).await.expect("shared");
     summary.with.get(&member(with)).copied().unwrap_or_default()
-}
-
-async fn status(harness: &Harness, unit: &str) -> NodeStatus {
-    harness.federation.admin(&member(unit)).get("/status").await.expect("a status")
 }
 
 fn mapping(unit: &str) -> PathBuf {

@@ -7,13 +7,9 @@ use protocol::manifest::RaisedQuota;
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::time::Duration;
-use tests::{Harness, Resident, UNITS, member, read_log, write_extracts};
+use tests::{Harness, Resident, UNITS, member, read_log, status, write_extracts};
 
 const HOUR: i64 = 60 * 60;
-
-async fn status(harness: &Harness, unit: &str) -> NodeStatus {
-    harness.federation.admin(&member(unit)).get("/status").await.expect("a status")
-}
 
 /// Waits until every unit's status is as `done` says: nodes follow epochs by themselves, every ten seconds.
 async fn everywhere(harness: &Harness, what: &str, done: impl Fn(&NodeStatus) -> bool) {

@@ -4,7 +4,7 @@
 //! each is killed.
 
 use cli::federation::Part;
-use node::{ConsentReceipt, ConsentState, ImportMode, ImportSummary, NodeStatus, OutcomeKind};
+use node::{ConsentReceipt, ConsentState, ImportMode, ImportSummary, OutcomeKind};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::ops::Range;
@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use tests::{Harness, Options, RESIDENTS, Resident, answers_agree, log_of, member, write_extracts};
+use tests::{Harness, Options, RESIDENTS, Resident, answers_agree, log_of, member, status, write_extracts};
 
 const ROUNDS: usize = 25;
 const LONG_ROUNDS: usize = 100;
@@ -85,10 +85,6 @@ async fn kill(harness: &mut Harness, name: &str, delay: Duration) {
 
 async fn revive(harness: &mut Harness, name: &str) {
     part(harness, name).restart().await.unwrap_or_else(|failure| panic!("{name} does not start again: {failure}"));
-}
-
-async fn status(harness: &Harness, unit: &str) -> NodeStatus {
-    harness.federation.admin(&member(unit)).get("/status").await.expect("a status")
 }
 
 pub(crate) fn mapping(unit: &str) -> PathBuf {

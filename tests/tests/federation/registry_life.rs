@@ -7,22 +7,18 @@ use crate::kills::crowd;
 use crate::local_api::{departure, description, request};
 use crate::witnesses::copy;
 use cli::federation::put_manifest;
-use node::{Finding, FindingKind, FlagList, ImportMode, NewcomerView, NodeStatus, Notice, OutcomeKind, UnenrolSummary};
+use node::{Finding, FindingKind, FlagList, ImportMode, NewcomerView, Notice, OutcomeKind, UnenrolSummary};
 use protocol::manifest::{OfficerKey, Officers};
 use protocol::registry::PutEntry;
 use protocol::review::{Honeypots, SignedHoneypots};
 use protocol::{Index, SignedManifest, SigningKey};
 use serde_json::{Value, json};
 use std::time::Duration;
-use tests::{Harness, Member, Options, Resident, UNITS, log_of, member, pesel_of, until, write_extracts};
+use tests::{Harness, Member, Options, Resident, UNITS, log_of, member, pesel_of, status, until, write_extracts};
 
 const HOUR: i64 = 60 * 60;
 /// After this what the registry noticed can be read.
 const SETTLED: i64 = 121;
-
-async fn status(harness: &Harness, unit: &str) -> NodeStatus {
-    harness.federation.admin(&member(unit)).get("/status").await.expect("a status")
-}
 
 async fn refresh(harness: &Harness, unit: &str) {
     let _changed: Value =

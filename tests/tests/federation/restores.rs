@@ -5,7 +5,7 @@ use crate::identities::days_later;
 use crate::key_birth::{assert_shared_is_the_truth, restart, stop};
 use crate::key_ceremonies::{eventually, publish, renewal, share_of, shares};
 use crate::witnesses::{copy, cosign};
-use node::{ImportMode, NodeStatus, OutcomeKind, continue_after_restore};
+use node::{ImportMode, OutcomeKind, continue_after_restore};
 use protocol::consent::StatusList;
 use protocol::jws;
 use protocol::manifest::KeyUse;
@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
-use tests::{Harness, Member, Resident, UNITS, member, pesel_of, program, until, write_extracts};
+use tests::{Harness, Member, Resident, UNITS, member, pesel_of, program, status, until, write_extracts};
 use transport::CallError;
 
 /// The status list that mops gives to others.
@@ -30,10 +30,6 @@ async fn list_of_mops(harness: &Harness) -> Result<StatusList, CallError> {
 fn withdrawn(list: &StatusList) -> Vec<u32> {
     let bits = list.status_list.expand().expect("a list");
     (0..8).filter(|position| bits.is_set(*position)).collect()
-}
-
-async fn status(harness: &Harness, unit: &str) -> NodeStatus {
-    harness.federation.admin(&member(unit)).get("/status").await.expect("a status")
 }
 
 /// A unit's data directory, and where its backup lies.

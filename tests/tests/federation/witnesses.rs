@@ -8,13 +8,13 @@ use axum::routing::{any, post};
 use cli::federation::Part;
 use http::Method;
 use keyring::{KeyRing, KeySource, StorageKey};
-use node::{ContinueError, Node, NodeStatus, OutcomeKind, continue_after_restore};
+use node::{ContinueError, Node, OutcomeKind, continue_after_restore};
 use protocol::manifest::KeyUse;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tests::{Harness, Member, RESIDENTS, UNITS, member, pesel_of, until};
+use tests::{Harness, Member, RESIDENTS, UNITS, member, pesel_of, status, until};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use transport::{IdentityStore, Limits, ServerTls, Trust};
@@ -27,10 +27,6 @@ fn node(harness: &Harness, unit: &str) -> Arc<Node> {
         Part::Inside(inside) => inside.node.clone().expect("it runs"),
         Part::Process(_) => panic!("not in this process"),
     }
-}
-
-async fn status(harness: &Harness, unit: &str) -> NodeStatus {
-    harness.federation.admin(&member(unit)).get("/status").await.expect("a status")
 }
 
 pub(crate) async fn cosign(harness: &Harness, unit: &str) {
