@@ -198,12 +198,9 @@ pub fn verify_export(
 fn entries_of(dir: &Path, bundle: Tile) -> Result<Vec<Hash>, Fault> {
     let path = dir.join(bundle.to_string());
     let content = fs::read(&path).map_err(Fault::io(&path))?;
-    let (entries, rest) = content.as_chunks::<34>();
-    let offset = entries.iter().take_while(|entry| entry.starts_with(&[0, 32])).count() as u64 * 34;
-    if offset != bundle.bytes() || !rest.is_empty() {
-        return Err(Fault::Tile { path, offset });
-    }
-    Ok(entries.iter().filter_map(|entry| entry.last_chunk().copied()).collect())
+    let entries = tile::unbundle(&content).map_err(|offset| Fault::Tile { path: path.clone(), offset })?;
+    let offset = content.len() as u64;
+    if offset == bundle.bytes() { Ok(entries) } else { Err(Fault::Tile { path, offset }) }
 }
 
 #[derive(Deserialize)]

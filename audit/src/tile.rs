@@ -143,7 +143,7 @@ impl Tiler {
             let content = read(dir, tile)?.ok_or_else(damage)?;
             match tile.level {
                 Level::Entries => {
-                    tiler.entries = unbundle(&content).ok_or_else(damage)?;
+                    tiler.entries = unbundle(&content).map_err(|_| damage())?;
                     let leaves = tiler.entries.iter().map(|entry| leaf_hash(entry));
                     if !tiler.levels.first().into_iter().flatten().copied().eq(leaves) {
                         return Err(damage());
@@ -218,11 +218,14 @@ fn bundle(entries: &[Hash]) -> Vec<u8> {
     entries.iter().flat_map(|entry| [0_u8, 32].into_iter().chain(*entry)).collect()
 }
 
-/// The entries of a bundle; `None` when it is out of form.
-fn unbundle(content: &[u8]) -> Option<Vec<Hash>> {
-    let (entries, rest) = content.as_chunks::<34>();
-    let entry = |entry: &[u8; 34]| entry.strip_prefix(&[0, 32])?.try_into().ok();
-    if rest.is_empty() { entries.iter().map(entry).collect() } else { None }
+/// The entries of a bundle; of one that is out of form, where.
+pub(crate) fn unbundle(content: &[u8]) -> Result<Vec<Hash>, u64> {
+    let (entries, _) = content.as_chunks::<34>();
+    let offset = entries.iter().take_while(|entry| entry.starts_with(&[0, 32])).count() as u64 * 34;
+    if offset != content.len() as u64 {
+        return Err(offset);
+    }
+    Ok(entries.iter().filter_map(|entry| entry.last_chunk().copied()).collect())
 }
 
 /// The partial tiles a tree of `size` leaves has.
