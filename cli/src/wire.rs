@@ -133,28 +133,10 @@ impl LocalApi {
         token: Option<&str>,
         body: Option<&Value>,
     ) -> Result<(u16, Value), Failure> {
-        let (status, body) = self.exchange(method, path, token, body).await?;
-        Ok((status, serde_json::from_slice(&body).unwrap_or(Value::Null)))
-    }
-
-    async fn exchange(
-        &self,
-        method: http::Method,
-        path: &str,
-        token: Option<&str>,
-        body: Option<&Value>,
-    ) -> Result<(u16, Bytes), Failure> {
-        let mut request = http::Request::builder().method(method).uri(path);
-        let bytes = match body {
-            Some(body) => {
-                request = request.header(http::header::CONTENT_TYPE, "application/json");
-                serde_json::to_vec(body).map_err(unexpected)?
-            }
-            None => Vec::new(),
-        };
-        let answer = self.open(request, token, bytes).await?;
+        let answer = self.open(method, path, (token, None), body).await?;
         let status = answer.status().as_u16();
-        Ok((status, answer.into_body().collect().await.map_err(|e| self.away(&e))?.to_bytes()))
+        let body = self.whole(answer.into_body()).await?;
+        Ok((status, serde_json::from_slice(&body).unwrap_or(Value::Null)))
     }
 
     /// Reads a 200 answer that is text; a problem is a failure.
@@ -162,29 +144,53 @@ impl LocalApi {
     /// # Errors
     /// As [`LocalApi::call`].
     pub async fn text(&self, path: &str, token: &str) -> Result<String, Failure> {
-        let (status, body) = self.exchange(http::Method::GET, path, Some(token), None).await?;
-        if status == 200 {
-            return String::from_utf8(body.to_vec()).map_err(unexpected);
-        }
-        Err(problem(&serde_json::from_slice(&body).unwrap_or(Value::Null)))
+        let body = self.answered(http::Method::GET, path, (token, None), None).await?;
+        String::from_utf8(self.whole(body).await?.to_vec()).map_err(unexpected)
     }
 
     /// Sends a request over a connection of its own; the answer's body is still to come.
     async fn open(
         &self,
-        request: http::request::Builder,
-        token: Option<&str>,
-        body: Vec<u8>,
+        method: http::Method,
+        path: &str,
+        (token, second): (Option<&str>, Option<&str>),
+        body: Option<&Value>,
     ) -> Result<http::Response<hyper::body::Incoming>, Failure> {
         let tcp = TcpStream::connect((self.host.as_str(), self.port)).await.map_err(|e| self.away(&e))?;
         let name = ServerName::try_from(self.host.clone()).map_err(unexpected)?;
         let stream = self.tls.connect(name, tcp).await.map_err(|e| self.away(&e))?;
-        let mut request = request.header(http::header::HOST, &self.host);
-        if let Some(token) = token {
-            request = request.header(http::header::AUTHORIZATION, format!("Bearer {token}"));
+        let mut request = http::Request::builder().method(method).uri(path).header(http::header::HOST, &self.host);
+        for (header, token) in [(http::header::AUTHORIZATION.as_str(), token), ("confirmation", second)] {
+            if let Some(token) = token {
+                request = request.header(header, format!("Bearer {token}"));
+            }
         }
+        if body.is_some() {
+            request = request.header(http::header::CONTENT_TYPE, "application/json");
+        }
+        let body = body.map(serde_json::to_vec).transpose().map_err(unexpected)?.unwrap_or_default();
         let request = request.body(Full::new(Bytes::from(body))).map_err(unexpected)?;
         exchange(stream, request).await.map_err(|e| self.away(&e))
+    }
+
+    /// The body of a 200 answer, still to come; a problem is a failure.
+    async fn answered(
+        &self,
+        method: http::Method,
+        path: &str,
+        (token, second): (&str, Option<&str>),
+        body: Option<&Value>,
+    ) -> Result<hyper::body::Incoming, Failure> {
+        let answer = self.open(method, path, (Some(token), second), body).await?;
+        let (status, body) = (answer.status().as_u16(), answer.into_body());
+        if status == 200 {
+            return Ok(body);
+        }
+        Err(problem(&serde_json::from_slice(&self.whole(body).await?).unwrap_or(Value::Null)))
+    }
+
+    async fn whole(&self, body: hyper::body::Incoming) -> Result<Bytes, Failure> {
+        Ok(body.collect().await.map_err(|e| self.away(&e))?.to_bytes())
     }
 
     fn away(&self, error: &dyn std::fmt::Display) -> Failure {
@@ -205,7 +211,7 @@ impl LocalApi {
         body: &Value,
         file: &mut std::fs::File,
     ) -> Result<(), Failure> {
-        let mut body = self.confirmed(path, token, second, body).await?;
+        let mut body = self.answered(http::Method::POST, path, (token, second), Some(body)).await?;
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|e| self.away(&e))?;
             if let Some(data) = frame.data_ref() {
@@ -226,30 +232,8 @@ impl LocalApi {
         second: Option<&str>,
         body: &Value,
     ) -> Result<T, Failure> {
-        let body = self.confirmed(path, token, second, body).await?;
-        let body = body.collect().await.map_err(|e| self.away(&e))?.to_bytes();
-        serde_json::from_slice(&body).map_err(unexpected)
-    }
-
-    /// The body of a 200 answer, still to come.
-    async fn confirmed(
-        &self,
-        path: &str,
-        token: &str,
-        second: Option<&str>,
-        body: &Value,
-    ) -> Result<hyper::body::Incoming, Failure> {
-        let mut request = http::Request::post(path).header(http::header::CONTENT_TYPE, "application/json");
-        if let Some(second) = second {
-            request = request.header("confirmation", format!("Bearer {second}"));
-        }
-        let answer = self.open(request, Some(token), serde_json::to_vec(body).map_err(unexpected)?).await?;
-        let (status, body) = (answer.status().as_u16(), answer.into_body());
-        if status == 200 {
-            return Ok(body);
-        }
-        let body = body.collect().await.map_err(|e| self.away(&e))?.to_bytes();
-        Err(problem(&serde_json::from_slice(&body).unwrap_or(Value::Null)))
+        let body = self.answered(http::Method::POST, path, (token, second), Some(body)).await?;
+        serde_json::from_slice(&self.whole(body).await?).map_err(unexpected)
     }
 
     /// Sends a request and reads a 200 answer; a problem is a failure.
@@ -263,11 +247,8 @@ impl LocalApi {
         token: &str,
         body: Option<&Value>,
     ) -> Result<T, Failure> {
-        let (status, value) = self.send(method, path, Some(token), body).await?;
-        if status == 200 {
-            return serde_json::from_value(value).map_err(unexpected);
-        }
-        Err(problem(&value))
+        let body = self.answered(method, path, (token, None), body).await?;
+        serde_json::from_slice(&self.whole(body).await?).map_err(unexpected)
     }
 }
 
