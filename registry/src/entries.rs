@@ -28,8 +28,7 @@ use protocol::registry::{
     EntriesAnswer, EntriesRequest, MAX_AUDIENCE, MAX_BATCH, PROVISIONAL_DAYS, PutEntry, SEALED_BYTES,
 };
 use protocol::review::{News, REVIEW_DAYS};
-use protocol::time::DAY_SECONDS;
-use protocol::time::MAX_SKEW_SECONDS;
+use protocol::time::{DAY_SECONDS, MAX_SKEW_SECONDS};
 use protocol::{Bytes as Base64, Index, MemberId, Timestamp};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;

@@ -102,8 +102,7 @@ struct State {
 }
 
 /// Copies everything from the engine `from` to the engine `to`, which must be empty, or have all of it, unless it was begun
-/// before. With
-/// `dry_run` both are opened and the source is counted, and nothing is written.
+/// before. With `dry_run` both are opened and the source is counted, and nothing is written.
 ///
 /// # Errors
 /// [`MigrateError`].
@@ -129,18 +128,14 @@ pub async fn migrate(
     let resumed_at = state.rows;
     let mut done = Migrated { rows: of, resumed_at, notes: 0, meters: 0, verified: false };
     if dry_run {
-        done.notes = notes(&*source, async |_| Ok(())).await?;
-        done.meters = length(source.ledger().await?.meters.len());
-        return Ok(done);
+        return counted(&*source, done).await;
     }
     let target = engine::open(config, to).await?;
     if !resumed {
         if let Err(full) = is_empty(&*target).await {
             // An earlier run may have been ended after its last step: what is there whole is migrated.
             verify(&*source, &*target, of, &progress).await.map_err(|_| full)?;
-            let notes = notes(&*source, async |_| Ok(())).await?;
-            let meters = length(source.ledger().await?.meters.len());
-            return Ok(Migrated { rows: of, resumed_at: of, notes, meters, verified: true });
+            return counted(&*source, Migrated { resumed_at: of, verified: true, ..done }).await;
         }
         keep(config, &state)?;
     }
@@ -167,6 +162,12 @@ pub async fn migrate(
         Err(source) if source.kind() != ErrorKind::NotFound => Err(MigrateError::Progress { path, source }),
         _ => Ok(done),
     }
+}
+
+/// With what the source has besides rows.
+async fn counted(source: &dyn IndexStore, done: Migrated) -> Result<Migrated, MigrateError> {
+    let notes = notes(source, async |_| Ok(())).await?;
+    Ok(Migrated { notes, meters: length(source.ledger().await?.meters.len()), ..done })
 }
 
 /// Fails if the target has more than a generation.

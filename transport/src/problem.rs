@@ -41,8 +41,8 @@ pub(crate) fn is_problem(headers: &HeaderMap) -> bool {
 #[derive(Clone, Copy, Debug)]
 pub struct Prescribed;
 
-/// Replaces an error answer that is no problem document and not [`Prescribed`]. A framework's own error text may quote the request, and a
-/// request may hold an identifier.
+/// Replaces an error answer that is no problem document and not [`Prescribed`]. A framework's own error text may quote the
+/// request, and a request may hold an identifier.
 pub(crate) fn uniform(response: Response<Body>) -> Response<Body> {
     let status = response.status();
     let prescribed = response.extensions().get::<Prescribed>().is_some();
