@@ -154,11 +154,13 @@ impl Guard {
     pub(crate) fn recall_guesses(&self, name: &[&str], made: &[Timestamp]) -> Result<(), GuardError> {
         self.guesses.fetch_and_update(self.meter_key(name, FOREVER), |old| {
             let mut moments = moments(old.unwrap_or_default());
-            for at in made {
-                let times = |all: &mut dyn Iterator<Item = i64>| all.filter(|moment| *moment == at.0).count();
-                let missing =
-                    times(&mut made.iter().map(|at| at.0)).saturating_sub(times(&mut moments.iter().copied()));
-                moments.extend(std::iter::repeat_n(at.0, missing));
+            let mut here = moments.clone();
+            for Timestamp(at) in made {
+                // Each that is here stands for one of the log's.
+                match here.iter().position(|moment| moment == at) {
+                    Some(place) => drop(here.swap_remove(place)),
+                    None => moments.push(*at),
+                }
             }
             moments.sort_unstable();
             Some(moments.iter().flat_map(|at| at.to_be_bytes()).collect::<Vec<u8>>())

@@ -6,14 +6,13 @@
 //! gives marks of the same kind when somebody looked it up. A user who is a client here has the marks of that file too.
 
 use crate::node::Node;
-use crate::records::{FileRecord, Kind};
+use crate::records::{FileRecord, Kind, OfFiles};
 use crate::staff::Person;
 use crate::store::{StoreError, Table};
 use protocol::FileId;
 use protocol::encoding::{Bytes, b64};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 use zeroize::Zeroizing;
 
@@ -74,9 +73,9 @@ impl Marks {
     }
 
     /// A resident's.
-    fn on_file(node: &Node, record: &FileRecord) -> Self {
+    fn on_file(node: &Node, record: FileRecord) -> Self {
         let mut of = BTreeSet::new();
-        for row in &record.rows {
+        for row in record.rows {
             let text = |field: &str| {
                 let value = row.fields.iter().find(|(id, _)| id.as_str() == field);
                 value.and_then(|(_, value)| value.as_str()).unwrap_or_default()
@@ -130,10 +129,9 @@ pub(crate) enum Kin {
 
 /// What is known of that, read once.
 pub(crate) struct Relations<'a> {
-    node: &'a Node,
     /// By the id that stands in entries.
     users: HashMap<String, User>,
-    residents: RefCell<HashMap<String, Marks>>,
+    residents: OfFiles<'a, Marks>,
 }
 
 struct User {
@@ -151,11 +149,11 @@ impl<'a> Relations<'a> {
             let file: Option<FileId> = marks.link.map(|link| read.get(Table::LINKS, &link.0)).transpose()?.flatten();
             let record: Option<FileRecord> =
                 file.map(|file| read.get(Table::FILES, file.as_bytes())).transpose()?.flatten();
-            let here = record.map(|record| Marks::on_file(node, &record).of).unwrap_or_default();
+            let here = record.map(|record| Marks::on_file(node, record).of).unwrap_or_default();
             let user = User { marks: &marks.of | &here, file: file.map(|file| file.to_string()) };
             users.insert(b64(&key), user);
         }
-        Ok(Relations { node, users, residents: RefCell::default() })
+        Ok(Relations { users, residents: OfFiles::new(node, Marks::on_file) })
     }
 
     /// Whether `user` is close to the resident of `file` in this way, both as they stand in entries.
@@ -170,18 +168,7 @@ impl<'a> Relations<'a> {
     }
 
     fn share(&self, marks: &BTreeSet<Bytes>, file: &str) -> bool {
-        let read = || {
-            let id = serde_json::from_value::<FileId>(file.into()).ok();
-            let record = id.map(|id| self.node.store.read()?.get::<FileRecord>(Table::FILES, id.as_bytes()));
-            let record = record.transpose().unwrap_or_else(|error| {
-                tracing::error!(%error, "a record cannot be read");
-                None
-            });
-            record.flatten().map(|record| Marks::on_file(self.node, &record)).unwrap_or_default()
-        };
-        let mut residents = self.residents.borrow_mut();
-        let resident = residents.entry(file.to_owned()).or_insert_with(read);
-        !marks.is_disjoint(&resident.of)
+        self.residents.look(file, |resident| !marks.is_disjoint(&resident.of))
     }
 }
 

@@ -33,10 +33,16 @@ struct Letter {
     withdraws: Option<ConsentId>,
 }
 
+impl Letter {
+    fn new(to: &MemberId, path: &str, body: String, now: Timestamp) -> Self {
+        Letter { to: to.clone(), path: path.to_owned(), body, since: now, about: None, withdraws: None }
+    }
+}
+
 impl Write<'_> {
     /// Queues a message; it is sent after this transaction is durable.
     pub(crate) fn post(&self, to: &MemberId, path: &str, body: String, now: Timestamp) -> Result<(), StoreError> {
-        self.queue(&Letter { to: to.clone(), path: path.to_owned(), body, since: now, about: None, withdraws: None })
+        self.queue(&Letter::new(to, path, body, now))
     }
 
     /// Queues the withdrawal of `consent`, recorded here; that its recipient took it is recorded.
@@ -47,21 +53,18 @@ impl Write<'_> {
         body: String,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let (path, withdraws) = (WITHDRAWALS.to_owned(), Some(consent));
-        self.queue(&Letter { to: to.clone(), path, body, since: now, about: None, withdraws })
+        self.queue(&Letter { withdraws: Some(consent), ..Letter::new(to, WITHDRAWALS, body, now) })
     }
 
-    /// As [`Write::post`]; the answer is noted with the withdrawal of `consent`.
-    pub(crate) fn post_about(
+    /// Queues the withdrawal of `consent`, taken here; the answer is noted with it.
+    pub(crate) fn post_withdrawal_taken(
         &self,
         consent: ConsentId,
         to: &MemberId,
-        path: &str,
         body: String,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let (path, about) = (path.to_owned(), Some(consent));
-        self.queue(&Letter { to: to.clone(), path, body, since: now, about, withdraws: None })
+        self.queue(&Letter { about: Some(consent), ..Letter::new(to, WITHDRAWALS, body, now) })
     }
 
     fn queue(&self, letter: &Letter) -> Result<(), StoreError> {

@@ -1,6 +1,7 @@
 //! A resident's record, and the two ways in: by what the institution itself calls the resident, and — only with a
 //! [`Permit`] — by what a peer may have of it.
 
+use crate::node::Node;
 use crate::store::{Read, Store, StoreError, Table, Write};
 use jiff::civil::Date;
 use policies::{Buckets, Permit};
@@ -8,7 +9,8 @@ use protocol::{ConsentId, Epoch, FieldId, FileId, Index, MemberId, SubjectId, Ti
 use pseudonym::{Pesel, SealKey};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
 use std::slice;
 use zeroize::Zeroizing;
 
@@ -291,6 +293,36 @@ impl Write<'_> {
 /// Key of `local_numbers`.
 pub(crate) fn local_number_key(store: &Store, number: &str, file: FileId) -> Vec<u8> {
     [store.local_number_link(number).as_slice(), file.as_bytes()].concat()
+}
+
+/// What the records here say of residents, made of each file's once.
+pub(crate) struct OfFiles<'a, T> {
+    node: &'a Node,
+    made: fn(&Node, FileRecord) -> T,
+    known: RefCell<HashMap<String, T>>,
+}
+
+impl<'a, T: Default> OfFiles<'a, T> {
+    pub(crate) fn new(node: &'a Node, made: fn(&Node, FileRecord) -> T) -> Self {
+        OfFiles { node, made, known: RefCell::default() }
+    }
+
+    /// Looks at what was made of `file`, as it stands in entries: nothing, where there is no record, or none to be read.
+    pub(crate) fn look<R>(&self, file: &str, at: impl FnOnce(&T) -> R) -> R {
+        let make = || {
+            let record = self.read(file).unwrap_or_else(|error| {
+                tracing::error!(%error, "the record of a file cannot be read");
+                None
+            });
+            record.map(|record| (self.made)(self.node, record)).unwrap_or_default()
+        };
+        at(self.known.borrow_mut().entry(file.to_owned()).or_insert_with(make))
+    }
+
+    fn read(&self, file: &str) -> Result<Option<FileRecord>, StoreError> {
+        let Ok(file) = serde_json::from_value::<FileId>(file.into()) else { return Ok(None) };
+        self.node.store.read()?.get(Table::FILES, file.as_bytes())
+    }
 }
 
 /// A resident's rows, read because a [`Permit`] says so.

@@ -4,13 +4,10 @@
 //! client is named to each member by words that only those who know the resident can tell ([`Whose::Marks`]), one for each
 //! number the resident has, which needs neither key holders nor registry. Of somebody who has no names here they are made of
 //! every number known, which needs the key holders: while they are away the withdrawal waits here and goes on by itself. It
-//! goes to every member of the federation, since
-//! nobody here knows who recorded the consent or holds a grant of it; to those who do not know the resident it says
-//! nothing.
+//! goes to every member of the federation, since nobody here knows who recorded the consent or holds a grant of it; to those
+//! who do not know the resident it says nothing.
 
-use super::{
-    ConsentError, WITHDRAWALS, WithdrawalBody, WithdrawalReceipt, end, may_record, modules_fit, named, recorded_here,
-};
+use super::{ConsentError, WithdrawalBody, WithdrawalReceipt, end, may_record, modules_fit, named, recorded_here};
 use super::{WithdrawBody, on_paper};
 use crate::desk;
 use crate::enrol::input;
@@ -298,7 +295,7 @@ fn post(
             epoch,
             modules: taken.modules.clone(),
         };
-        write.post_about(consent, member, WITHDRAWALS, jws::sign(&node.keys.message, &withdrawal)?, taken.at)?;
+        write.post_withdrawal_taken(consent, member, jws::sign(&node.keys.message, &withdrawal)?, taken.at)?;
     }
     Ok(())
 }

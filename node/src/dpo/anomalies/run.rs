@@ -9,15 +9,15 @@ use crate::events::Happened;
 use crate::kin::{Kin, Relations};
 use crate::manifests::Held;
 use crate::node::Node;
-use crate::records::FileRecord;
+use crate::records::{FileRecord, OfFiles};
 use crate::store::{StoreError, Table};
 use audit::Filter;
 use jiff::ToSpan as _;
 use jiff::civil::Date;
 use policies::{Engine, Tier, calendar};
+use protocol::Timestamp;
 use protocol::encoding::b64;
 use protocol::time::DAY_SECONDS;
-use protocol::{FileId, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::cell::RefCell;
@@ -151,8 +151,9 @@ fn read(node: &Node, held: &Held, days: (Date, Date)) -> Result<Reviewed, DpoErr
             all().is_some()
         })
     };
-    let cases = Cases { node, known: RefCell::default() };
-    let case = |file: &str, case: &str| cases.find(file, case);
+    // Where they cannot be read less is explained, and more is looked at.
+    let cases = OfFiles::new(node, cases);
+    let case = |file: &str, case: &str| cases.look(file, |cases| cases.get(case).copied());
     let cleared = explained(node)?;
     let explained = |index: u64| cleared.contains(&index);
     let relations = Relations::read(node)?;
@@ -197,43 +198,22 @@ fn explained(node: &Node) -> Result<BTreeSet<u64>, StoreError> {
     Ok(entries)
 }
 
-/// The case numbers of files, as they stand in entries.
-struct Cases<'a> {
-    node: &'a Node,
-    known: RefCell<HashMap<String, HashMap<String, Case>>>,
-}
-
-impl Cases<'_> {
-    fn find(&self, file: &str, case: &str) -> Option<Case> {
-        let mut known = self.known.borrow_mut();
-        let read = || {
-            self.read(file).unwrap_or_else(|error| {
-                // Without them less is explained, and more is looked at.
-                tracing::error!(%error, "the case numbers of a file cannot be read");
-                HashMap::new()
-            })
+/// The case numbers of a file, as they stand in entries.
+fn cases(node: &Node, record: FileRecord) -> HashMap<String, Case> {
+    let mut out = HashMap::new();
+    for row in record.rows {
+        let Some(number) = row.local_number else { continue };
+        let end = row.fields.iter().find(|(field, _)| field.as_str().ends_with(CASE_END));
+        let end = end.and_then(|(_, value)| value.as_str()?.parse().ok());
+        let case = b64(&node.macs.case.mac(&[number.as_bytes()]));
+        let this = end.map_or(Case::Open, Case::Ended);
+        // A number with several rows is open as long as one of them is.
+        let both = |before: &Case| match (*before, this) {
+            (Case::Ended(one), Case::Ended(other)) => Case::Ended(one.max(other)),
+            _ => Case::Open,
         };
-        known.entry(file.to_owned()).or_insert_with(read).get(case).copied()
+        let merged = out.get(&case).map_or(this, both);
+        out.insert(case, merged);
     }
-
-    fn read(&self, file: &str) -> Result<HashMap<String, Case>, StoreError> {
-        let Ok(file) = serde_json::from_value::<FileId>(file.into()) else { return Ok(HashMap::new()) };
-        let record: Option<FileRecord> = self.node.store.read()?.get(Table::FILES, file.as_bytes())?;
-        let mut out = HashMap::new();
-        for row in record.into_iter().flat_map(|record| record.rows) {
-            let Some(number) = row.local_number else { continue };
-            let end = row.fields.iter().find(|(field, _)| field.as_str().ends_with(CASE_END));
-            let end = end.and_then(|(_, value)| value.as_str()?.parse().ok());
-            let case = b64(&self.node.macs.case.mac(&[number.as_bytes()]));
-            let this = end.map_or(Case::Open, Case::Ended);
-            // A number with several rows is open as long as one of them is.
-            let both = |before: &Case| match (*before, this) {
-                (Case::Ended(one), Case::Ended(other)) => Case::Ended(one.max(other)),
-                _ => Case::Open,
-            };
-            let merged = out.get(&case).map_or(this, both);
-            out.insert(case, merged);
-        }
-        Ok(out)
-    }
+    out
 }
