@@ -60,8 +60,7 @@ impl Inside {
         let (node, registry) = (self.node.take(), self.registry.take());
         // What it still does beside the network threads has a handle too, for a moment.
         for _ in 0..1_000 {
-            let handles =
-                node.as_ref().map_or(0, Arc::strong_count).max(registry.as_ref().map_or(0, Arc::strong_count));
+            let handles = node.as_ref().map_or(0, Node::handles).max(registry.as_ref().map_or(0, Registry::handles));
             if handles <= 1 {
                 break;
             }

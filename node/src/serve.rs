@@ -209,6 +209,12 @@ impl Node {
         }
     }
 
+    /// How many hold on to it, or to its log: one once a stopped node has nothing left to do.
+    #[must_use]
+    pub fn handles(self: &Arc<Self>) -> usize {
+        Arc::strong_count(self).max(Arc::strong_count(&self.circle))
+    }
+
     /// Asks the others to cosign the newest checkpoint now, as the node does by itself every 15 seconds.
     pub async fn ask_for_cosignatures(&self) {
         let Ok(held) = self.manifest() else { return };

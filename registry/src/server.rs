@@ -290,6 +290,12 @@ impl Registry {
         self.trust.crl_number()
     }
 
+    /// How many hold on to it, or to its log: one once a stopped registry has nothing left to do.
+    #[must_use]
+    pub fn handles(self: &Arc<Self>) -> usize {
+        Arc::strong_count(self).max(Arc::strong_count(&self.circle))
+    }
+
     /// The registry's own log, for reading, checkpoints and witnesses.
     #[must_use]
     pub fn log(&self) -> &Log {

@@ -68,20 +68,30 @@ pub(crate) fn search(dir: &Path, people: &[People]) -> Result<Searched, Failure>
     Ok(out)
 }
 
+/// The processes are at work meanwhile: what they replace or remove before it is read is passed over.
 fn search_dir(dir: &Path, searcher: &AhoCorasick, out: &mut Searched) -> Result<(), Failure> {
-    for entry in std::fs::read_dir(dir)? {
+    let Some(entries) = unless_gone(std::fs::read_dir(dir))? else { return Ok(()) };
+    for entry in entries {
         let entry = entry?;
-        let kind = entry.file_type()?;
+        let Some(kind) = unless_gone(entry.file_type())? else { continue };
         if kind.is_dir() {
             search_dir(&entry.path(), searcher, out)?;
-        } else if kind.is_file() {
-            let bytes = std::fs::read(entry.path())?;
+        } else if kind.is_file()
+            && let Some(bytes) = unless_gone(std::fs::read(entry.path()))?
+        {
             out.files += 1;
             out.bytes += bytes.len() as u64;
             out.found += searcher.find_iter(&bytes).count();
         }
     }
     Ok(())
+}
+
+fn unless_gone<T>(read: std::io::Result<T>) -> std::io::Result<Option<T>> {
+    match read {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        read => read.map(Some),
+    }
 }
 
 #[cfg(test)]

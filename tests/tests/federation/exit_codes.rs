@@ -520,7 +520,11 @@ fn ctrl_c_ends_the_demo_and_leaves_nothing() {
             .spawn()
             .expect("the program");
         let mut lines = BufReader::new(demo.stdout.take().expect("a pipe")).lines().map_while(Result::ok);
-        assert!(lines.any(|line| line.contains(stage)), "the demo never came to {stage:?}");
+        if !lines.any(|line| line.contains(stage)) {
+            let mut why = String::new();
+            demo.stderr.take().expect("a pipe").read_to_string(&mut why).expect("text");
+            panic!("the demo never came to {stage:?}: {why}");
+        }
         if stage.starts_with("The federation") {
             assert_eq!(processes_of(temporary.path()).len(), 5, "a registry and four nodes");
         }
