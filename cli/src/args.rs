@@ -905,6 +905,10 @@ pub struct VerifyArgs {
     /// newest is read. May be given again.
     #[arg(long, value_name = "FILE")]
     pub since: Vec<PathBuf>,
+    /// With --manifest, take a log that no member vouches for, or of which the newest cosignature is over an hour old
+    /// though entries came after it: a copy of one that had no witnesses, or of one made at that time.
+    #[arg(long, requires = "manifest")]
+    pub uncosigned: bool,
 }
 
 /// Which entries.

@@ -55,7 +55,7 @@ fn known(dir: &Path, pinned: &Pinned, files: &[PathBuf]) -> Result<Vec<Checkpoin
 }
 
 fn verify(arguments: &VerifyArgs, output: &Output) -> Result<(), Failure> {
-    let VerifyArgs { dir, vkey, manifest, since } = arguments;
+    let VerifyArgs { dir, vkey, manifest, since, uncosigned } = arguments;
     std::fs::read_dir(dir).map_err(|e| Failure::new("value", format!("{} cannot be read: {e}", dir.display())))?;
     let manifest = manifest.as_deref().map(read_manifest).transpose()?;
     let pinned = Pinned::of(dir, vkey.as_deref(), manifest.as_ref())?;
@@ -68,13 +68,19 @@ fn verify(arguments: &VerifyArgs, output: &Output) -> Result<(), Failure> {
     let mut document = if is_export(dir) {
         let exported = verify_export(dir, pinned.against(&known), |_, _| {}, progress).map_err(|e| unverified(&e))?;
         pinned.enough(exported.cosigned, &exported.witnesses)?;
+        if !uncosigned {
+            pinned.covered(exported.size, exported.cosigned, &exported.witnesses, exported.exported_at)?;
+        }
         json!({
-            "origin": exported.vkey.name(), "entries": exported.size, "checkpoint": exported.size, "read": exported.read,
+            "origin": exported.vkey.name(), "exported_at": exported.exported_at, "entries": exported.size, "checkpoint": exported.size, "read": exported.read,
             "exported": exported.entries, "cosigned": exported.cosigned, "witnesses": witnesses(&exported.witnesses),
         })
     } else {
         let report = verify_against(dir, pinned.against(&known), None, progress).map_err(|e| unverified(&e))?;
         pinned.enough(report.cosigned, &report.witnesses)?;
+        if !uncosigned {
+            pinned.covered(report.entries, report.cosigned, &report.witnesses, transport::Clock::system().now().0)?;
+        }
         json!({
             "origin": report.vkey.name(), "entries": report.entries, "checkpoint": report.signed, "read": report.read,
             "torn_tail_bytes": report.torn_tail_bytes, "erased": report.payloads_erased, "cosigned": report.cosigned,

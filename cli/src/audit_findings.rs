@@ -6,7 +6,7 @@ use crate::exit::Failure;
 use crate::node_command::{api, token};
 use crate::output::Output;
 use http::Method;
-use node::{Anomalies, Finding, Reconciled};
+use node::{Anomalies, Disagreement, Finding, FindingKind, Reconciled};
 use serde_json::json;
 
 pub(crate) async fn reconcile(arguments: ReconcileArgs, output: &Output) -> Result<(), Failure> {
@@ -16,7 +16,10 @@ pub(crate) async fn reconcile(arguments: ReconcileArgs, output: &Output) -> Resu
     let done: Reconciled = api(&to)?.call(Method::POST, "/v1/audit/reconcile", &token(&to)?, Some(&body)).await?;
     output.result(&done, || {
         let lines = done.findings.iter().map(finding_line);
-        let head = format!("{} questions stand alike in both logs, {} do not", done.matched, done.findings.len());
+        let mut head = format!("{} questions stand alike in both logs, {} do not", done.matched, done.findings.len());
+        if done.erased > 0 {
+            head.push_str(&format!("; of {} one side was erased and left its leaf", done.erased));
+        }
         std::iter::once(head).chain(lines).collect::<Vec<_>>().join("\n")
     });
     let open = done.findings.iter().any(|finding| finding.state == node::ReviewState::Open);
@@ -72,7 +75,10 @@ fn finding_line(finding: &Finding) -> String {
     let time = jiff::Timestamp::from_second(finding.time).map(|time| time.to_string()).unwrap_or_default();
     let with = finding.peer.as_ref().map(|peer| format!(" with {peer}")).unwrap_or_default();
     let entries = finding.entries.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
-    let mut text = format!("{}  {time}  {kind}{with}, {state}\n    {}; entries {entries}", finding.id, finding.why.en);
+    let theirs = matches!(finding.kind, FindingKind::Disagreement(Disagreement::OnlyThere | Disagreement::NotInTree));
+    let whose = if theirs { "of the peer's log" } else { "here" };
+    let mut text =
+        format!("{}  {time}  {kind}{with}, {state}\n    {}; entries {entries} {whose}", finding.id, finding.why.en);
     let numbers: Vec<&str> = finding.local_numbers.iter().map(String::as_str).collect();
     if !numbers.is_empty() {
         text.push_str(&format!("\n    client: {}", numbers.join(", ")));

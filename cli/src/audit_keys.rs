@@ -8,6 +8,9 @@ use protocol::{Manifest, MemberId, SignedManifest};
 use std::collections::BTreeSet;
 use std::path::Path;
 
+/// How old the newest cosignature may be beside entries behind it: members cosign every 15 seconds.
+const FRESH_SECONDS: i64 = 60 * 60;
+
 /// A manifest, as its file says and its officers signed.
 pub(crate) fn read_manifest(path: &Path) -> Result<Manifest, Failure> {
     let text = read_text(path)?;
@@ -67,7 +70,7 @@ impl Pinned {
         self.witnesses.is_some()
     }
 
-    /// Refuses a cosigned checkpoint that too few members vouch for; one without cosignatures is no claim.
+    /// Refuses a cosigned checkpoint that too few members vouch for.
     pub(crate) fn enough(&self, cosigned: u64, witnesses: &[(Vkey, u64)]) -> Result<(), Failure> {
         let Some((_, needed)) = &self.witnesses else { return Ok(()) };
         let names: BTreeSet<&str> = witnesses.iter().map(|(key, _)| key.name()).collect();
@@ -76,6 +79,31 @@ impl Pinned {
         }
         let why = format!("{} of the manifest's members cosigned the checkpoint, {needed} have to", names.len());
         Err(Failure::new("verification_failed", why))
+    }
+
+    /// Refuses a log of `entries` that nobody of the manifest's members vouches for, or has not for an hour at `at`: its
+    /// owner may have rewritten what they did not cosign.
+    pub(crate) fn covered(
+        &self,
+        entries: u64,
+        cosigned: u64,
+        witnesses: &[(Vkey, u64)],
+        at: i64,
+    ) -> Result<(), Failure> {
+        if self.witnesses.is_none() || cosigned >= entries {
+            return Ok(());
+        }
+        let newest = witnesses.iter().map(|(_, time)| i64::try_from(*time).unwrap_or(i64::MAX)).max();
+        let why = match newest {
+            None => "none of the manifest's members cosigned any of it".to_owned(),
+            Some(newest) if at - newest <= FRESH_SECONDS => return Ok(()),
+            Some(newest) => {
+                let when = jiff::Timestamp::from_second(newest).map(|time| time.to_string()).unwrap_or_default();
+                format!("the members cosigned {cosigned} of {entries} entries, at {when}, and nothing since")
+            }
+        };
+        let next = "if that is known and the rest is enough, say --uncosigned";
+        Err(Failure::new("verification_failed", format!("{why}: {next}")))
     }
 
     /// What that says of cosignatures, for people.
@@ -103,4 +131,24 @@ fn keys<'a>(manifest: &'a Manifest, id: &MemberId, usage: KeyUse) -> impl Iterat
         .into_iter()
         .flat_map(|member| &member.keys)
         .filter(move |key| key.usage == usage && key.revoked_at.is_none())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_members_have_long_not_cosigned_is_not_covered() {
+        let witness = |time| vec![(Vkey::witness("r.pl/pup/witness", [1; 32]).unwrap(), time)];
+        let known = Pinned { log: None, witnesses: Some((Vec::new(), 1)) };
+        let refused = |pinned: &Pinned, cosigned, times: &[(Vkey, u64)], at| {
+            pinned.covered(10, cosigned, times, at).err().map(|failure| failure.code)
+        };
+        let verification = Some("verification_failed".to_owned());
+        assert_eq!(refused(&known, 10, &witness(1_000), 1_000_000), None, "all of it");
+        assert_eq!(refused(&known, 9, &witness(1_000), 1_000 + FRESH_SECONDS), None, "seconds are always behind");
+        assert_eq!(refused(&known, 9, &witness(1_000), 1_001 + FRESH_SECONDS), verification);
+        assert_eq!(refused(&known, 0, &[], 1_000), verification);
+        assert_eq!(refused(&Pinned::default(), 0, &[], 1_000), None, "no manifest says that there are members");
+    }
 }

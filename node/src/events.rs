@@ -2,10 +2,11 @@
 //! A field or event that is new here comes into `audit::FIELDS` and the event's streams first.
 
 use crate::trace::Trace;
+use policies::Seen;
 use protocol::encoding::{Bytes, b64};
 use protocol::query::{LogPosition, Obligations};
 use protocol::{ConsentId, Epoch, FieldId, FileId, KeyId, MemberId, Purpose, QueryType, Role, Timestamp};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What happened, as the catalogue of the log has it.
@@ -113,8 +114,8 @@ pub(crate) struct Event {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) search_key: Option<&'static str>,
     /// The steps of the decision that were passed, each with what it saw.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(crate) steps: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty", serialize_with = "lines")]
+    pub(crate) steps: Vec<Seen>,
     /// id@version of the template of the consent relied on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) template: Option<String>,
@@ -237,6 +238,19 @@ impl Event {
     }
 }
 
+fn lines<S: Serializer>(steps: &[Seen], to: S) -> Result<S::Ok, S::Error> {
+    to.collect_seq(steps.iter().map(Line))
+}
+
+/// A step as `STEP: WHAT IT SAW`.
+struct Line<'s>(&'s Seen);
+
+impl Serialize for Line<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(&format_args!("{}: {}", self.0.step, self.0.saw))
+    }
+}
+
 /// A receipt as a position others can cite.
 pub(crate) fn position(receipt: &audit::Receipt) -> LogPosition {
     LogPosition {
@@ -254,6 +268,7 @@ pub(crate) fn fingerprint(hash: &[u8; 32]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use policies::Step;
     use protocol::{Reason, Told};
 
     /// Everything at once.
@@ -314,7 +329,7 @@ mod tests {
             response: Some(Bytes(vec![15; 32])),
             role: Some("caseworker".parse().unwrap()),
             search_key: Some("pesel"),
-            steps: vec!["node: manifest 1".into()],
+            steps: vec![Seen { step: Step::Node, saw: "manifest 1".into() }],
             template: Some("t@1".into()),
             trace: Some(Trace::new().unwrap()),
             user: Some(Bytes(vec![9; 32])),

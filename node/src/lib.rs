@@ -90,6 +90,7 @@ pub use meters::AgreementUse;
 pub use newcomers::{NewcomerBody, NewcomerReason, NewcomerView};
 pub use node::{Birth, Node, NodeError, Surroundings, local_policies};
 pub use pseudonymise::PseudonymError;
+pub use reconcile::Disagreement;
 pub use residents::{DocumentBody, Resident};
 pub use retention::{Category as RetentionCategory, Swept, sweep};
 pub use review::Notice;

@@ -88,6 +88,7 @@ pub(crate) async fn answer(
     let digest = jws::digest(&token);
     let attempt = received.attempt(&token, &digest).await;
     let mut event = received.describe(&attempt, key, &digest);
+    event.steps = attempt.seen;
     let (said, refused) = match attempt.outcome {
         Ok((_, released)) => (Answer::Released(released), None),
         Err(Refusal::Pending { until, .. }) => (Answer::Pending(until), None),
@@ -379,7 +380,6 @@ impl Received<'_> {
         event.request = Some(Bytes(digest.to_vec()));
         event.certificate = Some(Bytes(self.peer.certificate_sha256.to_vec()));
         event.approval = attempt.approval.map(|question| Bytes(question.to_vec()));
-        event.steps = attempt.seen.iter().map(|seen| format!("{}: {}", seen.step, seen.saw)).collect();
         event.template = attempt.template.as_ref().map(|template| format!("{}@{}", template.id, template.version));
         event.policies.clone_from(&self.node.policies);
         event.library = Some(Bytes(self.node.engine.library().digest().to_vec()));

@@ -7,14 +7,17 @@
 //! Each entry comes with the proof that it stands in the giver's tree, under a checkpoint that its log signed, and the
 //! checkpoint with the proof that the tree grew from what the taker cosigned of it: what is handed over cannot be made up
 //! for the occasion. Where a signed answer cited the giver's entry, it must be that one.
+//!
+//! An entry erased at a resident's demand or after its time says nothing any more, and its other side stands alone. It names
+//! the erased one, whose leaf is still in the tree: that is no disagreement, but is counted.
 
 use crate::node::Node;
 use audit::tree::{leaf_hash, verify_inclusion};
-use audit::{Checkpoint, Filter, Hash, Page};
+use audit::{Checkpoint, Filter, Hash, Log, Page};
 use bytes::Bytes;
 use protocol::encoding::Bytes as Bytes32;
 use protocol::query::LogPosition;
-use protocol::{MemberId, Timestamp};
+use protocol::{MemberId, SpiffeId, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -48,9 +51,19 @@ pub(crate) struct Side {
     /// That it does (RFC 6962 §2.1.1), lowest first, under the page's checkpoint.
     #[serde(default)]
     proof: Vec<Bytes32>,
-    /// The other side's entry that this one cites: the answer's.
-    #[serde(skip)]
-    cites: Option<(u64, Bytes32)>,
+    /// The other side's entry that this one rests on: the question's, at the asker the answer's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rests_on: Option<LogPosition>,
+}
+
+/// An entry whose payload was erased.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Erased {
+    index: u64,
+    entry: Bytes32,
+    /// That it stands in the tree, as a side's.
+    proof: Vec<Bytes32>,
 }
 
 /// What a peer is given at once.
@@ -63,6 +76,9 @@ pub(crate) struct Handed {
     consistency: Vec<Bytes32>,
     sides: Vec<Side>,
     next: Option<u64>,
+    /// Of the entries asked about, those that were erased.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    erased: Vec<Erased>,
 }
 
 impl Handed {
@@ -73,7 +89,7 @@ impl Handed {
 }
 
 /// The period and page asked for.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Asked {
     pub(crate) from: i64,
@@ -83,6 +99,9 @@ pub(crate) struct Asked {
     /// What the peer cosigned of our logs, by origin: sizes.
     #[serde(default)]
     pub(crate) known: BTreeMap<String, u64>,
+    /// Whether these entries were erased is asked, and nothing else.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    erased: Vec<LogPosition>,
 }
 
 /// What the two logs disagree on.
@@ -111,6 +130,15 @@ pub(crate) struct Difference {
     /// The entry here, or else there.
     pub(crate) index: u64,
     pub(crate) time: i64,
+    /// The other side's entry that it rests on.
+    rests_on: Option<LogPosition>,
+}
+
+impl Difference {
+    fn of(kind: Disagreement, side: &Side) -> Self {
+        let Side { request, index, time, rests_on, .. } = side.clone();
+        Difference { kind, request, index, time, rests_on }
+    }
 }
 
 /// What an entry says of questions between us and `peer`.
@@ -121,17 +149,20 @@ fn sides(payload: &Value, peer: &str, index: u64, entry: &[u8]) -> Vec<Side> {
         all.filter_map(Value::as_str).map(str::to_owned).collect()
     };
     let time = payload.get("time").and_then(Value::as_i64).unwrap_or_default();
-    let side = |holder: &str, request: String, answered: bool, fields| {
+    let side = |of: &Value, holder: &str, answered: bool, fields| {
         let (asker, holder) = (text(payload, "asker").parse().ok()?, holder.parse().ok()?);
-        let (entry, proof, cites) = (Bytes32::from(entry), Vec::new(), None);
-        let side = Side { asker, holder, request, answered, fields, time, index, entry, proof, cites };
+        let (request, entry, proof) = (text(of, "request"), Bytes32::from(entry), Vec::new());
+        let rests_on = of.get("peer_log").and_then(|position| serde_json::from_value(position.clone()).ok());
+        let side = Side { asker, holder, request, answered, fields, time, index, entry, proof, rests_on };
         (!side.request.is_empty()).then_some(side)
     };
     match text(payload, "event").as_str() {
-        happened @ ("query.answered" | "query.denied" | "query.no_match") if text(payload, "asker") == peer => {
+        happened @ ("query.answered" | "query.denied" | "query.no_match" | "approval.waiting")
+            if text(payload, "asker") == peer =>
+        {
             let answered = happened == "query.answered";
             let fields = if answered { names(payload, "fields_returned") } else { BTreeSet::new() };
-            side(&text(payload, "holder"), text(payload, "request"), answered, fields).into_iter().collect()
+            side(payload, &text(payload, "holder"), answered, fields).into_iter().collect()
         }
         "query.outcome" => {
             let outcomes = payload.get("outcomes").and_then(Value::as_array).into_iter().flatten();
@@ -142,10 +173,7 @@ fn sides(payload: &Value, peer: &str, index: u64, entry: &[u8]) -> Vec<Side> {
                 })
                 .filter_map(|outcome| {
                     let answered = text(outcome, "outcome") == "answered";
-                    let cited: Option<LogPosition> = serde_json::from_value(outcome.get("peer_log")?.clone()).ok();
-                    let cites = cited.map(|cited| (cited.index, cited.entry));
-                    let side = side(peer, text(outcome, "request"), answered, names(outcome, "fields"))?;
-                    Some(Side { cites, ..side })
+                    side(outcome, peer, answered, names(outcome, "fields"))
                 })
                 .collect()
         }
@@ -162,16 +190,36 @@ pub(crate) fn page(
 ) -> Result<Handed, audit::Fault> {
     let size = checkpoint.size();
     let bytes = |proof: Option<Vec<Hash>>| proof.into_iter().flatten().map(|hash| Bytes32::from(hash.as_slice()));
-    let (mut sides, next) = read(node, peer, asked)?;
+    let prove = |index| Ok::<_, audit::Fault>(bytes(node.log.prove_inclusion(index, size)?).collect());
+    let (mut sides, next) = if asked.erased.is_empty() { read(node, peer, asked)? } else { (Vec::new(), None) };
     // What was appended since is not signed yet: it is for another time.
     sides.retain(|side| side.index < size);
     for side in &mut sides {
-        side.proof = bytes(node.log.prove_inclusion(side.index, size)?).collect();
+        side.proof = prove(side.index)?;
+    }
+    let mut erased = Vec::new();
+    for LogPosition { entry, index, .. } in erased_among(&node.log, asked.erased.iter().take(PAGE))? {
+        erased.push(Erased { index: *index, entry: entry.clone(), proof: prove(*index)? });
     }
     let known = asked.known.get(node.log.origin());
     let consistency = known.map_or(Ok(None), |known| node.log.prove_consistency(*known, size))?;
     let consistency = bytes(consistency).collect();
-    Ok(Handed { checkpoint: checkpoint.note().to_owned(), consistency, sides, next })
+    Ok(Handed { checkpoint: checkpoint.note().to_owned(), consistency, sides, next, erased })
+}
+
+/// Those of `positions` at which `log` has the entry named, erased. Blocks.
+fn erased_among<'p>(
+    log: &Log,
+    positions: impl IntoIterator<Item = &'p LogPosition>,
+) -> Result<Vec<&'p LogPosition>, audit::Fault> {
+    let mut out = Vec::new();
+    for position in positions.into_iter().filter(|position| position.origin == log.origin()) {
+        let erased = |entry: &audit::Entry| entry.payload.is_none() && entry.hash.as_slice() == position.entry.0;
+        if log.read(position.index)?.as_ref().is_some_and(erased) {
+            out.push(position);
+        }
+    }
+    Ok(out)
 }
 
 /// Our sides of the questions between us and `peer`, a page of them. Blocks.
@@ -191,16 +239,15 @@ fn hashes(proof: &[Bytes32]) -> Option<Vec<Hash>> {
     proof.iter().map(|hash| hash.0.as_slice().try_into().ok()).collect()
 }
 
-/// Whether a side stands in the tree of `checkpoint`.
-fn proved(side: &Side, checkpoint: &Checkpoint) -> bool {
-    hashes(&side.proof).is_some_and(|proof| {
-        let leaf = leaf_hash(&side.entry.0);
-        verify_inclusion(side.index, checkpoint.size(), leaf, &proof, &checkpoint.root())
+/// Whether entry `index` of the tree of `checkpoint` is `entry`.
+fn proved((index, entry, proof): (u64, &Bytes32, &[Bytes32]), checkpoint: &Checkpoint) -> bool {
+    hashes(proof).is_some_and(|proof| {
+        verify_inclusion(index, checkpoint.size(), leaf_hash(&entry.0), &proof, &checkpoint.root())
     })
 }
 
-/// Where two logs disagree. Questions in `unheard`, whose answer never came to us, may stand there alone.
-fn compare(here: &[Side], there: &[Side], unheard: &BTreeSet<String>) -> Vec<Difference> {
+/// Where `me`'s log and another disagree. Questions in `unheard`, whose answer never came to us, may stand there alone.
+fn compare(me: &MemberId, here: &[Side], there: &[Side], unheard: &BTreeSet<String>) -> Vec<Difference> {
     let by_request = |sides: &[Side]| -> BTreeMap<String, Side> {
         sides.iter().map(|side| (side.request.clone(), side.clone())).collect()
     };
@@ -214,20 +261,22 @@ fn compare(here: &[Side], there: &[Side], unheard: &BTreeSet<String>) -> Vec<Dif
                 Disagreement::Contradicting
             }
             // The answer cited another entry than the one given now.
-            Some(other) if side.cites.as_ref().is_some_and(|cited| *cited != (other.index, other.entry.clone())) => {
+            Some(other)
+                if &side.asker == me
+                    && side
+                        .rests_on
+                        .as_ref()
+                        .is_some_and(|on| (on.index, &on.entry) != (other.index, &other.entry)) =>
+            {
                 Disagreement::Contradicting
             }
             Some(other) if (other.time - side.time).abs() > LATE_SECONDS => Disagreement::Late,
             Some(_) => continue,
         };
-        out.push(Difference { kind, request: request.clone(), index: side.index, time: side.time });
+        out.push(Difference::of(kind, side));
     }
-    for (request, side) in
-        theirs.iter().filter(|(request, _)| !ours.contains_key(*request) && !unheard.contains(*request))
-    {
-        let kind = Disagreement::OnlyThere;
-        out.push(Difference { kind, request: request.clone(), index: side.index, time: side.time });
-    }
+    let alone = |(request, _): &(&String, &Side)| !ours.contains_key(*request) && !unheard.contains(*request);
+    out.extend(theirs.iter().filter(alone).map(|(_, side)| Difference::of(Disagreement::OnlyThere, side)));
     out
 }
 
@@ -249,6 +298,8 @@ pub(crate) enum ReconcileError {
 /// What a comparison came to.
 pub(crate) struct Compared {
     pub(crate) matched: u64,
+    /// Questions of which one side's entry was erased.
+    pub(crate) erased: u64,
     pub(crate) differences: Vec<Difference>,
 }
 
@@ -260,58 +311,38 @@ pub(crate) async fn reconcile(
     until: Timestamp,
 ) -> Result<Compared, ReconcileError> {
     let held = node.held.load_full().ok_or(ReconcileError::Unknown)?;
-    let url = held.manifest.member(peer).and_then(|member| member.endpoints.first()).ok_or(ReconcileError::Unknown)?;
-    let to = held.manifest.spiffe(peer);
-    // An entry at the period's edge has its other side within the skew: the edges are looked at on both sides, and only
-    // what lies inside is judged.
+    let other = held.manifest.member(peer).filter(|_| peer != &node.config.member);
+    let url = other.and_then(|member| member.endpoints.first()).ok_or(ReconcileError::Unknown)?;
     node.circle.follow(&held.manifest);
     let (circle, of) = (node.circle.clone(), peer.clone());
     let cosigned =
         tokio::task::spawn_blocking(move || circle.cosigned_of(&of)).await.map_err(std::io::Error::other)??;
-    let known: BTreeMap<String, u64> = cosigned.iter().map(|(origin, seen)| (origin.clone(), seen.size())).collect();
-    let wide =
-        move |start| Asked { from: from.0 - LATE_SECONDS, until: until.0 + LATE_SECONDS, start, known: known.clone() };
-    let (mut theirs, mut unproved, mut start, mut pages) = (Vec::new(), Vec::new(), Some(0), 0);
-    while let Some(at) = start {
-        pages += 1;
-        let body = serde_json::to_vec(&wide(at)).map_err(|_| ReconcileError::Malformed)?;
-        let request = http::Request::post("/v1/log/sides")
-            .header(http::header::CONTENT_TYPE, "application/json")
-            .body(Bytes::from(body))
-            .map_err(|_| CallError::BadUrl)?;
-        let answer = node.client.call(&to, url, request, DEADLINE).await?;
-        let page: Handed = serde_json::from_slice(answer.body()).map_err(|_| ReconcileError::Malformed)?;
-        start = page.next.filter(|next| *next > at);
-        if page.next.is_some() && start.is_none() || pages > MAX_PAGES {
-            return Err(ReconcileError::Malformed);
-        }
-        let grown = hashes(&page.consistency).unwrap_or_default();
-        let checkpoint = node.circle.believe(peer, &page.checkpoint, &grown, &cosigned);
-        let stands = |side: &Side| checkpoint.as_ref().is_some_and(|checkpoint| proved(side, checkpoint));
-        let (good, bad): (Vec<Side>, Vec<Side>) = page.sides.into_iter().partition(stands);
-        theirs.extend(good);
-        unproved.extend(bad);
-    }
-    let (reader, with) = (node.clone(), peer.clone());
+    let there = Peer { node, id: peer, to: held.manifest.spiffe(peer), url, cosigned };
+    // An entry at the period's edge has its other side within the skew: the edges are looked at on both sides, and only
+    // what lies inside is judged.
+    let wide = Asked {
+        from: from.0 - LATE_SECONDS,
+        until: until.0 + LATE_SECONDS,
+        start: 0,
+        known: there.cosigned.iter().map(|(origin, seen)| (origin.clone(), seen.size())).collect(),
+        erased: Vec::new(),
+    };
+    let (theirs, unproved) = there.sides(&wide).await?;
+    let (reader, with, period) = (node.clone(), peer.clone(), wide.clone());
     let read = tokio::task::spawn_blocking(move || {
         let (mut ours, mut start) = (Vec::new(), Some(0));
         while let Some(at) = start {
-            let (sides, next) = read(&reader, &with, &wide(at))?;
+            let (sides, next) = read(&reader, &with, &Asked { start: at, ..period.clone() })?;
             ours.extend(sides);
             start = next;
         }
-        let unheard = unheard(&reader, &with, &wide(0))?;
+        let unheard = unheard(&reader, &with, &period)?;
         Ok::<_, audit::Fault>((ours, unheard))
     });
     let (ours, unheard) = read.await.map_err(std::io::Error::other)??;
     let inside = |time: i64| (from.0..until.0).contains(&time);
-    let not_in_tree = unproved.into_iter().map(|Side { request, index, time, .. }| Difference {
-        kind: Disagreement::NotInTree,
-        request,
-        index,
-        time,
-    });
-    let differences: Vec<Difference> = compare(&ours, &theirs, &unheard)
+    let not_in_tree = unproved.iter().map(|side| Difference::of(Disagreement::NotInTree, side));
+    let differences: Vec<Difference> = compare(&node.config.member, &ours, &theirs, &unheard)
         .into_iter()
         .chain(not_in_tree)
         .filter(|difference| inside(difference.time))
@@ -320,7 +351,89 @@ pub(crate) async fn reconcile(
     let here: BTreeSet<&str> = ours.iter().filter(|side| inside(side.time)).map(|side| side.request.as_str()).collect();
     let odd: BTreeSet<&str> = differences.iter().map(|difference| difference.request.as_str()).collect();
     let matched = here.difference(&odd).count() as u64;
-    Ok(Compared { matched, differences })
+    let (differences, erased) = there.without_erased(&wide, differences).await?;
+    Ok(Compared { matched, erased, differences })
+}
+
+/// Whom our log is compared with.
+struct Peer<'a> {
+    node: &'a Arc<Node>,
+    id: &'a MemberId,
+    to: SpiffeId,
+    url: &'a str,
+    /// What we cosigned of its logs.
+    cosigned: BTreeMap<String, Checkpoint>,
+}
+
+impl Peer<'_> {
+    /// What it gives, and the checkpoint it is under, if that can be believed.
+    async fn ask(&self, asked: &Asked) -> Result<(Handed, Option<Checkpoint>), ReconcileError> {
+        let body = serde_json::to_vec(asked).map_err(|_| ReconcileError::Malformed)?;
+        let request = http::Request::post("/v1/log/sides")
+            .header(http::header::CONTENT_TYPE, "application/json")
+            .body(Bytes::from(body))
+            .map_err(|_| CallError::BadUrl)?;
+        let answer = self.node.client.call(&self.to, self.url, request, DEADLINE).await?;
+        let handed: Handed = serde_json::from_slice(answer.body()).map_err(|_| ReconcileError::Malformed)?;
+        let grown = hashes(&handed.consistency).unwrap_or_default();
+        let checkpoint = self.node.circle.believe(self.id, &handed.checkpoint, &grown, &self.cosigned);
+        Ok((handed, checkpoint))
+    }
+
+    /// Its sides of a period: those that stand in its log, and those it cannot show to.
+    async fn sides(&self, period: &Asked) -> Result<(Vec<Side>, Vec<Side>), ReconcileError> {
+        let (mut theirs, mut unproved, mut start, mut pages) = (Vec::new(), Vec::new(), Some(0), 0);
+        while let Some(at) = start {
+            pages += 1;
+            let (page, checkpoint) = self.ask(&Asked { start: at, ..period.clone() }).await?;
+            start = page.next.filter(|next| *next > at);
+            if page.next.is_some() && start.is_none() || pages > MAX_PAGES {
+                return Err(ReconcileError::Malformed);
+            }
+            let stands = |side: &Side| {
+                checkpoint.as_ref().is_some_and(|under| proved((side.index, &side.entry, &side.proof), under))
+            };
+            let (good, bad): (Vec<Side>, Vec<Side>) = page.sides.into_iter().partition(stands);
+            theirs.extend(good);
+            unproved.extend(bad);
+        }
+        Ok((theirs, unproved))
+    }
+
+    /// Those of `differences` that are not explained by an erased entry, and how many are.
+    async fn without_erased(
+        &self,
+        period: &Asked,
+        differences: Vec<Difference>,
+    ) -> Result<(Vec<Difference>, u64), ReconcileError> {
+        let alone = |kind: Disagreement| {
+            let of_kind = differences.iter().filter(move |difference| difference.kind == kind);
+            of_kind.filter_map(|difference| difference.rests_on.clone()).collect::<Vec<_>>()
+        };
+        let (ours, log) = (alone(Disagreement::OnlyThere), self.node.clone());
+        let ours = tokio::task::spawn_blocking(move || {
+            Ok::<_, audit::Fault>(erased_among(&log.log, &ours)?.into_iter().cloned().collect::<Vec<_>>())
+        });
+        let mut erased = ours.await.map_err(std::io::Error::other)??;
+        for some in alone(Disagreement::OnlyHere).chunks(PAGE) {
+            let (handed, checkpoint) = self.ask(&Asked { erased: some.to_vec(), ..period.clone() }).await?;
+            let shown = |position: &&LogPosition| {
+                handed.erased.iter().any(|Erased { index, entry, proof }| {
+                    (*index, entry) == (position.index, &position.entry)
+                        && checkpoint.as_ref().is_some_and(|under| proved((*index, entry, proof), under))
+                })
+            };
+            erased.extend(some.iter().filter(shown).cloned());
+        }
+        let found = differences.len();
+        let explained = |difference: &Difference| {
+            matches!(difference.kind, Disagreement::OnlyHere | Disagreement::OnlyThere)
+                && difference.rests_on.as_ref().is_some_and(|position| erased.contains(position))
+        };
+        let left: Vec<Difference> = differences.into_iter().filter(|difference| !explained(difference)).collect();
+        let explained = found - left.len();
+        Ok((left, explained as u64))
+    }
 }
 
 /// Our questions to `peer` that we have no answer of.
@@ -349,8 +462,8 @@ mod tests {
     fn side(request: &str, answered: bool, time: i64) -> Side {
         let fields = if answered { ["pup.status".to_owned()].into() } else { BTreeSet::new() };
         let (asker, holder) = ("mops".parse().unwrap(), "pup".parse().unwrap());
-        let (entry, proof, cites) = (Bytes32(vec![1; 32]), Vec::new(), None);
-        Side { asker, holder, request: request.into(), answered, fields, time, index: 1, entry, proof, cites }
+        let (entry, proof, rests_on) = (Bytes32(vec![1; 32]), Vec::new(), None);
+        Side { asker, holder, request: request.into(), answered, fields, time, index: 1, entry, proof, rests_on }
     }
 
     #[test]
@@ -367,7 +480,7 @@ mod tests {
             side("narrowed", true, 0),
             side("lost", true, 0),
         ];
-        let found = compare(&here, &there, &["lost".to_owned()].into());
+        let found = compare(&"mops".parse().unwrap(), &here, &there, &["lost".to_owned()].into());
         let found: Vec<_> = found.iter().map(|d| (d.request.as_str(), d.kind)).collect();
         assert_eq!(
             found,
@@ -384,14 +497,19 @@ mod tests {
     #[test]
     fn an_answer_cites_the_entry_that_must_be_given() {
         let there = side("q", true, 0);
-        let citing =
-            |index: u64, byte: u8| Side { cites: Some((index, Bytes32(vec![byte; 32]))), ..side("q", true, 0) };
-        let kinds = |here: Side| -> Vec<Disagreement> {
-            compare(&[here], std::slice::from_ref(&there), &BTreeSet::new()).iter().map(|d| d.kind).collect()
+        let citing = |index: u64, byte: u8| {
+            let on = LogPosition { entry: Bytes32(vec![byte; 32]), index, origin: "r.pl/pup".into() };
+            Side { rests_on: Some(on), ..side("q", true, 0) }
         };
-        assert_eq!(kinds(citing(1, 1)), []);
-        assert_eq!(kinds(citing(2, 1)), [Disagreement::Contradicting]);
-        assert_eq!(kinds(citing(1, 2)), [Disagreement::Contradicting]);
+        let kinds = |me: &str, here: Side| -> Vec<Disagreement> {
+            let found = compare(&me.parse().unwrap(), &[here], std::slice::from_ref(&there), &BTreeSet::new());
+            found.iter().map(|difference| difference.kind).collect()
+        };
+        assert_eq!(kinds("mops", citing(1, 1)), []);
+        assert_eq!(kinds("mops", citing(2, 1)), [Disagreement::Contradicting]);
+        assert_eq!(kinds("mops", citing(1, 2)), [Disagreement::Contradicting]);
+        // A holder's rests on the question, which is another entry than the outcome.
+        assert_eq!(kinds("pup", citing(2, 1)), []);
     }
 
     #[test]
@@ -412,14 +530,15 @@ mod tests {
             let proof: Vec<Bytes32> = proof.iter().map(|hash| Bytes32::from(hash.as_slice())).collect();
             let entry = Bytes32::from(receipt.entry_hash().as_slice());
             let true_side = Side { index: receipt.index(), entry, proof, ..side("q", true, 0) };
-            assert!(proved(&true_side, &checkpoint));
+            let proved = |side: &Side| proved((side.index, &side.entry, &side.proof), &checkpoint);
+            assert!(proved(&true_side));
             let changed = [
                 Side { entry: Bytes32(vec![9; 32]), ..true_side.clone() },
                 Side { index: (true_side.index + 1) % 5, ..true_side.clone() },
                 Side { proof: true_side.proof.iter().skip(1).cloned().collect(), ..true_side.clone() },
                 Side { proof: vec![Bytes32(vec![0; 31])], ..true_side.clone() },
             ];
-            assert!(changed.iter().all(|side| !proved(side, &checkpoint)));
+            assert!(!changed.iter().any(proved));
         }
     }
 
@@ -429,6 +548,8 @@ mod tests {
             "event": "query.answered", "asker": "mops", "holder": "pup", "request": "R", "fields_returned": ["pup.status"],
             "time": 7, "file": "FILE", "user": "USER", "case": "CASE",
         });
+        let waiting =
+            json!({ "event": "approval.waiting", "asker": "mops", "holder": "pup", "request": "W", "time": 7 });
         let asked = json!({
             "event": "query.outcome", "asker": "pup", "time": 8, "file": "FILE", "reason_text": "WORDS",
             "outcomes": [
@@ -445,6 +566,7 @@ mod tests {
         };
         assert_eq!(requests(&held, "mops"), ["R"]);
         assert_eq!(requests(&held, "css"), Vec::<String>::new());
+        assert_eq!(requests(&waiting, "mops"), ["W"]);
         assert_eq!(requests(&asked, "mops"), ["S"]);
         assert_eq!(requests(&asked, "css"), ["T"]);
         assert_eq!(requests(&json!({ "event": "node.started" }), "mops"), Vec::<String>::new());

@@ -9,7 +9,7 @@
 //! **Time.** The reads depend on the request and the manifest alone. Of what was read the asker's own place and nobody's are
 //! opened, whether a row stands there or not; what follows depends on whether the asker's own entry is live, which it knows;
 //! if it is, every candidate costs the same, its row present or not. Indexes without an own entry are metered; that some of
-//! them were planted is told to others beside the answer. `benches/locate.rs` holds the times against each other.
+//! them were planted is told to others later. `benches/locate.rs` holds the times against each other.
 
 use crate::admit::{Admitted, compute, distinct, whole};
 use crate::blind::Blind;
@@ -26,10 +26,13 @@ use protocol::registry::{LocateAnswer, LocateRequest, Located, MAX_BATCH, TICKET
 use protocol::{Bytes as Base64, Index, MemberId, Timestamp, jws};
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 use transport::Peer;
 
 /// Indexes that one lane works on: while one lane's rows are read another's are opened, on whatever processor is free.
 const LANE: usize = 250;
+/// Long after the answer has left.
+const ALARM_AFTER: Duration = Duration::from_secs(1);
 
 pub(crate) async fn locate(
     State(registry): State<Arc<Registry>>,
@@ -51,8 +54,8 @@ pub(crate) async fn locate(
         compute(move || Ok(recording.describe(&asked, own, found, touched))).await?
     };
     let _recorded = registry.journal.append(now, event).await?;
-    // The caller must not see by the time taken that somebody is told; that it came upon them is in the log already.
-    tokio::spawn(registry.clone().raise_alarms(asked.clone(), touched));
+    // That it came upon them is in the log already.
+    registry.alarms.spawn(registry.clone().raise_alarms(asked.clone(), touched));
     let misses = indexes - seen.iter().map(|seen| seen.own).sum::<usize>();
     registry.charge_misses(&asked.request.held.manifest, &asked.request.claims.iss, misses, now).await?;
     Ok(Json(LocateAnswer { found: seen.into_iter().flat_map(|seen| seen.found).collect() }))
@@ -133,11 +136,13 @@ impl Registry {
         Ok(seen)
     }
 
-    /// Tells the officers' institutions of planted indexes, if there were any.
+    /// Tells the officers' institutions of planted indexes, if there were any: later, so that the caller does not see by
+    /// the time of its answer that somebody is told.
     async fn raise_alarms(self: Arc<Self>, asked: Arc<Inquiry>, touched: Vec<Index>) {
         if touched.is_empty() {
             return;
         }
+        tokio::time::sleep(ALARM_AFTER).await;
         let telling = self.clone();
         let told = async {
             let note = compute(move || {

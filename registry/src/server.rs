@@ -27,6 +27,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use transport::{Client, Clock, IdentityError, IdentityStore, Peer, ServerTls, Trust, TrustError};
 use witness::Circle;
 use zeroize::Zeroizing;
@@ -55,6 +56,8 @@ pub struct Registry {
     trust: Arc<Trust>,
     /// This log among the others'.
     pub(crate) circle: Arc<Circle>,
+    /// Alarms on their way.
+    pub(crate) alarms: TaskTracker,
     client: Client,
     /// The number of the newest revocation list that a restart will still know of.
     crl_kept: AtomicU64,
@@ -170,6 +173,7 @@ impl Registry {
         let circle = open_circle(&config, &keys, &journal, clock.clone())
             .map_err(|source| OpenError::Log { path: config.witness(), source })?;
         let registry = Registry {
+            alarms: TaskTracker::new(),
             client: Client::new(identity.clone(), trust.clone(), clock.clone()),
             circle: Arc::new(circle),
             manifests: Manifests::open(config.manifests(), &secrets.storage)?,
@@ -215,6 +219,8 @@ impl Registry {
         };
         let cosigning = cosigning::run(self.clone(), stop.clone());
         let ((), (), (), (), ended) = tokio::join!(watching, sweeping, keeping, cosigning, serving);
+        self.alarms.close();
+        self.alarms.wait().await;
         ended
     }
 

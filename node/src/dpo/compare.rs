@@ -5,7 +5,7 @@ use super::findings::{Finding, FindingKind, ReviewState, keep};
 use super::{DpoError, Officer, now};
 use crate::events::Happened;
 use crate::node::Node;
-use crate::reconcile::{Difference, Disagreement, reconcile};
+use crate::reconcile::{Compared, Difference, Disagreement, ReconcileError, reconcile};
 use crate::store::{StoreError, Table};
 use audit::Filter;
 use protocol::saying::Message;
@@ -44,12 +44,14 @@ pub struct ReconcileBody {
 pub struct Reconciled {
     /// Questions that both logs tell alike.
     pub matched: u64,
+    /// Questions of which one log has erased its entry, and shows that it stood there.
+    pub erased: u64,
     /// The others.
     pub findings: Vec<Finding>,
 }
 
 fn finding(peer: &MemberId, difference: Difference) -> Finding {
-    let Difference { kind, request, index, time } = difference;
+    let Difference { kind, request, index, time, .. } = difference;
     let key = format!("{peer} {request}");
     let known = Finding::new(FindingKind::Disagreement(kind), &key, why(kind), vec![index], time);
     Finding { peer: Some(peer.clone()), request: Some(request), ..known }
@@ -93,14 +95,15 @@ async fn compared(
 ) -> Result<Reconciled, DpoError> {
     let compared = reconcile(node, peer, from, until).await.map_err(|error| {
         tracing::warn!(%peer, %error, "two logs were not compared");
-        DpoError::Peer
+        if matches!(error, ReconcileError::Unknown) { DpoError::Value("peer") } else { DpoError::Peer }
     })?;
     act.holder = Some(peer.clone());
-    act.counts = [("findings", compared.differences.len() as u64), ("matched", compared.matched)].into();
+    let Compared { matched, erased, differences } = compared;
+    act.counts = [("erased", erased), ("findings", differences.len() as u64), ("matched", matched)].into();
     let _recorded = act.record(node).await?;
-    let found: Vec<Finding> = compared.differences.into_iter().map(|difference| finding(peer, difference)).collect();
+    let found: Vec<Finding> = differences.into_iter().map(|difference| finding(peer, difference)).collect();
     let findings = keep(node, found)?;
-    Ok(Reconciled { matched: compared.matched, findings })
+    Ok(Reconciled { matched, erased, findings })
 }
 
 impl Node {

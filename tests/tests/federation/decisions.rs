@@ -183,6 +183,14 @@ async fn a_person_approves_after_a_restart_and_the_asker_is_told() {
     assert_eq!((list.decisions.len(), list.left_out), (1, 0));
     let asked: Vec<_> = list.decisions[0].fields.iter().map(protocol::FieldId::as_str).collect();
     assert_eq!(asked, ["hou.eviction", "hou.eviction.notice", "hou.eviction.social_tenancy"], "all of the query's");
+    // The question that waited and the one answered stand in both logs alike.
+    let now = harness.clock.now().0;
+    for (unit, peer) in [("mops", "zlm"), ("zlm", "mops")] {
+        let body = json!({ "peer": peer, "from": now - 3_600, "until": now + 60 });
+        let compared: node::Reconciled =
+            harness.post(unit, "dpo", "/v1/audit/reconcile", &body).await.expect("compared");
+        assert_eq!((compared.matched, compared.findings.len()), (2, 0), "{unit}: {compared:?}");
+    }
     for (unit, events) in [
         ("zlm", ["approval.waiting", "approval.granted", "query.answered"].as_slice()),
         ("mops", &["query.asking", "query.outcome"]),

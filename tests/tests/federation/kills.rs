@@ -4,7 +4,8 @@
 //! each is killed.
 
 use cli::federation::Part;
-use node::{ConsentReceipt, ConsentState, ImportMode, ImportSummary, OutcomeKind};
+use node::{ConsentReceipt, ConsentState, ImportMode, ImportSummary, OutcomeKind, SharedSummary};
+use protocol::registry::MAX_BATCH;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::ops::Range;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tests::{Harness, Options, RESIDENTS, Resident, answers_agree, log_of, member, status, write_extracts};
+use tokio::sync::mpsc;
 
 const ROUNDS: usize = 25;
 const LONG_ROUNDS: usize = 100;
@@ -310,6 +312,42 @@ async fn a_key_holder_killed_while_evaluating() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_registry_killed_while_taking_entries() {
     killed_while_enrolling("a_registry_killed_while_taking_entries", node::REGISTRY, rounds(ROUNDS), 100).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_killed_while_counting_shared_clients_goes_on_behind_the_pages_it_has() {
+    const CLIENTS: usize = 2 * MAX_BATCH + 500;
+    let mut harness = federation().await;
+    let dir = harness.extracts();
+    write_extracts(&dir, &crowd(0..CLIENTS, |n| if n % 2 == 0 { "mops+pup" } else { "mops" }));
+    for unit in ["mops", "pup"] {
+        let extract = dir.join(format!("{unit}.csv"));
+        harness.import(unit, &extract, ImportMode::Update).await.expect("imported");
+        harness.enrol(unit).await.expect("enrolled");
+    }
+    let count = |harness: &Harness, done: mpsc::UnboundedSender<u64>| {
+        let admin = harness.federation.admin(&member("mops"));
+        tokio::spawn(async move {
+            admin
+                .run::<SharedSummary>("/shared", &json!({}), &|progress| {
+                    let _ = done.send(progress.done);
+                })
+                .await
+        })
+    };
+    let (done, mut pages) = mpsc::unbounded_channel();
+    let work = count(&harness, done);
+    let first = pages.recv().await.expect("a page");
+    kill(&mut harness, "mops", Duration::ZERO).await;
+    assert_eq!(work.await.expect("an outcome").expect_err("cut off").code, "not_running");
+    revive(&mut harness, "mops").await;
+
+    let (done, mut pages) = mpsc::unbounded_channel();
+    let summary = count(&harness, done).await.expect("an outcome").expect("shared");
+    let next = pages.recv().await.expect("a page");
+    assert!(next > first, "it began anew: {next} after {first}");
+    let clients = CLIENTS as u64;
+    assert_eq!((summary.enrolled, summary.with[&member("pup")]), (clients, clients / 2));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -224,10 +224,27 @@ async fn a_question_that_one_side_hides_is_found_by_the_other() {
     let listed = request(&harness, "mops", "GET", "/v1/audit/findings").of("iod", &["dpo"]).send().await;
     assert_eq!(serde_json::from_str::<Value>(&listed.text).expect("JSON"), json!([reviewed]));
 
+    // What one side erased at a resident's demand is no disagreement: its leaf is there, and it is counted.
+    let resident = json!({ "pesel": pesel_of("mops+pup+css") });
+    let erase = json!({
+        "resident": resident, "reason": "wniosek", "no_exception_applies": true, "log_entries": true, "no_proof_needed": true,
+    });
+    post("pup", "/v1/audit/residents/erase", erase).await;
+    for (unit, peer) in [("mops", "pup"), ("pup", "mops")] {
+        let body = json!({ "peer": peer, "from": now - 60, "until": until });
+        let compared = post(unit, "/v1/audit/reconcile", body).await;
+        let count = compared["findings"].as_array().map(Vec::len);
+        assert_eq!(
+            (&compared["matched"], &compared["erased"], count),
+            (&json!(1), &json!(1), Some(1)),
+            "{unit}: {compared}"
+        );
+    }
+
     harness.federation.nodes.get_mut(&tests::member("mops")).expect("a node").stop().await.expect("stopped");
     let log = read_log(&harness, "mops");
     let happened = |event: &str| log.iter().filter(|entry| entry["event"] == event).count();
-    assert_eq!((happened("log.reconciled"), happened("finding.reviewed")), (2, 1));
+    assert_eq!((happened("log.reconciled"), happened("finding.reviewed")), (3, 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]
