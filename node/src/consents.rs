@@ -179,12 +179,10 @@ async fn note(
     id: ConsentId,
     consent: &Consent,
     part: Option<&str>,
-    now: Timestamp,
 ) -> Result<(), ConsentError> {
-    let mut event = Event::new(happened, now);
+    let mut event = Event::new(happened, &node.clock).by(node, caller);
     event.file = Some(consent.file);
     event.consent = Some(id);
-    event.user = Some(desk::user(node, caller));
     event.asker = Some(consent.recipient.clone());
     let template = &consent.template;
     let part = part.map(|part| format!(", {part}")).unwrap_or_default();

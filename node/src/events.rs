@@ -1,12 +1,16 @@
 //! What the node's log says. Names of fields, never values; a resident only as file id (domain §5.1).
 //! A field or event that is new here comes into `audit::FIELDS` and the event's streams first.
 
+use crate::node::Node;
+use crate::staff::Hand;
+use crate::tokens::Caller;
 use crate::trace::Trace;
 use protocol::encoding::{Bytes, b64};
 use protocol::query::{LogPosition, Obligations};
-use protocol::{ConsentId, Epoch, FieldId, FileId, KeyId, MemberId, Purpose, QueryType, Role, Timestamp};
+use protocol::{ConsentId, Epoch, FieldId, FileId, KeyId, MemberId, ProviderWord, Purpose, QueryType, Role, Timestamp};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
+use transport::Clock;
 
 /// What happened, as the catalogue of the log has it.
 pub(crate) use audit::EventKind as Happened;
@@ -26,6 +30,9 @@ pub(crate) struct Event {
     pub(crate) as_of: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) asker: Option<MemberId>,
+    /// How surely the identity provider knew the user.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) auth: Option<ProviderWord>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) basis: Option<String>,
     /// Length of what the answer says with its values, the same on both sides.
@@ -74,12 +81,17 @@ pub(crate) struct Event {
     pub(crate) latency_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) library: Option<Bytes>,
+    /// Milliseconds behind `time`.
+    pub(crate) ms: u16,
     /// What the recipient has to do with what was released.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) obligations: Option<Duties>,
     /// A ticket of more than its ordinary age was accepted because the registry is away.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(crate) old_ticket: bool,
+    /// Pseudonymous id of the one the user acts for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) on_behalf_of: Option<Bytes>,
     /// Outcome per holder and query, at the asker.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) outcomes: Vec<OutcomeLine>,
@@ -115,9 +127,15 @@ pub(crate) struct Event {
     /// The steps of the decision that were passed, each with what it saw.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) steps: Vec<String>,
+    /// The application the user acted by.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) system: Option<ProviderWord>,
     /// id@version of the template of the consent relied on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) template: Option<String>,
+    /// HMAC of the name of the terminal the user acted from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) terminal: Option<Bytes>,
     pub(crate) time: Timestamp,
     /// Of what question.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -180,13 +198,20 @@ impl From<&Obligations> for Duties {
 }
 
 impl Event {
-    /// An entry that says only what happened and when.
-    pub(crate) fn new(event: Happened, time: Timestamp) -> Self {
+    /// An entry that says only what happened, now.
+    pub(crate) fn new(event: Happened, clock: &Clock) -> Self {
+        Event::at(event, clock.now_ms())
+    }
+
+    /// The same of the moment `at_ms` (milliseconds since 1970).
+    pub(crate) fn at(event: Happened, at_ms: i64) -> Self {
+        let (time, ms) = moment(at_ms);
         Event {
             agreement: None,
             approval: None,
             as_of: None,
             asker: None,
+            auth: None,
             basis: None,
             bytes: None,
             case: None,
@@ -207,8 +232,10 @@ impl Event {
             key: None,
             latency_ms: None,
             library: None,
+            ms,
             obligations: None,
             old_ticket: false,
+            on_behalf_of: None,
             outcomes: Vec::new(),
             peer_log: None,
             policies: None,
@@ -222,7 +249,9 @@ impl Event {
             role: None,
             search_key: None,
             steps: Vec::new(),
+            system: None,
             template: None,
+            terminal: None,
             time,
             trace: None,
             user: None,
@@ -230,11 +259,22 @@ impl Event {
         }
     }
 
+    /// The same, done by `caller`: by whom, for whom, by what system, how surely known and from where.
+    pub(crate) fn by(self, node: &Node, caller: &Caller) -> Self {
+        let Hand { auth, on_behalf_of, system, terminal, user } = Hand::of(node, caller);
+        Event { auth, on_behalf_of, system, terminal, user: Some(user), ..self }
+    }
+
     /// The same with numbers.
     pub(crate) fn counting<const N: usize>(mut self, counts: [(&'static str, u64); N]) -> Self {
         self.counts.extend(counts);
         self
     }
+}
+
+/// A moment of the clock as entries have it: the second, and the milliseconds behind it.
+pub(crate) fn moment(at_ms: i64) -> (Timestamp, u16) {
+    (Timestamp(at_ms.div_euclid(1000)), u16::try_from(at_ms.rem_euclid(1000)).unwrap_or_default())
 }
 
 /// A receipt as a position others can cite.
@@ -283,6 +323,7 @@ mod tests {
             approval: Some(Bytes(vec![10; 32])),
             as_of: Some(Timestamp(3)),
             asker: Some("mops".parse().unwrap()),
+            auth: Some("urn:two-factors".parse().unwrap()),
             basis: Some("none".into()),
             bytes: Some(12),
             case: Some(Bytes(vec![3; 32])),
@@ -302,6 +343,7 @@ mod tests {
             library: Some(Bytes(vec![6; 32])),
             obligations: Some(duties),
             old_ticket: true,
+            on_behalf_of: Some(Bytes(vec![17; 32])),
             outcomes: vec![line],
             peer_log: Some(log),
             policies: Some(Bytes(vec![14; 32])),
@@ -315,12 +357,14 @@ mod tests {
             role: Some("caseworker".parse().unwrap()),
             search_key: Some("pesel"),
             steps: vec!["node: manifest 1".into()],
+            system: Some("pomost".parse().unwrap()),
             template: Some("t@1".into()),
+            terminal: Some(Bytes(vec![18; 32])),
             trace: Some(Trace::new().unwrap()),
             user: Some(Bytes(vec![9; 32])),
             evidence: Some(Bytes(vec![16; 32])),
             valid_until: Some(Timestamp(4)),
-            ..Event::new(Happened::QueryOutcome, Timestamp(1)).counting([("z", 1), ("a", 2)])
+            ..Event::at(Happened::QueryOutcome, 1_007).counting([("z", 1), ("a", 2)])
         }
     }
 

@@ -431,6 +431,14 @@ fn a_residents_list_in_the_estonian_form_names_who_received() {
     let entry = answered(SATURDAY, "F");
     let used = usage(&entry, &words(Lang::Pl), "lodz.example/pup");
     assert_eq!((&used[0]["receiverCode"], &used[0]["logtime"]), (&json!("mops"), &json!("2026-11-21T11:00:00Z")));
+    assert_eq!(used[0]["receiverSystem"], "ogniwo");
+    let mut entry = entry;
+    (entry["system"], entry["ms"]) = (json!("pomost"), json!(41));
+    let used = usage(&entry, &words(Lang::Pl), "lodz.example/pup");
+    assert_eq!(
+        (&used[0]["receiverSystem"], &used[0]["logtime"]),
+        (&json!("pomost"), &json!("2026-11-21T11:00:00.041Z"))
+    );
     let looked = json!({ "event": "dpo.searched", "time": SATURDAY });
     assert_eq!(usage(&looked, &words(Lang::Pl), "lodz.example/pup")[0]["receiverCode"], "pup", "the officer's own");
 }
@@ -466,9 +474,13 @@ fn is_a_disclosure(event: &Value, side: &str) {
 fn releases_are_privacy_disclosures_at_both_ends() {
     let mut given = answered(SATURDAY, "F");
     given["basis"] = json!("consent:CCCC (instead-of-certificate@1.0)");
+    given["system"] = json!("pomost");
     let source = audit_events(3, &given, "lodz.example/pup");
     assert_eq!(source.len(), 1);
     is_a_disclosure(&source[0], "Source");
+    let by = |agent: &Value| agent["who"]["identifier"] == json!({ "system": "urn:ogniwo:system", "value": "pomost" });
+    let applications = source[0]["agent"].as_array().unwrap().iter().filter(|agent| by(agent));
+    assert_eq!(applications.map(|agent| &agent["requestor"]).collect::<Vec<_>>(), [&json!(false)]);
     let identifier = |event: &Value, system: &str| -> Vec<String> {
         let entities = event["entity"].as_array().unwrap().iter().map(|entity| &entity["what"]["identifier"]);
         let found = entities.filter(|identifier| identifier["system"] == system);
