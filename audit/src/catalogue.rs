@@ -453,6 +453,8 @@ events! {
     ConsentRefused = 506 "consent.refused", CONSENT MEMBERS CONSENT_SIEM;
     /// A holder acknowledged a withdrawal.
     WithdrawalTaken = 507 "consent.withdrawal_taken", CONSENT MEMBERS CONSENT_SIEM;
+    /// A newer consent took the place of one that was recorded here.
+    ConsentSuperseded = 508 "consent.superseded", CONSENT MEMBERS CONSENT_SIEM;
 
     /// A question waits for a person.
     ApprovalWaiting = 601 "approval.waiting", QUERY QUERY_OPERATIONS QUERY_SIEM;

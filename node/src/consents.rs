@@ -192,7 +192,9 @@ async fn note(
             event.evidence = Some(consent.evidence.clone());
             event.valid_until = Some(consent.valid_to);
         }
-        Happened::ConsentWithdrawn => event = event.counting([("holders", consent.others(node))]),
+        Happened::ConsentWithdrawn | Happened::ConsentSuperseded => {
+            event = event.counting([("holders", consent.others(node))]);
+        }
         _ => {}
     }
     let _recorded = node.log.append(&event).await?;

@@ -303,11 +303,21 @@ fn consents_that_expired_their_evidence_and_who_acknowledged_a_withdrawal() {
             // Delivered twice, as after a crash: the first counts.
             taken("pup", 500),
             taken("zlm", 3_610),
+            // Replaced by a newer one; this institution's own grant went with it.
+            given("D", SATURDAY + 100 * HOUR),
+            json!({ "event": "consent.superseded", "time": SATURDAY + 10, "consent": "D", "counts": { "holders": 1 } }),
+            json!({ "event": "consent.withdrawal_received", "time": SATURDAY + 11, "consent": "D" }),
         ],
     );
     let consents = rows(&report, "Zgody");
     let states: Vec<[&str; 3]> = consents.iter().map(|row| [&*row[0], &*row[3], &*row[7]]).collect();
-    assert_eq!(states, [["A", "wygasła", "SHA-A"], ["B", "w mocy", "SHA-B"], ["C", "wycofana", "SHA-C"]]);
+    assert_eq!(
+        states,
+        [["A", "wygasła", "SHA-A"], ["B", "w mocy", "SHA-B"], ["C", "wycofana", "SHA-C"], ["D", "zastąpiona", "SHA-D"]]
+    );
+    let Section::Facts(facts) = &report.sections[1] else { panic!("{report:?}") };
+    let number = |of: &str| facts.iter().find(|(name, _)| name == of).map(|(_, value)| value.as_str());
+    assert_eq!(["Zastąpione nowszymi", "Wycofane u innych"].map(number), [Some("1"), Some("0")]);
     let at = "2026-11-21 12:00:10";
     assert_eq!(
         rows(&report, "Potwierdzenia wycofań"),
@@ -316,6 +326,7 @@ fn consents_that_expired_their_evidence_and_who_acknowledged_a_withdrawal() {
             ["C", at, "pup", "2026-11-21 12:00:12", "2 s"],
             ["C", at, "zlm", "2026-11-21 13:00:10", "3600 s"],
             ["C", at, "× 1", "jeszcze nie", ""],
+            ["D", at, "× 1", "jeszcze nie", ""],
         ]
     );
     let Section::Facts(facts) = &report.sections[1] else { panic!("{report:?}") };

@@ -159,6 +159,12 @@ async fn answered(
     };
     consent.events.push(event(node, caller, happened, Some(body.method), now));
     note(node, caller, noted, id, &consent, None).await?;
+    if let Some(old) = consent.renews {
+        let replaced = kept(&node.store.read()?, old)?;
+        if !replaced.with(node, held, old, |record| record.standing(now))?.is_empty() {
+            note(node, caller, Happened::ConsentSuperseded, old, &replaced, Some(&format!("by {id}"))).await?;
+        }
+    }
     let collected_by = desk::user(node, caller);
     let (consent, ended) = node.store.write(|write| {
         let me = &node.config.member;
