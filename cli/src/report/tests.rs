@@ -351,7 +351,7 @@ fn accounts_nobody_used_are_counted_and_not_named() {
             left("query.asking", "NEVER-SHOWN-1", 200),
             left("consent.recorded", "NEVER-SHOWN-2", 89),
             left("query.asking", "NEVER-SHOWN-3", 300),
-            left("flag.set", "NEVER-SHOWN-3", 1),
+            left("finding.reviewed", "NEVER-SHOWN-3", 1),
             // A peer's user is no account of ours.
             left("query.answered", "NEVER-SHOWN-4", 365),
         ],
