@@ -1,7 +1,7 @@
 //! What a log can say happened, and who may see how much of it: the event catalogue, version 1 of the entry's schema.
 //!
-//! An entry is a JSON object with `event` (a name from here), `time` (seconds since 1970) and, of [`FIELDS`], what
-//! applies. Fields hold names, ids, digests, codes and numbers, and never a resident's data. Version 1 has no field for
+//! An entry is a JSON object with `event` (a name from here), `time` (seconds since 1970, with the milliseconds behind
+//! them in `ms` where the clock gives them) and, of [`FIELDS`], what applies. Fields hold names, ids, digests, codes and numbers, and never a resident's data. Version 1 has no field for
 //! the version; a later one says `schema`.
 //!
 //! Three *streams* leave the log: the data-protection officer's, the operators' and a security monitor's (SIEM). What of
@@ -33,6 +33,7 @@ pub const FIELDS: &[(&str, &str)] = &[
     ("as_of", "when the oldest of the records released from were imported, in seconds since 1970"),
     ("asker", "member that asks"),
     ("audience", "members an entry of the registry is for"),
+    ("auth", "how surely the identity provider knew the user: its `acr`"),
     ("basis", "`none`, `consent:ID…`, `mandate:ID…`, `emergency:ID`"),
     ("bytes", "length of what the answer says with its values, the same on both sides"),
     ("case", "HMAC of the case reference"),
@@ -67,9 +68,11 @@ pub const FIELDS: &[(&str, &str)] = &[
     ("manifest", "registry: version and digest of the manifest"),
     ("member", "registry: member that called"),
     ("met", "registry: of its new entries, those that met another member's"),
+    ("ms", "milliseconds behind `time`"),
     ("never_converted", "registry: of the rows removed, provisional ones that never became ordinary"),
     ("obligations", "delete_after, do_not_contact, onward_transfer, review_by"),
     ("old_ticket", "a ticket past its time was served because the registry was away"),
+    ("on_behalf_of", "HMAC of the staff id of the one the user acts for"),
     ("origin", "a log's origin"),
     (
         "outcomes",
@@ -99,7 +102,9 @@ pub const FIELDS: &[(&str, &str)] = &[
     ("rows", "registry: rows removed"),
     ("search_key", "`pesel`, `document` or `local_number`"),
     ("steps", "steps of the decision that were passed, each with what it saw"),
+    ("system", "application the user acted by: the token's `azp`, or `client_id`"),
     ("template", "id@version of the template of the consent relied on"),
+    ("terminal", "HMAC of the name of the terminal the user acted from"),
     ("tickets", "registry: tickets issued"),
     ("time", "seconds since 1970"),
     ("trace", "W3C trace id"),
@@ -114,6 +119,10 @@ const QUERY: &[&str] = &[
     "holder",
     "user",
     "role",
+    "on_behalf_of",
+    "system",
+    "auth",
+    "terminal",
     "search_key",
     "query",
     "purpose",
@@ -172,6 +181,9 @@ const QUERY_SIEM: &[&str] = &[
     "holder",
     "user",
     "role",
+    "system",
+    "auth",
+    "terminal",
     "search_key",
     "query",
     "purpose",
@@ -196,6 +208,10 @@ const CONSENT: &[&str] = &[
     "holder",
     "user",
     "role",
+    "on_behalf_of",
+    "system",
+    "auth",
+    "terminal",
     "consent",
     "template",
     "purpose",
@@ -208,7 +224,7 @@ const CONSENT: &[&str] = &[
     "evidence",
     "valid_until",
 ];
-const CONSENT_SIEM: &[&str] = &["asker", "holder", "user", "role", "purpose"];
+const CONSENT_SIEM: &[&str] = &["asker", "holder", "user", "role", "system", "auth", "terminal", "purpose"];
 const MEMBERS: &[&str] = &["asker", "holder"];
 const BULK: &[&str] = &["counts", "epoch", "detail", "user", "role", "asker", "holder"];
 const BULK_OPERATIONS: &[&str] = &["counts", "epoch", "detail", "asker", "holder"];
@@ -220,6 +236,10 @@ const REVIEW: &[&str] = &[
     "file",
     "user",
     "role",
+    "on_behalf_of",
+    "system",
+    "auth",
+    "terminal",
     "case",
     "filter",
     "report",
@@ -236,7 +256,8 @@ const REVIEW: &[&str] = &[
     "asker",
     "about",
 ];
-const REVIEW_SIEM: &[&str] = &["user", "role", "filter", "report", "counts", "confirmed_by"];
+const REVIEW_SIEM: &[&str] =
+    &["user", "role", "system", "auth", "terminal", "filter", "report", "counts", "confirmed_by"];
 const COUNTS: &[&str] = &["counts"];
 const REGISTRY: &[&str] = &[
     "member",
@@ -316,7 +337,7 @@ const LOG: &[&str] = &[
 ];
 const NOTHING: &[&str] = &[];
 
-/// One table: the variant, its number, its name, and its fields in the three streams besides `event` and `time`.
+/// One table: the variant, its number, its name, and its fields in the three streams besides `event`, `time` and `ms`.
 macro_rules! events {
     ($($(#[doc = $doc:literal])+ $variant:ident = $id:literal $name:literal, $dpo:ident $operations:ident $siem:ident;)+) => {
         /// What happened. Numbers and names are stable: reports and reconciliations are written against them.
@@ -347,7 +368,7 @@ macro_rules! events {
                 }
             }
 
-            /// What of it `stream` sees besides `event` and `time`; `None` when it does not see it at all.
+            /// What of it `stream` sees besides `event`, `time` and `ms`; `None` when it does not see it at all.
             #[must_use]
             pub fn fields(self, stream: Stream) -> Option<&'static [&'static str]> {
                 let [dpo, operations, siem] = match self {
@@ -432,6 +453,8 @@ events! {
     ConsentRefused = 506 "consent.refused", CONSENT MEMBERS CONSENT_SIEM;
     /// A holder acknowledged a withdrawal.
     WithdrawalTaken = 507 "consent.withdrawal_taken", CONSENT MEMBERS CONSENT_SIEM;
+    /// A newer consent took the place of one that was recorded here.
+    ConsentSuperseded = 508 "consent.superseded", CONSENT MEMBERS CONSENT_SIEM;
 
     /// A question waits for a person.
     ApprovalWaiting = 601 "approval.waiting", QUERY QUERY_OPERATIONS QUERY_SIEM;
@@ -535,8 +558,8 @@ impl EventKind {
     }
 }
 
-/// What `stream` sees of an entry's payload: an object with `schema`, `event_id`, `event`, `time` and the fields listed
-/// for the event; `None` when it does not see the event at all.
+/// What `stream` sees of an entry's payload: an object with `schema`, `event_id`, `event`, `time`, `ms` and the fields
+/// listed for the event; `None` when it does not see the event at all.
 #[must_use]
 pub fn project(payload: &Value, stream: Stream) -> Option<Value> {
     let event = EventKind::find(payload.get("event")?.as_str()?)?;
@@ -545,7 +568,9 @@ pub fn project(payload: &Value, stream: Stream) -> Option<Value> {
     seen.insert("schema".to_owned(), SCHEMA.into());
     seen.insert("event_id".to_owned(), event.id().into());
     seen.insert("event".to_owned(), event.name().into());
-    seen.extend(payload.get("time").filter(|time| time.is_i64()).map(|time| ("time".to_owned(), time.clone())));
+    for moment in ["time", "ms"] {
+        seen.extend(payload.get(moment).filter(|at| at.is_i64()).map(|at| (moment.to_owned(), at.clone())));
+    }
     for name in allowed {
         let (field, member) = name.split_once('.').map_or((*name, None), |(field, member)| (field, Some(member)));
         let Some(value) = payload.get(field) else { continue };
@@ -613,7 +638,12 @@ mod tests {
                     assert!(known.contains(name), "{event:?}: {field}");
                     let personal = ["file", "case", "reason_text", "indexes", "put", "delete", "consent", "outcomes"];
                     assert!(stream == Stream::Dpo || !personal.contains(field), "{event:?}: {stream:?} sees {field}");
-                    assert!(stream != Stream::Operations || *field != "user", "{event:?}: operations see users");
+                    let of_users = ["user", "on_behalf_of", "system", "auth", "terminal"];
+                    assert!(
+                        stream != Stream::Operations || !of_users.contains(field),
+                        "{event:?}: operations see users"
+                    );
+                    assert!(stream != Stream::Siem || *field != "on_behalf_of", "{event:?}: {field}");
                     assert_ne!(*field, "replay");
                 }
             }
@@ -623,12 +653,13 @@ mod tests {
     #[test]
     fn a_stream_gets_what_is_listed_and_nothing_else() {
         let payload = json!({
-            "event": "query.outcome", "time": 7, "file": "F", "user": "U", "asker": "mops", "case": "C", "replay": 1,
-            "unlisted": "X", "reason_text": "R",
+            "event": "query.outcome", "time": 7, "ms": 41, "file": "F", "user": "U", "asker": "mops", "case": "C", "replay": 1,
+            "unlisted": "X", "reason_text": "R", "system": "S", "auth": "2", "terminal": "T", "on_behalf_of": "B",
             "outcomes": [{ "holder": "pup", "outcome": "answered", "request": "Q", "peer_log": {} }, { "holder": "cs" }],
         });
         let seen = |stream| project(&payload, stream).unwrap();
-        let base = json!({ "schema": 1, "event_id": 402, "event": "query.outcome", "time": 7, "asker": "mops" });
+        let base =
+            json!({ "schema": 1, "event_id": 402, "event": "query.outcome", "time": 7, "ms": 41, "asker": "mops" });
         let with = |more: Value| {
             let mut all = base.clone();
             all.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -636,10 +667,13 @@ mod tests {
         };
         let short = json!([{ "holder": "pup", "outcome": "answered" }, { "holder": "cs" }]);
         assert_eq!(seen(Stream::Operations), with(json!({ "outcomes": short })));
-        assert_eq!(seen(Stream::Siem), with(json!({ "outcomes": short, "user": "U" })));
+        let siem = json!({ "outcomes": short, "user": "U", "system": "S", "auth": "2", "terminal": "T" });
+        assert_eq!(seen(Stream::Siem), with(siem.clone()));
         let whole = payload["outcomes"].clone();
         let dpo = json!({ "outcomes": whole, "user": "U", "file": "F", "case": "C", "reason_text": "R" });
-        assert_eq!(seen(Stream::Dpo), with(dpo));
+        let dpo = dpo.as_object().unwrap().clone().into_iter().chain([("on_behalf_of".to_owned(), json!("B"))]);
+        let siem = siem.as_object().unwrap().clone().into_iter();
+        assert_eq!(seen(Stream::Dpo), with(Value::Object(siem.chain(dpo).collect())));
         for nobody in [json!({ "event": "made.up" }), json!({ "time": 7 }), json!("query.outcome")] {
             assert!(STREAMS.iter().all(|stream| project(&nobody, *stream).is_none()));
         }

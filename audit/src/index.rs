@@ -1,6 +1,6 @@
 //! The search index: what finds one resident's entries among millions without opening every payload.
 //!
-//! **What it keeps.** `index/NNNNNNNNNN`, one file for each full segment, fixed in length: twelve columns of 4096
+//! **What it keeps.** `index/NNNNNNNNNN`, one file for each full segment, fixed in length: thirteen columns of 4096
 //! numbers of 8 bytes (big-endian), a row an entry, each column sealed by itself like a payload (nonce ‖ column ‖ tag,
 //! with origin ‖ 0x01 ‖ segment ‖ column as additional data), then the first 16 bytes of SHA-256 over all of them.
 //! Column 0 is the time, 1 the record's place in its segment file, the others one for each [`Column`]: a word in which
@@ -10,7 +10,8 @@
 //! **How an update is atomic.** A file is written once its segment is full, replaced by rename, and removed before its
 //! segment is rewritten (`erase.rs`). Searching the last segment, and any other without a file, reads the records.
 //!
-//! **What a crash leaves.** A segment without its file: it is built again. Nothing is lost with the whole directory.
+//! **What a crash leaves.** A segment without its file: it is built again, as is one with other columns. Nothing is lost
+//! with the whole directory.
 
 use std::{
     fs::File,
@@ -43,6 +44,8 @@ const COLUMNS: usize = 2 + Column::ALL.len();
 /// A sealed column in bytes.
 const SEALED: u64 = NONCE_LEN as u64 + 8 * ENTRIES + 16;
 const CHECK: usize = 16;
+/// A file in bytes.
+const FILE: u64 = SEALED * COLUMNS as u64 + CHECK as u64;
 
 /// The time of an entry that has none, or none any more.
 pub(crate) const NO_TIME: i64 = i64::MIN;
@@ -140,9 +143,9 @@ impl<'a> Index<'a> {
     }
 }
 
-/// Builds the file of a full segment unless there is one; whether there is one now.
+/// Builds the file of a full segment unless there is one with all columns; whether there is one now.
 pub(crate) fn fill(core: &Core, number: u64) -> bool {
-    if path(&core.dir, number).exists() {
+    if std::fs::metadata(path(&core.dir, number)).is_ok_and(|file| file.len() == FILE) {
         return true;
     }
     let _alone = lock(&core.rewriting);

@@ -1,4 +1,5 @@
-//! Finding entries: by resident, user, peer, purpose, basis, case, decision, event, request, key and time.
+//! Finding entries: by resident, user, terminal, peer, purpose, basis, case, decision, event, request, key and
+//! time.
 
 use std::{fs::File, ops::Range, os::unix::fs::FileExt};
 
@@ -29,11 +30,12 @@ pub(crate) enum Column {
     Decision,
     Request,
     Key,
+    Terminal,
 }
 
 impl Column {
     /// All of them, in the order of the index's columns.
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Event,
         Self::File,
         Self::User,
@@ -44,6 +46,7 @@ impl Column {
         Self::Decision,
         Self::Request,
         Self::Key,
+        Self::Terminal,
     ];
 }
 
@@ -55,7 +58,7 @@ pub struct Filter {
     pub event: Option<String>,
     /// The resident: `file`; in the registry's log one of `indexes`, `put` and `delete`.
     pub file: Option<String>,
-    /// The pseudonymous id of the user.
+    /// The pseudonymous id of the user, or of the one a user acts for.
     pub user: Option<String>,
     /// A member on either side: `asker`, `holder`, `member`, one of `audience` or of the holders in `outcomes`.
     pub peer: Option<String>,
@@ -71,6 +74,8 @@ pub struct Filter {
     pub request: Option<String>,
     /// The key or certificate a request came under: `key` or `certificate`.
     pub key: Option<String>,
+    /// The HMAC of the terminal's name.
+    pub terminal: Option<String>,
     /// The first second of the period.
     pub from: Option<i64>,
     /// The second after its last.
@@ -90,6 +95,7 @@ impl Filter {
             &self.decision,
             &self.request,
             &self.key,
+            &self.terminal,
         ];
         Column::ALL.into_iter().zip(all).filter_map(|(column, term)| Some((column, term.as_deref()?))).collect()
     }
@@ -116,6 +122,8 @@ pub(crate) struct Facts {
     event: Option<String>,
     file: Option<String>,
     user: Option<String>,
+    on_behalf_of: Option<String>,
+    terminal: Option<String>,
     asker: Option<String>,
     holder: Option<String>,
     member: Option<String>,
@@ -164,7 +172,8 @@ impl Facts {
         let (single, lists): (Vec<&Option<String>>, Vec<&Vec<String>>) = match column {
             Column::Event => (vec![&self.event], vec![]),
             Column::File => (vec![&self.file], vec![&self.indexes, &self.put, &self.delete]),
-            Column::User => (vec![&self.user], vec![]),
+            Column::User => (vec![&self.user, &self.on_behalf_of], vec![]),
+            Column::Terminal => (vec![&self.terminal], vec![]),
             Column::Peer => {
                 let own = [&self.asker, &self.holder, &self.member];
                 (own.into_iter().chain(outcomes.iter().map(|outcome| &outcome.holder)).collect(), vec![&self.audience])

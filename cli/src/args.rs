@@ -929,9 +929,15 @@ pub struct FilterArgs {
     /// A member of staff by the identity provider's name. Live only.
     #[arg(long, conflicts_with = "user")]
     pub staff: Option<String>,
-    /// A user by the pseudonymous id in the entries.
+    /// A user by the pseudonymous id in the entries; also what others did on the user's behalf.
     #[arg(long, allow_hyphen_values = true)]
     pub user: Option<String>,
+    /// A terminal of this institution by the identity provider's name. Live only.
+    #[arg(long, value_name = "NAME", conflicts_with = "terminal")]
+    pub terminal_name: Option<String>,
+    /// A terminal by what stands for it in the entries.
+    #[arg(long, value_name = "ID", allow_hyphen_values = true)]
+    pub terminal: Option<String>,
     /// A member on either side.
     #[arg(long)]
     pub peer: Option<String>,
@@ -985,7 +991,7 @@ pub struct SearchArgs {
     /// For whom: only what the catalogue lets these see of each entry.
     #[arg(long, value_enum, default_value = "dpo")]
     pub stream: LogStream,
-    /// Why; stays in the log. With --staff or --user this or --confirm-token-file is needed, and without the latter
+    /// Why; stays in the log. By one user or terminal this or --confirm-token-file is needed, and without the latter
     /// another officer is told of the search.
     #[arg(long)]
     pub reason: Option<String>,
@@ -1037,7 +1043,7 @@ pub struct ExportArgs {
     /// The directory to make.
     #[arg(long, value_name = "DIR")]
     pub into: PathBuf,
-    /// Why; stays in the log. With --staff or --user this or --confirm-token-file is needed, and without the latter
+    /// Why; stays in the log. By one user or terminal this or --confirm-token-file is needed, and without the latter
     /// another officer is told of the export.
     #[arg(long)]
     pub reason: Option<String>,
@@ -1077,7 +1083,7 @@ pub struct ReportArgs {
     /// Where to; standard output, if not said.
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
-    /// Another officer's token, who confirms: needed for R9; with --staff or --user nobody has to review it afterwards.
+    /// Another officer's token, who confirms: needed for R9; by one user or terminal nobody has to review it afterwards.
     #[arg(long, value_name = "FILE")]
     pub confirm_token_file: Option<PathBuf>,
     /// The key the log must be of.

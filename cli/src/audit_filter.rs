@@ -23,6 +23,8 @@ pub(crate) fn live(arguments: &FilterArgs) -> Result<Value, Failure> {
         event,
         staff,
         user,
+        terminal_name,
+        terminal,
         peer,
         purpose,
         basis,
@@ -34,7 +36,8 @@ pub(crate) fn live(arguments: &FilterArgs) -> Result<Value, Failure> {
         until,
     } = arguments;
     let mut filter = json!({
-        "file": file, "event": event, "staff": staff, "user": user, "peer": peer, "purpose": purpose, "basis": basis,
+        "file": file, "event": event, "staff": staff, "user": user, "terminal_name": terminal_name,
+        "terminal": terminal, "peer": peer, "purpose": purpose, "basis": basis,
         "case_ref": case, "decision": decision, "request": request, "key": key,
         "from": moment(from.as_deref())?, "until": moment(until.as_deref())?,
     });
@@ -49,8 +52,10 @@ pub(crate) fn live(arguments: &FilterArgs) -> Result<Value, Failure> {
 
 /// The filter on an export, where only what stands in the entries can be looked for.
 pub(crate) fn offline(arguments: &FilterArgs) -> Result<Filter, Failure> {
-    if arguments.names_resident() || arguments.staff.is_some() || arguments.case.is_some() {
-        let why = "a resident, a member of staff or a case can only be looked for live: the node alone knows their pseudonyms";
+    let FilterArgs { staff, terminal_name, case, .. } = arguments;
+    if arguments.names_resident() || [staff, terminal_name, case].into_iter().any(Option::is_some) {
+        let why = "a resident, a member of staff, a terminal by its name or a case can only be looked for live: the node \
+                   alone knows what stands for them";
         return Err(Failure::new("value", why));
     }
     let FilterArgs {
@@ -60,6 +65,8 @@ pub(crate) fn offline(arguments: &FilterArgs) -> Result<Filter, Failure> {
         event,
         staff: _,
         user,
+        terminal_name: _,
+        terminal,
         peer,
         purpose,
         basis,
@@ -81,6 +88,7 @@ pub(crate) fn offline(arguments: &FilterArgs) -> Result<Filter, Failure> {
         decision: decision.clone(),
         request: request.clone(),
         key: key.clone(),
+        terminal: terminal.clone(),
         from: moment(from.as_deref())?,
         until: moment(until.as_deref())?,
     })

@@ -168,7 +168,8 @@ async fn recorded(
 }
 
 async fn note(node: &Node, detail: String) -> Result<(), NodeError> {
-    let mut event = Event::new(Happened::AdminActed, node.now().map_err(|_| NodeError::Clock)?);
+    node.now().map_err(|_| NodeError::Clock)?;
+    let mut event = Event::new(Happened::AdminActed, &node.clock);
     event.detail = Some(detail);
     let _recorded = node.log.append(&event).await?;
     Ok(())

@@ -11,7 +11,7 @@ use arc_swap::ArcSwap;
 use policies::Library;
 use protocol::agreement::{Agreement, AgreementError, AgreementRef, SignedAgreement};
 use protocol::manifest::KeyUse;
-use protocol::{Manifest, MemberId, Reason, Timestamp};
+use protocol::{Manifest, MemberId, Reason};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -143,7 +143,7 @@ impl Node {
         let mut signed = SignedAgreement::draft(terms);
         signed.assent(&self.config.member, self.keys.key(KeyUse::Message), now)?;
         let token = signed.assents.remove(&self.config.member).ok_or(AgreementError::Unsigned)?;
-        self.note(&signed.terms, "assented to here".to_owned(), now).await?;
+        self.note(&signed.terms, "assented to here".to_owned()).await?;
         Ok(Word { agreement, token, waiting: false })
     }
 
@@ -172,15 +172,15 @@ impl Node {
         })?;
         if before.is_none() {
             self.load_revoked()?;
-            self.note(&signed.terms, "revoked here".to_owned(), now).await?;
+            self.note(&signed.terms, "revoked here".to_owned()).await?;
         }
         let waiting = self.deliver().await?.contains(other);
         let Kept { agreement, token } = before.unwrap_or(kept);
         Ok(Word { agreement, token, waiting })
     }
 
-    async fn note(&self, terms: &Agreement, detail: String, now: Timestamp) -> Result<(), NodeError> {
-        let mut event = Event::new(Happened::AgreementChanged, now);
+    async fn note(&self, terms: &Agreement, detail: String) -> Result<(), NodeError> {
+        let mut event = Event::new(Happened::AgreementChanged, &self.clock);
         event.agreement = Some(terms.reference().to_string());
         event.holder = Some(terms.holder.clone());
         event.detail = Some(detail);
@@ -192,7 +192,7 @@ impl Node {
 /// Takes the other party's word that an agreement is over.
 pub(crate) async fn take_revocation(node: &Node, peer: &MemberId, token: &str) -> Result<(), GrantError> {
     let held = node.manifest().map_err(GrantError::Closed)?;
-    let now = node.now().map_err(GrantError::Closed)?;
+    node.now().map_err(GrantError::Closed)?;
     let mut agreements = held.manifest.agreements.iter();
     let found = agreements.find_map(|signed| Some((signed, signed.revoked_by(token, &held.manifest).ok()?)));
     let (signed, revocation) = found.ok_or(GrantError::Refused(Reason::AgreementMissing))?;
@@ -211,7 +211,7 @@ pub(crate) async fn take_revocation(node: &Node, peer: &MemberId, token: &str) -
     })?;
     if fresh {
         node.load_revoked()?;
-        node.note(&signed.terms, format!("revoked by {peer}"), now).await?;
+        node.note(&signed.terms, format!("revoked by {peer}")).await?;
     }
     Ok(())
 }

@@ -283,8 +283,7 @@ pub(crate) async fn grant(
     let until = now + PENDING_SECONDS;
     still_permitted(node, &row, &question, &Word::Granted { by: by.clone(), fields: fields.clone(), until }, now)
         .await?;
-    let mut event = noted(node, Happened::ApprovalGranted, &question, &row, now)?;
-    event.user = Some(by.clone());
+    let mut event = noted(node, Happened::ApprovalGranted, &question, &row)?.by(node, caller);
     event.fields_returned.clone_from(&fields);
     let _recorded = node.log.append(&event).await?;
     settle(node, &question, Word::Granted { by, fields, until }, now)?;
@@ -303,8 +302,7 @@ pub(crate) async fn refuse(
     if body.reason.trim().is_empty() {
         return Err(DeskError::Value { field: "reason", expected: "a reason".to_owned() });
     }
-    let mut event = noted(node, Happened::ApprovalRefused, &question, &row, now)?;
-    event.user = Some(desk::user(node, caller));
+    let mut event = noted(node, Happened::ApprovalRefused, &question, &row)?.by(node, caller);
     event.reason = Some(Reason::ApprovalRefused.code());
     event.reason_text = Some(body.reason.clone());
     let _recorded = node.log.append(&event).await?;
@@ -355,15 +353,9 @@ async fn still_permitted(
     }
 }
 
-fn noted(
-    node: &Node,
-    happened: Happened,
-    question: &[u8; 32],
-    row: &Waiting,
-    now: Timestamp,
-) -> Result<Event, DeskError> {
+fn noted(node: &Node, happened: Happened, question: &[u8; 32], row: &Waiting) -> Result<Event, DeskError> {
     let request = request_of(node, row)?;
-    let mut event = Event::new(happened, now);
+    let mut event = Event::new(happened, &node.clock);
     event.approval = Some(Bytes(question.to_vec()));
     event.asker = Some(row.asker.clone());
     event.holder = Some(node.config.member.clone());
@@ -414,7 +406,7 @@ pub(crate) async fn sweep(node: &Arc<Node>) -> Result<(), DeskError> {
             continue;
         };
         if row.decided.is_none() {
-            let _recorded = node.log.append(&noted(node, Happened::ApprovalLapsed, &question, &row, now)?).await?;
+            let _recorded = node.log.append(&noted(node, Happened::ApprovalLapsed, &question, &row)?).await?;
             settle(node, &question, Word::Lapsed { at: now }, now)?;
         } else if now - row.until > KEEP_SECONDS {
             node.store.write(|write| write.remove(Table::APPROVALS, &key).map(drop))?;

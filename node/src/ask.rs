@@ -3,7 +3,7 @@
 //! Each holder has its own outcome; what one answers does not wait for another's failure beyond the deadline.
 
 use crate::emergencies;
-use crate::events::{Duties, Event, Happened, OutcomeLine, position};
+use crate::events::{Duties, Event, Happened, OutcomeLine, moment, position};
 use crate::faults::Fault;
 use crate::local_api::MessageSchema;
 use crate::locate::RegistryError;
@@ -15,6 +15,7 @@ use crate::release::Response;
 use crate::residents::{
     Client, Place, Resident, ResidentError, Whereabouts, client, find, pseudonyms, subject_at, whereabouts,
 };
+use crate::staff::Hand;
 use crate::store::StoreError;
 use crate::tokens::Caller;
 use crate::trace::{TRACEPARENT, Trace};
@@ -280,14 +281,12 @@ pub(crate) async fn ask(
     let basis = body.basis.claim(node, caller, file, now).map_err(AskError::Refused)?;
     let begun_ms = node.clock.now_ms();
     let case = body.case_ref.as_ref().map(|case| B64(node.macs.case.mac(&[case.as_bytes()]).to_vec()));
-    let user = B64(node.macs.staff.mac(&[caller.staff.as_bytes()]).to_vec());
 
-    let mut event = Event::new(Happened::QueryAsking, now);
+    let mut event = Event::at(Happened::QueryAsking, begun_ms).by(node, caller);
     event.clock = Some(node.clock_status());
     event.trace = Some(trace.clone());
     event.file = file;
     event.asker = Some(node.config.member.clone());
-    event.user = Some(user.clone());
     event.role = body
         .asks
         .iter()
@@ -310,7 +309,7 @@ pub(crate) async fn ask(
     let receipt = node.log.append(&event).await?;
 
     let known = file.map(|file| client(node, &held, file, now)).transpose()?.flatten();
-    let asking = Asking { node, held: &held, caller, body, basis, user, case, log: position(&receipt), trace, now };
+    let asking = Asking { node, held: &held, caller, body, basis, case, log: position(&receipt), trace, now };
     let mut told: Vec<Told> = match &known {
         None => body.asks.iter().map(|ask| Told::refused(ask, Reason::NotServed)).collect(),
         Some(client) => asking.everyone(client).await,
@@ -323,7 +322,7 @@ pub(crate) async fn ask(
 
     let mut done = event;
     done.event = Happened::QueryOutcome;
-    done.time = node.clock.now();
+    (done.time, done.ms) = moment(node.clock.now_ms());
     done.outcomes = told.iter().map(Told::line).collect();
     (done.decision, done.reason) = together(&told);
     done.latency_ms = Some(node.since(begun_ms));
@@ -507,7 +506,6 @@ struct Asking<'a> {
     caller: &'a Caller,
     body: &'a QueryBody,
     basis: Basis,
-    user: B64,
     case: Option<B64>,
     log: LogPosition,
     trace: Trace,
@@ -613,6 +611,8 @@ impl Asking<'_> {
         let epoch = self.held.epoch(self.now).ok_or(AskError::Closed(Reason::EpochUnknown))?.0.epoch;
         let sub = subject_at(pseudonyms, found, holder).ok_or(AskError::Closed(Reason::PeerUnknown))?;
         let iat = self.node.clock.now();
+        let Hand { auth, system, user: id, .. } = Hand::of(self.node, self.caller);
+        let user = User { id, role: role.clone(), auth, system };
         let request = QueryRequest {
             iss: self.node.config.member.clone(),
             aud: holder.clone(),
@@ -622,7 +622,7 @@ impl Asking<'_> {
             sub,
             epoch,
             ticket: place.ticket.clone(),
-            user: User { id: self.user.clone(), role: role.clone() },
+            user,
             query: ask.query.clone(),
             fields: ask.fields_asked(self.node),
             expected: ask.expected.clone(),

@@ -339,7 +339,7 @@ fn succeeds(newest: &KeyEpoch, ceremony: &Ceremony) -> bool {
 
 async fn record(node: &Node, happened: Happened, kept: &Kept, detail: Option<String>) -> Result<(), NodeError> {
     let generation = u64::from(kept.ceremony.generation);
-    let mut event = Event::new(happened, node.clock.now()).counting([("generation", generation)]);
+    let mut event = Event::new(happened, &node.clock).counting([("generation", generation)]);
     (event.epoch, event.detail) = (Some(kept.ceremony.epoch), detail);
     let _recorded = node.log.append(&event).await?;
     Ok(())

@@ -42,22 +42,22 @@ impl Node {
             crl: crl.map(|(number, _)| number),
         };
         // Nothing is recorded by a clock that is not believed, nor before the start is.
-        let (Ok(now), true) = (self.now(), self.start_noted.load(Ordering::Relaxed) && known != used) else {
+        if self.now().is_err() || !self.start_noted.load(Ordering::Relaxed) || known == used {
             return Ok(());
-        };
+        }
         if (&known.library, &known.policies) != (&used.library, &used.policies) {
-            let mut event = Event::new(Happened::PolicyChanged, now);
+            let mut event = Event::new(Happened::PolicyChanged, &self.clock);
             event.library.clone_from(&used.library);
             event.policies.clone_from(&used.policies);
             let _recorded = self.log.append(&event).await?;
         }
         if known.certificate != used.certificate {
-            let mut event = Event::new(Happened::CertificateChanged, now);
+            let mut event = Event::new(Happened::CertificateChanged, &self.clock);
             event.certificate.clone_from(&used.certificate);
             let _recorded = self.log.append(&event).await?;
         }
         if let Some((number, revoked)) = crl.filter(|_| known.crl != used.crl) {
-            let event = Event::new(Happened::CrlChanged, now);
+            let event = Event::new(Happened::CrlChanged, &self.clock);
             let _recorded = self.log.append(&event.counting([("number", number), ("revoked", revoked as u64)])).await?;
         }
         Ok(self.store.write(|write| write.put(Table::STATE, IN_USE, &used)).map_err(|e: StoreError| e)?)
@@ -65,8 +65,10 @@ impl Node {
 
     /// Records that the node closes, and by what.
     pub(crate) async fn note_close(&self, ended: &Result<(), NodeError>) {
-        let (Ok(now), true) = (self.now(), self.start_noted.load(Ordering::Relaxed)) else { return };
-        let mut event = Event::new(Happened::NodeClosed, now);
+        if self.now().is_err() || !self.start_noted.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut event = Event::new(Happened::NodeClosed, &self.clock);
         event.detail = Some(ended.as_ref().err().map_or("stopped", NodeError::code).to_owned());
         if let Err(error) = self.log.append(&event).await {
             tracing::error!(%error, "the end is not recorded");

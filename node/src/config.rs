@@ -96,6 +96,8 @@ pub struct TokenConfig {
     pub roles: BTreeMap<String, Role>,
     /// Claims that say who the user is as a resident.
     pub person: PersonClaims,
+    /// Claim with the name of the terminal the user sits at.
+    pub terminal: Option<String>,
 }
 
 /// Where the identity provider's key set is read from.
@@ -201,6 +203,7 @@ struct RawTokens {
     roles: BTreeMap<String, Role>,
     #[serde(default)]
     person: PersonClaims,
+    terminal: Option<String>,
 }
 
 /// In days: what the peers' own systems keep of accesses.
@@ -338,6 +341,7 @@ impl RawLocal {
                 roles_claim: tokens.roles_claim,
                 roles: tokens.roles,
                 person: tokens.person,
+                terminal: tokens.terminal,
             },
         })
     }

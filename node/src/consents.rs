@@ -179,12 +179,10 @@ async fn note(
     id: ConsentId,
     consent: &Consent,
     part: Option<&str>,
-    now: Timestamp,
 ) -> Result<(), ConsentError> {
-    let mut event = Event::new(happened, now);
+    let mut event = Event::new(happened, &node.clock).by(node, caller);
     event.file = Some(consent.file);
     event.consent = Some(id);
-    event.user = Some(desk::user(node, caller));
     event.asker = Some(consent.recipient.clone());
     let template = &consent.template;
     let part = part.map(|part| format!(", {part}")).unwrap_or_default();
@@ -194,7 +192,9 @@ async fn note(
             event.evidence = Some(consent.evidence.clone());
             event.valid_until = Some(consent.valid_to);
         }
-        Happened::ConsentWithdrawn => event = event.counting([("holders", consent.others(node))]),
+        Happened::ConsentWithdrawn | Happened::ConsentSuperseded => {
+            event = event.counting([("holders", consent.others(node))]);
+        }
         _ => {}
     }
     let _recorded = node.log.append(&event).await?;

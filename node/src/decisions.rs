@@ -133,9 +133,9 @@ pub(crate) async fn list(node: &Arc<Node>, caller: &Caller, period: Period) -> R
 /// That decisions are read back by one of [`READERS`], by `criterion`: recorded before they are shown, and also that there
 /// were none.
 fn reading(node: &Node, caller: &Caller, criterion: &'static str, found: usize) -> Result<Act, DeskError> {
-    let now = node.now().map_err(DeskError::Closed)?;
+    node.now().map_err(DeskError::Closed)?;
     let role = READERS.into_iter().find(|role| caller.has(&[role])).unwrap_or_default();
-    let mut act = Act::by(desk::user(node, caller), role, Happened::LogRead, now);
+    let mut act = Act::by(node, caller, role, Happened::LogRead);
     act.filter = vec![criterion];
     act.counts = [("found", found as u64)].into();
     Ok(act)

@@ -78,7 +78,7 @@ pub(crate) fn only(caller: &Caller, roles: &[&str]) -> Result<(), DeskError> {
 
 /// The pseudonymous id of a user, as it stands in logs and messages.
 pub(crate) fn user(node: &Node, caller: &Caller) -> Bytes {
-    Bytes(node.macs.staff.mac(&[caller.staff.as_bytes()]).to_vec())
+    node.macs.staff_id(&caller.staff)
 }
 
 /// The file meant; a resident without one is not served.

@@ -214,9 +214,8 @@ pub(crate) async fn open(node: &Node, caller: &Caller, body: &EmergencyBody) -> 
         review: None,
     };
     let key = key(Side::Taken, &row.claim().id(&row.asker));
-    let mut event = event(node, Happened::EmergencyDeclared, &row, now);
+    let mut event = event(node, Happened::EmergencyDeclared, &row, now).by(node, caller);
     event.reason_text.clone_from(&row.text);
-    event.user = Some(row.user.clone());
     event.search_key = Some(body.resident.search_key());
     let _recorded = node.log.append(&event).await?;
     node.store.write(|write| {
@@ -240,9 +239,8 @@ pub(crate) async fn confirm(node: &Node, caller: &Caller, id: &str) -> Result<Em
         return Err(DeskError::Refused(Reason::EmergencyUnconfirmed));
     }
     if row.confirmed.is_none() {
-        let mut event = event(node, Happened::EmergencyOpened, &row, now);
+        let mut event = event(node, Happened::EmergencyOpened, &row, now).by(node, caller);
         event.reason_text.clone_from(&row.text);
-        event.user = Some(row.user.clone());
         let _recorded = node.log.append(&event).await?;
         tracing::warn!(id, "an emergency access was opened: the data-protection officer must review it");
         row.confirmed = Some(now);
@@ -366,7 +364,7 @@ pub(crate) async fn review(
     let id: [u8; 16] = unb64(id).ok_or(DeskError::Unknown)?;
     let by = desk::user(node, caller);
     let (key, mut row) = either_side(node, &id)?;
-    if row.side == Side::Taken && row.user == by {
+    if row.side == Side::Taken && caller.names().any(|name| row.user == node.macs.staff_id(name)) {
         return Err(DeskError::Refused(Reason::RoleNotAllowed));
     }
     if row.review.is_some() {
@@ -376,8 +374,7 @@ pub(crate) async fn review(
         // It opened nothing, and there is nothing to review.
         return Err(DeskError::Refused(Reason::EmergencyUnconfirmed));
     }
-    let mut event = event(node, Happened::EmergencyReviewed, &row, now);
-    event.user = Some(by.clone());
+    let mut event = event(node, Happened::EmergencyReviewed, &row, now).by(node, caller);
     event.detail = Some(format!("{:?}", body.outcome).to_lowercase());
     event.reason_text = Some(body.text.clone());
     let _recorded = node.log.append(&event).await?;
@@ -461,7 +458,7 @@ pub(crate) async fn take_review(node: &Node, peer: &MemberId, token: &str) -> Re
 }
 
 fn event(node: &Node, happened: Happened, row: &Row, now: Timestamp) -> Event {
-    let mut event = Event::new(happened, now);
+    let mut event = Event::new(happened, &node.clock);
     event.asker = Some(row.asker.clone());
     event.emergency = Some(Bytes(row.claim().id(&row.asker).to_vec()));
     event.file = Some(row.file);

@@ -118,7 +118,7 @@ async fn publish_all(node: &Arc<Node>, again: bool, report: Report<'_>) -> Resul
         }
     }
     let EnrolSummary { clients, pseudonymised, published, removed } = summary;
-    let mut event = Event::new(Happened::EnrolFinished, node.clock.now()).counting([
+    let mut event = Event::new(Happened::EnrolFinished, &node.clock).counting([
         ("clients", clients),
         ("pseudonymised", pseudonymised),
         ("published", published),

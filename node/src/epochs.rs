@@ -144,7 +144,8 @@ async fn close_those_over(node: &Arc<Node>, held: &Held, now: Timestamp) -> Resu
                 remove(node, table, &keys)?;
             }
         }
-        let mut event = Event::new(Happened::EpochClosed, now).counting([("names", names), ("entries", entries)]);
+        let mut event =
+            Event::new(Happened::EpochClosed, &node.clock).counting([("names", names), ("entries", entries)]);
         event.epoch = Some(epoch);
         let _recorded = node.log.append(&event).await.map_err(NodeError::from)?;
     }

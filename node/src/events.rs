@@ -1,13 +1,17 @@
 //! What the node's log says. Names of fields, never values; a resident only as file id (domain §5.1).
 //! A field or event that is new here comes into `audit::FIELDS` and the event's streams first.
 
+use crate::node::Node;
+use crate::staff::Hand;
+use crate::tokens::Caller;
 use crate::trace::Trace;
 use policies::Seen;
 use protocol::encoding::{Bytes, b64};
 use protocol::query::{LogPosition, Obligations};
-use protocol::{ConsentId, Epoch, FieldId, FileId, KeyId, MemberId, Purpose, QueryType, Role, Timestamp};
+use protocol::{ConsentId, Epoch, FieldId, FileId, KeyId, MemberId, ProviderWord, Purpose, QueryType, Role, Timestamp};
 use serde::{Serialize, Serializer};
 use std::collections::{BTreeMap, BTreeSet};
+use transport::Clock;
 
 /// What happened, as the catalogue of the log has it.
 pub(crate) use audit::EventKind as Happened;
@@ -27,6 +31,9 @@ pub(crate) struct Event {
     pub(crate) as_of: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) asker: Option<MemberId>,
+    /// How surely the identity provider knew the user.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) auth: Option<ProviderWord>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) basis: Option<String>,
     /// Length of what the answer says with its values, the same on both sides.
@@ -75,12 +82,17 @@ pub(crate) struct Event {
     pub(crate) latency_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) library: Option<Bytes>,
+    /// Milliseconds behind `time`.
+    pub(crate) ms: u16,
     /// What the recipient has to do with what was released.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) obligations: Option<Duties>,
     /// A ticket of more than its ordinary age was accepted because the registry is away.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(crate) old_ticket: bool,
+    /// Pseudonymous id of the one the user acts for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) on_behalf_of: Option<Bytes>,
     /// Outcome per holder and query, at the asker.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) outcomes: Vec<OutcomeLine>,
@@ -116,9 +128,15 @@ pub(crate) struct Event {
     /// The steps of the decision that were passed, each with what it saw.
     #[serde(skip_serializing_if = "Vec::is_empty", serialize_with = "lines")]
     pub(crate) steps: Vec<Seen>,
+    /// The application the user acted by.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) system: Option<ProviderWord>,
     /// id@version of the template of the consent relied on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) template: Option<String>,
+    /// HMAC of the name of the terminal the user acted from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) terminal: Option<Bytes>,
     pub(crate) time: Timestamp,
     /// Of what question.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -181,13 +199,20 @@ impl From<&Obligations> for Duties {
 }
 
 impl Event {
-    /// An entry that says only what happened and when.
-    pub(crate) fn new(event: Happened, time: Timestamp) -> Self {
+    /// An entry that says only what happened, now.
+    pub(crate) fn new(event: Happened, clock: &Clock) -> Self {
+        Event::at(event, clock.now_ms())
+    }
+
+    /// The same of the moment `at_ms` (milliseconds since 1970).
+    pub(crate) fn at(event: Happened, at_ms: i64) -> Self {
+        let (time, ms) = moment(at_ms);
         Event {
             agreement: None,
             approval: None,
             as_of: None,
             asker: None,
+            auth: None,
             basis: None,
             bytes: None,
             case: None,
@@ -208,8 +233,10 @@ impl Event {
             key: None,
             latency_ms: None,
             library: None,
+            ms,
             obligations: None,
             old_ticket: false,
+            on_behalf_of: None,
             outcomes: Vec::new(),
             peer_log: None,
             policies: None,
@@ -223,12 +250,20 @@ impl Event {
             role: None,
             search_key: None,
             steps: Vec::new(),
+            system: None,
             template: None,
+            terminal: None,
             time,
             trace: None,
             user: None,
             valid_until: None,
         }
+    }
+
+    /// The same, done by `caller`: by whom, for whom, by what system, how surely known and from where.
+    pub(crate) fn by(self, node: &Node, caller: &Caller) -> Self {
+        let Hand { auth, on_behalf_of, system, terminal, user } = Hand::of(node, caller);
+        Event { auth, on_behalf_of, system, terminal, user: Some(user), ..self }
     }
 
     /// The same with numbers.
@@ -249,6 +284,11 @@ impl Serialize for Line<'_> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         to.collect_str(&format_args!("{}: {}", self.0.step, self.0.saw))
     }
+}
+
+/// A moment of the clock as entries have it: the second, and the milliseconds behind it.
+pub(crate) fn moment(at_ms: i64) -> (Timestamp, u16) {
+    (Timestamp(at_ms.div_euclid(1000)), u16::try_from(at_ms.rem_euclid(1000)).unwrap_or_default())
 }
 
 /// A receipt as a position others can cite.
@@ -298,6 +338,7 @@ mod tests {
             approval: Some(Bytes(vec![10; 32])),
             as_of: Some(Timestamp(3)),
             asker: Some("mops".parse().unwrap()),
+            auth: Some("urn:two-factors".parse().unwrap()),
             basis: Some("none".into()),
             bytes: Some(12),
             case: Some(Bytes(vec![3; 32])),
@@ -317,6 +358,7 @@ mod tests {
             library: Some(Bytes(vec![6; 32])),
             obligations: Some(duties),
             old_ticket: true,
+            on_behalf_of: Some(Bytes(vec![17; 32])),
             outcomes: vec![line],
             peer_log: Some(log),
             policies: Some(Bytes(vec![14; 32])),
@@ -330,12 +372,14 @@ mod tests {
             role: Some("caseworker".parse().unwrap()),
             search_key: Some("pesel"),
             steps: vec![Seen { step: Step::Node, saw: "manifest 1".into() }],
+            system: Some("pomost".parse().unwrap()),
             template: Some("t@1".into()),
+            terminal: Some(Bytes(vec![18; 32])),
             trace: Some(Trace::new().unwrap()),
             user: Some(Bytes(vec![9; 32])),
             evidence: Some(Bytes(vec![16; 32])),
             valid_until: Some(Timestamp(4)),
-            ..Event::new(Happened::QueryOutcome, Timestamp(1)).counting([("z", 1), ("a", 2)])
+            ..Event::at(Happened::QueryOutcome, 1_007).counting([("z", 1), ("a", 2)])
         }
     }
 

@@ -256,9 +256,8 @@ pub(crate) async fn put(node: &Arc<Node>, caller: &Caller, body: &FlagBody) -> R
         if flags.is_empty() {
             continue;
         }
-        let mut event = Event::new(happened, now);
+        let mut event = Event::new(happened, &node.clock).by(node, caller);
         event.file = Some(file);
-        event.user = Some(desk::user(node, caller));
         event.search_key = Some(body.resident.search_key());
         event.reason_text = Some(body.reason.clone());
         event.detail = Some(flags.iter().map(|flag| flag.as_str()).collect::<Vec<_>>().join(", "));

@@ -86,18 +86,18 @@ pub(crate) async fn take_grant(node: &Node, peer: &MemberId, token: &str) -> Res
     if &grant.iss != peer || grant.aud != node.config.member || !grant.iat.not_ahead_of(now) {
         return Err(GrantError::Refused(Reason::AudienceWrong));
     }
-    keep_grant(node, &grant, now).await?;
+    keep_grant(node, &grant).await?;
     node.fetch_status(peer, &held).await;
     Ok(())
 }
 
 /// Keeps a grant that is signed, or our own. The first of an id stays: another is not a change but a forgery.
-pub(crate) async fn keep_grant(node: &Node, grant: &Grant, now: Timestamp) -> Result<(), GrantError> {
+pub(crate) async fn keep_grant(node: &Node, grant: &Grant) -> Result<(), GrantError> {
     let key = grant.consent.as_bytes();
     if let Some(kept) = node.store.read()?.get::<Grant>(Table::GRANTS, key)? {
         return if &kept == grant { Ok(()) } else { Err(GrantError::Refused(Reason::ConsentUnknown)) };
     }
-    let mut event = Event::new(Happened::ConsentGranted, now);
+    let mut event = Event::new(Happened::ConsentGranted, &node.clock);
     let file = node.store.read()?.file_of_subject(&node.store, grant.epoch, &grant.sub)?;
     event.file = file;
     event.consent = Some(grant.consent);
@@ -194,7 +194,7 @@ pub(crate) async fn keep_withdrawal(
     if !changed {
         return Ok(());
     }
-    let mut event = Event::new(Happened::WithdrawalReceived, now);
+    let mut event = Event::new(Happened::WithdrawalReceived, &node.clock);
     event.file = file;
     event.consent = Some(consent);
     event.detail = Some(match modules {
@@ -214,11 +214,11 @@ pub(crate) async fn take_refusal(node: &Node, peer: &MemberId, token: &str) -> R
     if &refused.iss != peer || refused.aud != node.config.member || !refused.iat.not_ahead_of(now) {
         return Err(GrantError::Refused(Reason::AudienceWrong));
     }
-    keep_refusal(node, &refused, now).await
+    keep_refusal(node, &refused).await
 }
 
 /// Keeps a refusal that is signed, or our own.
-pub(crate) async fn keep_refusal(node: &Node, refused: &Refused, now: Timestamp) -> Result<(), GrantError> {
+pub(crate) async fn keep_refusal(node: &Node, refused: &Refused) -> Result<(), GrantError> {
     let file = node.store.read()?.file_of_subject(&node.store, refused.epoch, &refused.sub)?;
     if let Some(file) = file {
         node.store.write(|write| {
@@ -233,7 +233,7 @@ pub(crate) async fn keep_refusal(node: &Node, refused: &Refused, now: Timestamp)
             })
         })?;
     }
-    let mut event = Event::new(Happened::ConsentRefused, now);
+    let mut event = Event::new(Happened::ConsentRefused, &node.clock);
     event.file = file;
     event.asker = Some(refused.recipient.clone());
     event.fields_requested.clone_from(&refused.fields);

@@ -90,7 +90,7 @@ pub(crate) async fn evaluate(node: &Arc<Node>, asker: &MemberId, body: &[u8]) ->
         (request.epoch, request.generation, request.request_id, request.elements.len());
     let work = move || share.evaluate(&request.quorum, &request.elements, &mut UnwrapErr(getrandom::SysRng));
     let answer = tokio::task::spawn_blocking(work).await.map_err(|e| NodeError::System(std::io::Error::other(e)))??;
-    let mut event = Event::new(Happened::KeyEvaluated, now)
+    let mut event = Event::new(Happened::KeyEvaluated, &node.clock)
         .counting([("evaluations", count as u64), (charged.as_str(), count as u64)]);
     (event.asker, event.epoch) = (Some(asker.clone()), Some(epoch));
     let _recorded = node.log.append(&event).await.map_err(NodeError::from)?;

@@ -137,7 +137,7 @@ pub fn import(node: &Node, request: &ImportRequest, report: Report<'_>) -> Resul
     let extract = Extract::open(&request.extract, &mapping, today(node))?;
     let mut run = Run::new(node, request, mapping.source())?;
     if !request.dry_run {
-        let event = Event::new(Happened::ImportStarted, node.clock.now()).counting([("run", run.number)]);
+        let event = Event::new(Happened::ImportStarted, &node.clock).counting([("run", run.number)]);
         let _recorded = node.log.append_blocking(&event).map_err(NodeError::from)?;
     }
     run.read(extract, report)?;
@@ -283,7 +283,7 @@ impl<'a> Run<'a> {
             }
             self.summary.clients = self.node.store.read()?.count(Table::FILES)?;
             let ImportSummary { rows, rejected, residents, new, removed, clients, .. } = self.summary;
-            let event = Event::new(Happened::ImportFinished, self.node.clock.now()).counting([
+            let event = Event::new(Happened::ImportFinished, &self.node.clock).counting([
                 ("run", self.number),
                 ("rows", rows),
                 ("rejected", rejected),

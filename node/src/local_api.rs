@@ -86,7 +86,10 @@ struct Bearer;
 
 impl Modify for Bearer {
     fn modify(&self, api: &mut utoipa::openapi::OpenApi) {
-        let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
+        let says = "A token of the institution's identity provider. The log has of it who acts (`sub`, or `act.sub`) and for \
+            whom, the application (`azp` or `client_id`), the level of authentication (`acr`) and an HMAC of the terminal's name.";
+        let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").description(Some(says));
+        let scheme = scheme.build();
         let components = api.components.get_or_insert_with(Default::default);
         components.add_security_scheme("token", SecurityScheme::Http(scheme));
     }

@@ -41,7 +41,7 @@ fn expire(node: &Node) -> Result<u64, NodeError> {
     let stays = |entry: &Entry| stays(&read, entry).unwrap_or(true);
     let due = due(node, before, stays)?;
     if due > 0 {
-        let mut act = Act::new(Happened::PayloadsErased, now);
+        let mut act = Act::new(Happened::PayloadsErased, &node.clock);
         act.retention = Some("log".to_owned());
         act.counts = [("entries", due)].into();
         let receipt = node.log.append_blocking(&act)?;

@@ -153,12 +153,12 @@ impl Node {
         if manifest.realm != self.config.realm {
             return Err(ManifestError::OtherRealm.into());
         }
-        let now = self.now().map_err(|_| NodeError::Clock)?;
+        self.now().map_err(|_| NodeError::Clock)?;
         if manifest.library != self.engine.library().pin() {
             tracing::warn!("the manifest names another policy library than this program's: queries will be refused");
         }
         let held = Held::new(signed, manifest)?;
-        let mut event = Event::new(Happened::ManifestAccepted, now);
+        let mut event = Event::new(Happened::ManifestAccepted, &self.clock);
         event.detail = Some(fingerprint(&held.hash));
         let _recorded =
             self.log.append(&event.counting([("version", held.manifest.version)])).await.map_err(NodeError::from)?;

@@ -200,9 +200,8 @@ async fn begin(
         published: None,
     };
     let file = FileId(keyring::random()?);
-    let mut event = Event::new(Happened::NewcomerEntered, now);
+    let mut event = Event::new(Happened::NewcomerEntered, &node.clock).by(node, caller);
     event.file = Some(file);
-    event.user = Some(desk::user(node, caller));
     event.epoch = Some(epoch);
     event.search_key = Some(body.resident.search_key());
     event.detail = Some(body.reason.as_str().to_owned());
@@ -242,7 +241,7 @@ pub(crate) async fn sweep(node: &Node) -> Result<(), NodeError> {
             })?;
             continue;
         }
-        let mut event = Event::new(Happened::NewcomerLapsed, now);
+        let mut event = Event::new(Happened::NewcomerLapsed, &node.clock);
         event.file = Some(file);
         let _recorded = node.log.append(&event).await?;
         node.store.write(|write| write.remove_file(&node.store, file, &epochs))?;

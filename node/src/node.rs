@@ -133,6 +133,20 @@ pub(crate) struct Macs {
     pub(crate) case: MacKey,
     /// Staff ids.
     pub(crate) staff: MacKey,
+    /// Names of terminals.
+    pub(crate) terminal: MacKey,
+}
+
+impl Macs {
+    /// The pseudonymous id of a user, as it stands in logs and messages.
+    pub(crate) fn staff_id(&self, staff: &str) -> Bytes {
+        Bytes(self.staff.mac(&[staff.as_bytes()]).to_vec())
+    }
+
+    /// What stands for a terminal in the log.
+    pub(crate) fn terminal_id(&self, name: &str) -> Bytes {
+        Bytes(self.terminal.mac(&[name.as_bytes()]).to_vec())
+    }
 }
 
 /// What a node finds around it.
@@ -269,7 +283,7 @@ impl Node {
         let tokens = config.local.as_ref().map(|local| load_tokens(local, &engine)).transpose()?;
         let shares = Shares::load(&config.data, &sealer)?;
         let node = Node {
-            macs: Macs { case: storage.mac("case"), staff: storage.mac("staff") },
+            macs: Macs { case: storage.mac("case"), staff: storage.mac("staff"), terminal: storage.mac("terminal") },
             started: clock.now(),
             floor: AtomicI64::new(i64::MIN),
             config,

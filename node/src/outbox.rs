@@ -162,8 +162,10 @@ impl Node {
         // Of a consent recorded elsewhere most members know nothing.
         let known = letter.about.filter(|_| status == StatusCode::OK);
         let Some(consent) = letter.withdraws.or(known) else { return true };
-        let Ok(now) = self.now() else { return false };
-        let mut event = Event::new(Happened::WithdrawalTaken, now);
+        if self.now().is_err() {
+            return false;
+        }
+        let mut event = Event::new(Happened::WithdrawalTaken, &self.clock);
         event.consent = Some(consent);
         event.holder = Some(to.clone());
         let recorded = self.log.append(&event).await;

@@ -173,7 +173,8 @@ async fn sides(
         tracing::error!("the log cannot be read for a peer");
         Problem::new(503, "log_unavailable", "The log cannot be read")
     })?;
-    let mut act = Act::new(Happened::LogRead, node.now().map_err(closed)?);
+    node.now().map_err(closed)?;
+    let mut act = Act::new(Happened::LogRead, &node.clock);
     act.asker = Some(member(&peer).clone());
     act.counts = [("sides", handed.count())].into();
     let _recorded = node.log.append(&act).await.map_err(unwritten)?;

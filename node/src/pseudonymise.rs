@@ -10,7 +10,7 @@ use futures_util::stream::FuturesUnordered;
 use keyring::random;
 use protocol::evaluation::{EvaluationAnswer, EvaluationPurpose, EvaluationRequest, MEDIA_TYPE};
 use protocol::manifest::{KeyEpoch, KeyHolder, KeyUse};
-use protocol::{Epoch, Reason, Timestamp};
+use protocol::{Epoch, Reason};
 use pseudonym::{Answer, BlindError, Blinded, CombineError, Input, Output, Verified};
 use rand_core::UnwrapErr;
 use std::sync::Arc;
@@ -98,7 +98,7 @@ pub(crate) async fn outputs(
     inputs: Vec<Input>,
     purpose: EvaluationPurpose,
 ) -> Result<Vec<Output>, PseudonymError> {
-    let now = node.now().map_err(PseudonymError::Closed)?;
+    node.now().map_err(PseudonymError::Closed)?;
     let (epoch, key) = held.key(epoch).ok_or(PseudonymError::NoEpoch)?;
     let blind = {
         let key = key.clone();
@@ -106,14 +106,14 @@ pub(crate) async fn outputs(
     };
     let blinded = Arc::new(blocking(blind).await??);
     let asker = Asker { node, held, epoch, blinded: &blinded, purpose };
-    let verified = gather(&asker, now).await?;
+    let verified = gather(&asker).await?;
     let mut quorum: Vec<u16> = verified.iter().map(Verified::holder).collect();
     quorum.sort_unstable();
     Ok(blocking(move || blinded.finish(&quorum, &verified)).await??)
 }
 
 /// One verified answer of each of t holders.
-async fn gather(asker: &Asker<'_>, now: Timestamp) -> Result<Vec<Verified>, PseudonymError> {
+async fn gather(asker: &Asker<'_>) -> Result<Vec<Verified>, PseudonymError> {
     let needed = usize::from(asker.epoch.threshold);
     let mut candidates = order(asker.node, asker.epoch).into_iter();
     let mut asked: Vec<&KeyHolder> = candidates.by_ref().take(needed).collect();
@@ -143,7 +143,7 @@ async fn gather(asker: &Asker<'_>, now: Timestamp) -> Result<Vec<Verified>, Pseu
                         spent = spent.max(Some(p.retry_after.unwrap_or(60)));
                     }
                     HolderFailure::Own(HolderError::Quota { retry_after }) => spent = spent.max(Some(retry_after)),
-                    failure => report(asker.node, holder, &failure, now).await,
+                    failure => report(asker.node, holder, &failure).await,
                 }
                 asked.retain(|other| other.id != holder.id);
             }
@@ -239,10 +239,10 @@ async fn call(node: &Node, held: &Held, holder: &KeyHolder, body: Vec<u8>) -> Re
 }
 
 /// A wrong answer goes into the log; an absent one only into the operators' trace.
-async fn report(node: &Node, holder: &KeyHolder, failure: &HolderFailure, now: Timestamp) {
+async fn report(node: &Node, holder: &KeyHolder, failure: &HolderFailure) {
     tracing::warn!(holder = %holder.member, %failure, "a key holder gave no usable answer; asking another");
     if matches!(failure, HolderFailure::Proof(_) | HolderFailure::Message) {
-        let mut event = Event::new(Happened::KeyHolderFault, now);
+        let mut event = Event::new(Happened::KeyHolderFault, &node.clock);
         event.holder = Some(holder.member.clone());
         event.detail = Some(failure.to_string());
         if let Err(error) = node.log.append(&event).await {

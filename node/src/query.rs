@@ -87,7 +87,7 @@ pub(crate) async fn answer(
     let received = Received { node: &node, held: &held, peer, request: &request, at: now, registry_away, now };
     let digest = jws::digest(&token);
     let attempt = received.attempt(&token, &digest).await;
-    let mut event = received.describe(&attempt, key, &digest);
+    let mut event = received.describe(&attempt, key, &digest, arrived_ms);
     event.steps = attempt.seen;
     let (said, refused) = match attempt.outcome {
         Ok((_, released)) => (Answer::Released(released), None),
@@ -365,14 +365,14 @@ impl Received<'_> {
     }
 
     /// The log entry: one for permit, denial and failure alike.
-    fn describe(&self, attempt: &Attempt, key: Option<KeyId>, digest: &[u8; 32]) -> Event {
+    fn describe(&self, attempt: &Attempt, key: Option<KeyId>, digest: &[u8; 32], arrived_ms: i64) -> Event {
         let happened = match &attempt.outcome {
             Ok(_) => Happened::QueryAnswered,
             Err(Refusal::Pending { .. }) => Happened::ApprovalWaiting,
             Err(Refusal::Decision(denial)) if denial.reason() == Reason::SubjectUnknown => Happened::QueryNoMatch,
             Err(_) => Happened::QueryDenied,
         };
-        let mut event = Event::new(happened, self.now);
+        let mut event = Event::at(happened, arrived_ms);
         event.asker = Some(self.peer.member.clone());
         event.holder = Some(self.node.config.member.clone());
         event.clock = Some(self.node.clock_status());
@@ -389,6 +389,8 @@ impl Received<'_> {
             event.consent = consent_of(&request.basis);
             event.user = Some(request.user.id.clone());
             event.role = Some(request.user.role.clone());
+            event.auth.clone_from(&request.user.auth);
+            event.system.clone_from(&request.user.system);
             event.query = Some(request.query.clone());
             event.purpose = Some(request.purpose.clone());
             event.basis = Some(basis_name(&request.basis));

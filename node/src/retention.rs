@@ -135,7 +135,7 @@ pub fn sweep(node: &Node, dry_run: bool) -> Result<Vec<Swept>, NodeError> {
         let sweep = Sweep { node, category, today };
         let found = Swept { category: name.clone(), ..sweep.walk(None)? };
         if found.rows > 0 && !dry_run {
-            let mut act = crate::dpo::Act::new(Happened::RetentionApplied, node.clock.now());
+            let mut act = crate::dpo::Act::new(Happened::RetentionApplied, &node.clock);
             act.retention = Some(name.clone());
             act.counts = found.counts().into();
             let _recorded = node.log.append_blocking(&act)?;

@@ -21,6 +21,7 @@ use pseudonym::SealKey;
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use transport::Clock;
 use utoipa::ToSchema;
 
 /// Key in `state` of how far the queue was read.
@@ -114,7 +115,7 @@ pub(crate) async fn read(node: &Arc<Node>) -> Result<usize, ReviewError> {
     let noticed: Vec<Noticed> =
         tokio::task::spawn_blocking(look_up).await.map_err(|e| NodeError::System(std::io::Error::other(e)))??;
     for part in noticed.chunks(100) {
-        let events: Vec<Event> = part.iter().map(|noticed| noticed.event(now)).collect();
+        let events: Vec<Event> = part.iter().map(|noticed| noticed.event(&node.clock)).collect();
         try_join_all(events.iter().map(|event| node.log.append(event))).await.map_err(NodeError::from)?;
     }
     let alarms = noticed.iter().filter(|noticed| noticed.is_alarm()).count();
@@ -220,8 +221,8 @@ impl Noticed {
         !matches!(self.kind, Notice::Met | Notice::NeverConverted)
     }
 
-    fn event(&self, now: Timestamp) -> Event {
-        let mut event = Event::new(Happened::ReviewNoticed, now);
+    fn event(&self, clock: &Clock) -> Event {
+        let mut event = Event::new(Happened::ReviewNoticed, clock);
         event.asker.clone_from(&self.member);
         event.file = self.file;
         event.epoch = self.epoch;

@@ -190,11 +190,10 @@ impl Node {
     /// Records the start once the clock was held against the registry's: an entry of a wrong time would be the floor of
     /// every later start.
     async fn note_start(&self) {
-        let Ok(now) = self.now() else { return };
-        if self.start_noted.swap(true, Ordering::Relaxed) {
+        if self.now().is_err() || self.start_noted.swap(true, Ordering::Relaxed) {
             return;
         }
-        if let Err(error) = self.log.append(&Event::new(Happened::NodeStarted, now)).await {
+        if let Err(error) = self.log.append(&Event::new(Happened::NodeStarted, &self.clock)).await {
             self.start_noted.store(false, Ordering::Relaxed);
             tracing::error!(%error, "the start is not recorded yet");
         }

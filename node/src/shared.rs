@@ -175,7 +175,7 @@ pub async fn shared(
     }
     let summary = run.finish(node, epoch, options)?;
     let shared = summary.exactly.values().sum();
-    let event = Event::new(Happened::SharedFinished, node.clock.now())
+    let event = Event::new(Happened::SharedFinished, &node.clock)
         .counting([("enrolled", summary.enrolled), ("shared", shared)]);
     let _recorded = node.log.append(&event).await.map_err(NodeError::from)?;
     Ok(summary)

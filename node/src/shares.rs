@@ -160,7 +160,7 @@ impl Node {
         for (epoch, current) in self.shares_held(&held, now) {
             if !current && self.shares.noted.lock().unwrap_or_else(PoisonError::into_inner).insert(epoch) {
                 tracing::error!(epoch = epoch.0, "our key share is not the one the manifest lists: was it restored?");
-                self.note_share(Happened::KeyShareStale, epoch, 0, now).await?;
+                self.note_share(Happened::KeyShareStale, epoch, 0).await?;
             }
         }
         for (epoch, generation) in self.shares.all() {
@@ -169,20 +169,14 @@ impl Node {
                 && now - held.manifest.issued > OVERLAP_SECONDS
                 && !self.is_stale(&held, epoch);
             if (superseded || listed.is_over(now)) && self.shares.destroy(epoch, generation)? {
-                self.note_share(Happened::KeyShareDestroyed, epoch, generation, now).await?;
+                self.note_share(Happened::KeyShareDestroyed, epoch, generation).await?;
             }
         }
         Ok(())
     }
 
-    async fn note_share(
-        &self,
-        happened: Happened,
-        epoch: Epoch,
-        generation: u32,
-        now: Timestamp,
-    ) -> Result<(), NodeError> {
-        let mut event = Event::new(happened, now).counting([("generation", u64::from(generation))]);
+    async fn note_share(&self, happened: Happened, epoch: Epoch, generation: u32) -> Result<(), NodeError> {
+        let mut event = Event::new(happened, &self.clock).counting([("generation", u64::from(generation))]);
         event.epoch = Some(epoch);
         let _recorded = self.log.append(&event).await?;
         Ok(())

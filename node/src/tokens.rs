@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, JwkSet};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use protocol::time::MAX_SKEW_SECONDS;
-use protocol::{Problem, Reason, Role, Timestamp};
+use protocol::{Problem, ProviderWord, Reason, Role, Timestamp};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::collections::{BTreeSet, HashMap};
@@ -98,11 +98,28 @@ impl TokenError {
 /// A user of the institution, as its identity provider vouches.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Caller {
-    /// The provider's name for the user; stays in the node.
+    /// The provider's name for who acts: `act.sub` of a delegated token (RFC 8693), `sub` of any other; stays in the node.
     pub(crate) staff: String,
-    /// The federation's roles the user has.
+    /// Who the user is as a resident, where the provider is asked for it; a delegated token need not say it of who acts.
+    pub(crate) person: Option<Claimed>,
+    /// The one the user acts for: `sub` of a delegated token.
+    pub(crate) behalf: Option<Principal>,
+    /// The federation's roles of the token.
     pub(crate) roles: BTreeSet<Role>,
-    /// Who the user is as a resident, where the provider is asked for it.
+    /// The application: `azp` (`OpenID` Connect Core §2), or `client_id` (RFC 9068).
+    pub(crate) system: Option<ProviderWord>,
+    /// How surely the provider knew the user: `acr`.
+    pub(crate) auth: Option<ProviderWord>,
+    /// The terminal's name, where the provider is asked for it; stays in the node.
+    pub(crate) terminal: Option<String>,
+}
+
+/// The one a user acts for.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Principal {
+    /// The provider's name; stays in the node.
+    pub(crate) staff: String,
+    /// As of the user.
     pub(crate) person: Claimed,
 }
 
@@ -111,6 +128,12 @@ impl Caller {
     pub(crate) fn has(&self, roles: &[&str]) -> bool {
         self.roles.iter().any(|role| roles.contains(&role.as_str()))
     }
+
+    /// The provider's names of who acts and, if there is one, of whom it is done for: whoever does something and whoever
+    /// must be another than that have none in common.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        [self.staff.as_str()].into_iter().chain(self.behalf.as_ref().map(|principal| principal.staff.as_str()))
+    }
 }
 
 #[derive(Deserialize)]
@@ -118,6 +141,7 @@ struct Claims {
     sub: Option<String>,
     exp: Option<i64>,
     nbf: Option<i64>,
+    act: Option<Map<String, Value>>,
     #[serde(flatten)]
     rest: Map<String, Value>,
 }
@@ -161,15 +185,47 @@ impl Tokens {
         }
         let claims: Claims =
             jsonwebtoken::decode(token, &key, &self.validation(algorithm)).map_err(|e| refusal(&e))?.claims;
-        let too_early = claims.nbf.is_some_and(|nbf| now.0 + MAX_SKEW_SECONDS < nbf);
-        let (Some(staff), Some(exp)) = (claims.sub, claims.exp) else { return Err(TokenError::ClaimMissing) };
-        if now.0 >= exp {
+        if now.0 >= claims.exp.ok_or(TokenError::ClaimMissing)? {
             return Err(TokenError::Expired);
         }
-        if too_early {
+        if claims.nbf.is_some_and(|nbf| now.0 + MAX_SKEW_SECONDS < nbf) {
             return Err(TokenError::NotYetValid);
         }
-        Ok(Caller { roles: self.roles(&claims.rest), person: self.config.person.read(&claims.rest), staff })
+        self.read(claims)
+    }
+
+    /// Who calls, for whom, by what and from where, as a token says it that was verified.
+    fn read(&self, claims: Claims) -> Result<Caller, TokenError> {
+        let sub = claims.sub.ok_or(TokenError::ClaimMissing)?;
+        let person = self.config.person.read(&claims.rest);
+        let (staff, person, behalf) = match claims.act {
+            None => (sub, Some(person), None),
+            Some(actor) => {
+                let (staff, of_actor) = self.actor(&actor)?;
+                (staff, of_actor, Some(Principal { staff: sub, person }))
+            }
+        };
+        let word = |claim: &str| claims.rest.get(claim)?.as_str()?.parse().ok();
+        let terminal = self.config.terminal.as_ref().and_then(|claim| claims.rest.get(claim)?.as_str());
+        Ok(Caller {
+            staff,
+            person,
+            behalf,
+            roles: self.roles(&claims.rest),
+            system: word("azp").or_else(|| word("client_id")),
+            auth: word("acr"),
+            terminal: terminal.map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned),
+        })
+    }
+
+    /// Who acts, of a delegated token's `act` (RFC 8693 §4.1); earlier actors in it are none. Names are the issuer's own.
+    fn actor(&self, act: &Map<String, Value>) -> Result<(String, Option<Claimed>), TokenError> {
+        let staff = act.get("sub").and_then(Value::as_str).filter(|name| !name.is_empty());
+        let staff = staff.ok_or(TokenError::Malformed)?.to_owned();
+        if act.get("iss").is_some_and(|issuer| issuer.as_str() != Some(&self.config.issuer)) {
+            return Err(TokenError::Issuer);
+        }
+        Ok((staff, Some(self.config.person.read(act)).filter(|person| *person != Claimed::default())))
     }
 
     fn validation(&self, algorithm: Algorithm) -> Validation {
@@ -245,5 +301,68 @@ fn refusal(error: &jsonwebtoken::errors::Error) -> TokenError {
         ErrorKind::InvalidAudience => TokenError::Audience,
         ErrorKind::MissingRequiredClaim(_) => TokenError::ClaimMissing,
         _ => TokenError::Malformed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Config;
+    use serde_json::json;
+    use std::path::Path;
+
+    /// What the example's node makes of a verified token's claims.
+    fn read(claims: Value) -> Result<Caller, TokenError> {
+        let config = Config::parse(Config::EXAMPLE, Path::new("/")).unwrap().local.unwrap().tokens;
+        let never = || AtomicI64::new(i64::MIN);
+        let tokens = Tokens { config, keys: ArcSwap::default(), renewed_at: never(), read_at: never() };
+        tokens.read(serde_json::from_value(claims).unwrap())
+    }
+
+    fn word(text: &str) -> Option<ProviderWord> {
+        let word = text.parse();
+        assert!(word.is_ok(), "{text} is a word");
+        word.ok()
+    }
+
+    #[test]
+    fn a_token_says_by_what_how_surely_and_from_where() {
+        let caller = read(json!({
+            "sub": "jan", "roles": ["pracownik-socjalny"], "azp": "pomost", "client_id": "other", "acr": "urn:two-factors",
+            "terminal": " p12-kowalska ", "family_name": "Nowak",
+        }));
+        let caller = caller.ok().unwrap();
+        assert_eq!((caller.staff.as_str(), caller.behalf.is_none()), ("jan", true));
+        assert_eq!((caller.system, caller.auth), (word("pomost"), word("urn:two-factors")));
+        assert_eq!(caller.terminal.as_deref(), Some("p12-kowalska"));
+        assert!(caller.person.is_some_and(|person| person != Claimed::default()));
+        // An access token (RFC 9068) names its application otherwise.
+        let caller = read(json!({ "sub": "jan", "client_id": "pomost" })).ok().unwrap();
+        assert_eq!((caller.system, caller.auth, caller.terminal), (word("pomost"), None, None));
+        // What is no word is not taken over.
+        let long = "x".repeat(129);
+        for wrong in [json!("two words"), json!(""), json!("ą"), json!(2), json!(["pomost"]), json!(long)] {
+            let caller = read(json!({ "sub": "jan", "azp": wrong, "acr": wrong, "terminal": " " })).ok().unwrap();
+            assert_eq!((caller.system, caller.auth, caller.terminal), (None, None, None), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn of_a_delegated_token_the_user_is_who_acts_and_the_subject_is_acted_for() {
+        let of = |act: Value| read(json!({ "sub": "jan", "family_name": "Nowak", "act": act }));
+        let caller = of(json!({ "sub": "anna", "act": { "sub": "somebody-before" } })).ok().unwrap();
+        assert_eq!(caller.staff, "anna");
+        assert!(caller.person.is_none(), "the token says who jan is, not who anna is");
+        let behalf = caller.behalf.clone().unwrap();
+        assert_eq!((behalf.staff.as_str(), behalf.person == Claimed::default()), ("jan", false));
+        assert_eq!(caller.names().collect::<Vec<_>>(), ["anna", "jan"]);
+        let caller = of(json!({ "sub": "anna", "family_name": "Lis", "iss": "https://login.mops.lodz.example" }));
+        assert!(caller.ok().unwrap().person.is_some());
+        // Whoever cannot be told is nobody.
+        for nobody in [json!({}), json!({ "sub": "" }), json!({ "sub": 7 })] {
+            assert_eq!(of(nobody.clone()).err(), Some(TokenError::Malformed), "{nobody}");
+        }
+        let foreign = json!({ "sub": "anna", "iss": "https://login.pup.lodz.example" });
+        assert_eq!(of(foreign).err(), Some(TokenError::Issuer));
     }
 }

@@ -31,7 +31,7 @@ pub struct UnenrolSummary {
 pub(crate) async fn everybody(node: &Arc<Node>, report: Report<'_>) -> Result<UnenrolSummary, EnrolError> {
     let unenrolled = forget(node, report).await?;
     let removed = remove_leaving(node).await?;
-    let event = Event::new(Happened::UnenrolFinished, node.clock.now());
+    let event = Event::new(Happened::UnenrolFinished, &node.clock);
     let event = event.counting([("clients", unenrolled), ("removed", removed)]);
     let _recorded = node.log.append(&event).await.map_err(NodeError::from)?;
     Ok(UnenrolSummary { unenrolled, removed })

@@ -465,7 +465,7 @@ fn request(library: &Library, example: &Example, me: MemberId, peer: MemberId, n
         sub: SUBJECT,
         epoch: EPOCH,
         ticket: String::new(),
-        user: User { id: Bytes(vec![8; 32]), role: example.role.clone() },
+        user: User { id: Bytes(vec![8; 32]), role: example.role.clone(), auth: None, system: None },
         query: example.query.clone(),
         fields: example.fields.clone(),
         expected: compared.map(|field| (field.clone(), "?".into())).collect(),

@@ -114,6 +114,11 @@ text_id!(
     Role, "1 to 32 of a-z 0-9 -", |t| is_slug(t, 32, b"-")
 );
 
+text_id!(
+    /// A word of an institution's identity provider: an application (`client_id`), a level of authentication (`acr`).
+    ProviderWord, "1 to 128 visible ASCII characters", |t| (1..=128).contains(&t.len()) && t.bytes().all(|b| b.is_ascii_graphic())
+);
+
 /// A generation of the pseudonym key. A new key is a new epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

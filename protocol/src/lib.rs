@@ -25,8 +25,8 @@ pub mod time;
 
 pub use encoding::Bytes;
 pub use ids::{
-    ConsentId, Epoch, FieldId, FileId, Index, MemberId, MemberKind, Purpose, QueryType, Realm, Role, SpiffeId,
-    SubjectId,
+    ConsentId, Epoch, FieldId, FileId, Index, MemberId, MemberKind, ProviderWord, Purpose, QueryType, Realm, Role,
+    SpiffeId, SubjectId,
 };
 pub use keys::{KeyId, PublicKey, SigningKey};
 pub use manifest::{Manifest, SignedManifest};

@@ -7,7 +7,7 @@ use crate::consent::ConsentRef;
 use crate::encoding::{Bytes, b64, push_len8, sha256};
 use crate::jws::Envelope;
 use crate::manifest::ManifestRef;
-use crate::{Epoch, FieldId, MemberId, Purpose, QueryType, Role, SubjectId, Timestamp, Told};
+use crate::{Epoch, FieldId, MemberId, ProviderWord, Purpose, QueryType, Role, SubjectId, Timestamp, Told};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -69,13 +69,15 @@ impl Envelope for QueryRequest {
 
 impl QueryRequest {
     /// SHA-256 over the canonical JSON (RFC 8785) of what is asked by whom about whom, why and on which basis: alike in
-    /// every request that puts the same question. An approval is of a question, so that it can be asked again.
+    /// every request that puts the same question. An approval is of a question, so that it can be asked again, also by
+    /// another system.
     ///
     /// # Errors
     /// The serialiser's; never for a request that was read.
     pub fn question(&self) -> Result<[u8; 32], serde_json::Error> {
+        let user = User { auth: None, system: None, ..self.user.clone() };
         let question = (
-            (&self.iss, &self.aud, &self.user, &self.sub, self.epoch),
+            (&self.iss, &self.aud, &user, &self.sub, self.epoch),
             (&self.query, &self.fields, &self.expected, &self.purpose, &self.basis, &self.case),
         );
         Ok(sha256(&[&serde_json_canonicalizer::to_vec(&question)?]))
@@ -90,6 +92,12 @@ pub struct User {
     pub id: Bytes,
     /// The role in which the user asks.
     pub role: Role,
+    /// How surely the institution's identity provider knew the user (OIDC `acr`), if it says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth: Option<ProviderWord>,
+    /// The application the user asked by (OIDC `azp`, or `client_id`), if the provider says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system: Option<ProviderWord>,
 }
 
 /// The legal basis claimed.
@@ -306,6 +314,22 @@ impl AnswerMessage {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_question_is_the_same_by_another_system_and_another_of_another_user() {
+        let digest = b64(&[1; 32]);
+        let request: QueryRequest = serde_json::from_value(serde_json::json!({
+            "iss": "mops", "aud": "pup", "iat": 0, "exp": 60, "jti": b64(&[1; 16]), "sub": digest, "epoch": 1,
+            "ticket": "", "user": { "id": digest, "role": "caseworker" }, "query": "q02", "fields": ["pup.status"],
+            "purpose": "p", "basis": { "kind": "none" }, "manifest": { "version": 1, "hash": digest },
+            "cnf": { "x5t#S256": digest }, "log": { "entry": digest, "index": 0, "origin": "o" },
+        }))
+        .unwrap();
+        let by = |user: User| QueryRequest { user, ..request.clone() }.question().unwrap();
+        let same = User { system: "pomost".parse().ok(), auth: "2".parse().ok(), ..request.user.clone() };
+        assert_eq!(by(same), request.question().unwrap());
+        assert_ne!(by(User { id: Bytes(vec![2; 32]), ..request.user.clone() }), request.question().unwrap());
+    }
 
     #[test]
     fn a_disclosure_opens_only_under_its_digest() {

@@ -261,7 +261,7 @@ impl Member {
             sub: SubjectId(output.subject(holder).expect("a name")),
             epoch: self.epoch().epoch,
             ticket: ticket.to_owned(),
-            user: User { id: random(32), role: "caseworker".parse().expect("a role") },
+            user: User { id: random(32), role: "caseworker".parse().expect("a role"), auth: None, system: None },
             query: "q02".parse().expect("a query"),
             fields: BTreeSet::from([field("pup.status"), field("pup.registered_from")]),
             expected: std::collections::BTreeMap::new(),

@@ -14,6 +14,7 @@ fn event(number: u64) -> Value {
     json!({
         "event": if number.is_multiple_of(5) { "query.denied" } else { "query.answered" },
         "time": 1000 + number, "file": format!("file{}", number % 3000), "user": format!("user{}", number % 7),
+        "on_behalf_of": format!("principal{}", number % 900), "terminal": format!("terminal{}", number % 9),
         "asker": if number.is_multiple_of(2) { "pup" } else { "mops" }, "holder": "zlm",
         "purpose": format!("P{}", number % 3), "basis": format!("consent:C{} by mops", number % 100), "consent": format!("C{}", number % 100),
         "case": format!("case{}", number % 50), "decision": if number.is_multiple_of(5) { "deny" } else { "permit" },
@@ -76,6 +77,10 @@ fn search_finds_what_a_walk_finds_with_the_index_and_without() {
         check(Filter { user: some("user3"), decision: some("deny"), ..none() }, &|p| {
             p["user"] == "user3" && (p["decision"] == "deny" || p["outcomes"][0]["outcome"] == "denied")
         });
+        check(Filter { user: some("principal33"), ..none() }, &|p| p["on_behalf_of"] == "principal33");
+        check(Filter { terminal: some("terminal4"), user: some("user3"), ..none() }, &|p| {
+            p["terminal"] == "terminal4" && p["user"] == "user3"
+        });
         check(Filter { decision: some("permit"), ..none() }, &|p| p["decision"] == "permit");
         check(Filter { peer: some("pup"), case: some("case8"), ..none() }, &|p| {
             p["asker"] == "pup" && p["case"] == "case8"
@@ -111,6 +116,10 @@ fn search_finds_what_a_walk_finds_with_the_index_and_without() {
         assert!(matches!(crate::index::check(dir.path(), 1, None), Err(Fault::Index { .. })), "byte {position}");
     }
     all();
+    // Of fewer columns: built again.
+    fs::write(&path, &honest[..honest.len() / 2]).unwrap();
+    all();
+    assert_eq!(fs::read(&path).unwrap().len(), honest.len());
     // Another segment's, whole in itself, is not taken for this one's.
     fs::copy(index.join("0000000000"), &path).unwrap();
     assert!(matches!(verify(dir.path()), Err(Fault::Index { .. })));

@@ -18,6 +18,8 @@ struct Consent {
     granted: Option<i64>,
     refused: bool,
     withdrawn: Option<i64>,
+    /// When a newer one took its place.
+    replaced: Option<i64>,
     heard: Option<i64>,
     /// When it ends by itself, and the SHA-256 of what proves it.
     valid_until: Option<i64>,
@@ -33,9 +35,14 @@ impl Consent {
         self.recorded.or(self.granted)
     }
 
-    /// When it was withdrawn; of one that a newer took the place of, only holders say when.
+    /// When its end was taken down here.
+    fn ended_here(&self) -> Option<i64> {
+        self.withdrawn.or(self.replaced)
+    }
+
+    /// When it ended, before its time.
     fn ended(&self) -> Option<i64> {
-        self.withdrawn.or(self.heard).or_else(|| self.taken.values().min().copied())
+        self.ended_here().or(self.heard).or_else(|| self.taken.values().min().copied())
     }
 
     /// Whether it ended by itself.
@@ -44,7 +51,9 @@ impl Consent {
     }
 
     fn state<'w>(&self, now: i64, words: &'w Words) -> &'w str {
-        if self.ended().is_some() {
+        if self.replaced.is_some() && self.withdrawn.is_none() {
+            words.say("zastąpiona", "replaced")
+        } else if self.ended().is_some() {
             words.say("wycofana", "withdrawn")
         } else if self.expired(now) {
             words.say("wygasła", "expired")
@@ -88,9 +97,10 @@ impl Report for Consents {
                 consent.valid_until = entry.get("valid_until").and_then(Value::as_i64).or(consent.valid_until);
                 str_of(entry, "evidence").clone_into(&mut consent.evidence);
             }
-            "consent.withdrawn" => {
+            "consent.withdrawn" | "consent.superseded" => {
                 let told = entry.get("counts").and_then(|counts| counts.get("holders")?.as_u64());
-                (consent.withdrawn, consent.told) = (Some(time), told.unwrap_or_default());
+                consent.told = told.unwrap_or_default();
+                *if event == "consent.withdrawn" { &mut consent.withdrawn } else { &mut consent.replaced } = Some(time);
             }
             "consent.withdrawal_taken" => {
                 consent.taken.entry(str_of(entry, "holder").to_owned()).or_insert(time);
@@ -117,7 +127,11 @@ impl Report for Consents {
                 say("Otrzymane od innych", "Received from others"),
                 number(&|c| c.granted.is_some() && c.recorded.is_none()),
             ),
-            (say("Wycofane u innych", "Withdrawn elsewhere"), number(&|c| c.heard.is_some() && c.withdrawn.is_none())),
+            (say("Zastąpione nowszymi", "Replaced by newer ones"), number(&|c| c.replaced.is_some())),
+            (
+                say("Wycofane u innych", "Withdrawn elsewhere"),
+                number(&|c| c.heard.is_some() && c.ended_here().is_none()),
+            ),
             (say("Wygasłe", "Expired"), number(&|c| c.expired(now))),
             (say("Bez dowodu", "Without evidence"), number(&|c| c.begun().is_some() && c.evidence.is_empty())),
             (say("Nigdy nieużyte", "Never used"), number(&|c| c.used == 0)),
@@ -149,7 +163,7 @@ impl Report for Consents {
                 ("stan", "state"),
                 ("od", "since"),
                 ("ważna do", "valid until"),
-                ("wycofana", "withdrawn"),
+                ("zakończona", "ended"),
                 ("dowód (SHA-256)", "evidence (SHA-256)"),
                 ("odpowiedzi na jej podstawie", "answers on it"),
             ]),
@@ -161,10 +175,10 @@ impl Report for Consents {
 }
 
 impl Consents {
-    /// Seconds from each withdrawal taken here until each holder said that it knows.
+    /// Seconds from each end taken down here until each holder said that it knows.
     fn delays(&self) -> impl Iterator<Item = (&String, &Consent, &String, i64, Option<i64>)> {
         self.consents.iter().flat_map(|(id, consent)| {
-            let since = consent.withdrawn.or(consent.heard);
+            let since = consent.ended_here().or(consent.heard);
             consent.taken.iter().map(move |(holder, at)| (id, consent, holder, *at, since.map(|since| at - since)))
         })
     }
@@ -184,7 +198,7 @@ impl Consents {
         });
         let missing = self.consents.iter().filter_map(|(id, consent)| {
             let missing = consent.told.saturating_sub(consent.taken.len() as u64);
-            let begun = super::moment(consent.withdrawn?);
+            let begun = super::moment(consent.ended_here()?);
             let none = words.say("jeszcze nie", "not yet").to_owned();
             (missing > 0).then(|| vec![id.clone(), begun, format!("× {missing}"), none, String::new()])
         });
@@ -210,7 +224,8 @@ impl Consents {
             let [given, used, withdrawn, refused] = templates.entry(&consent.template).or_default();
             *given += u64::from(consent.recorded.is_some() || consent.granted.is_some());
             *used += u64::from(consent.used > 0);
-            *withdrawn += u64::from(consent.withdrawn.is_some() || consent.heard.is_some());
+            *withdrawn +=
+                u64::from(consent.withdrawn.is_some() || consent.heard.is_some() && consent.replaced.is_none());
             *refused += u64::from(consent.refused);
         }
         let newest = |name: &str| {

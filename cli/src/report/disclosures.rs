@@ -67,6 +67,9 @@ pub(crate) fn lines(entry: &Value, words: &Words) -> Vec<Line> {
             .collect(),
         "consent.recorded" => vec![line(asker, words.say("zapisano zgodę", "a consent was recorded").to_owned())],
         "consent.withdrawn" => vec![line(asker, words.say("wycofano zgodę", "a consent was withdrawn").to_owned())],
+        "consent.superseded" => {
+            vec![line(asker, words.say("zastąpiono zgodę nowszą", "a newer consent took a consent's place").to_owned())]
+        }
         "dpo.searched" | "dpo.reported" | "dpo.exported" | "resident.shown" => {
             let officer = words.say("inspektor ochrony danych", "data-protection officer").to_owned();
             let looked = words.say("zapisy w dzienniku", "entries of the log").to_owned();

@@ -14,9 +14,10 @@ const BALP: &str = "https://profiles.ihe.net/ITI/BALP";
 /// The lines of a resident's list as `findUsage` has them: time, action, receiver. What the institution itself did has
 /// no asker: it is the receiver, by the origin of its log.
 pub(crate) fn usage(entry: &Value, words: &Words, origin: &str) -> Vec<Value> {
-    let time = jiff::Timestamp::from_second(time_of(entry)).map(|time| time.to_string()).unwrap_or_default();
+    let time = moment(entry).unwrap_or_default();
     let own = origin.split('/').nth(1).unwrap_or_default();
     let receiver = Some(str_of(entry, "asker")).filter(|asker| !asker.is_empty()).unwrap_or(own);
+    let system = Some(str_of(entry, "system")).filter(|system| !system.is_empty()).unwrap_or("ogniwo");
     lines(entry, words)
         .into_iter()
         .map(|line| {
@@ -24,10 +25,16 @@ pub(crate) fn usage(entry: &Value, words: &Words, origin: &str) -> Vec<Value> {
                 if line.purpose.is_empty() { line.what.clone() } else { format!("{}: {}", line.purpose, line.what) };
             json!({
                 "logtime": time, "action": action, "receiverCode": receiver, "receiverName": line.institution,
-                "receiverSystem": "ogniwo",
+                "receiverSystem": system,
             })
         })
         .collect()
+}
+
+/// When it happened, to the millisecond where the entry says it.
+fn moment(entry: &Value) -> Option<String> {
+    let ms = entry.get("ms").and_then(Value::as_i64).unwrap_or_default();
+    Some(jiff::Timestamp::from_millisecond(time_of(entry).checked_mul(1000)?.checked_add(ms)?).ok()?.to_string())
 }
 
 /// Events as one `Bundle`.
@@ -90,7 +97,7 @@ struct Side<'a> {
 impl Side<'_> {
     fn event(&self, id: &str) -> Option<Value> {
         let entry = self.entry;
-        let recorded = jiff::Timestamp::from_second(time_of(entry)).ok()?.to_string();
+        let recorded = moment(entry)?;
         let (profile, code, display, action) = match (self.released, self.import) {
             (true, false) => (Some("PrivacyDisclosure.Source"), "110106", "Export", "R"),
             (true, true) => (Some("PrivacyDisclosure.Recipient"), "110107", "Import", "C"),
@@ -125,7 +132,7 @@ impl Side<'_> {
         Some(event)
     }
 
-    /// Source and recipient of the data, and the user it is for.
+    /// Source and recipient of the data, the user it is for, and by what application.
     fn agents(&self) -> Vec<Value> {
         let entry = self.entry;
         let party = |code: &str, display: &str, member: &str| {
@@ -146,11 +153,18 @@ impl Side<'_> {
                 "purposeOfUse": [{ "coding": [{ "system": "urn:ogniwo:purpose", "code": str_of(entry, "purpose") }] }],
             })
         });
+        let system = Some(str_of(entry, "system")).filter(|system| !system.is_empty()).map(|system| {
+            json!({
+                "type": { "coding": [{ "system": DICOM, "code": "110150", "display": "Application" }] },
+                "who": { "identifier": { "system": "urn:ogniwo:system", "value": system } },
+                "requestor": false,
+            })
+        });
         let parties = [
             party("110153", "Source Role ID", self.holder),
             party("110152", "Destination Role ID", str_of(entry, "asker")),
         ];
-        parties.into_iter().chain(user).collect()
+        parties.into_iter().chain(user).chain(system).collect()
     }
 
     /// The resident, what of the data, the consent relied on, the request.

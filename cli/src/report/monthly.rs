@@ -1,6 +1,7 @@
 //! R8: use by month, without persons.
 
 use super::{Context, Report, Section, Words, count, outcomes, str_of, time_of};
+use audit::EventKind;
 use policies::calendar;
 use protocol::Timestamp;
 use protocol::time::DAY_SECONDS;
@@ -11,23 +12,9 @@ use std::collections::{BTreeMap, BTreeSet};
 const MONTHS: usize = 6;
 /// Days without a trace.
 const IDLE: [i64; 3] = [30, 90, 180];
-/// What users of this institution leave; in other entries `user` may be a peer's.
-const OWN: [&str; 14] = [
-    "approval.granted",
-    "approval.refused",
-    "consent.recorded",
-    "consent.refused",
-    "consent.requested",
-    "consent.withdrawn",
-    "dpo.exported",
-    "dpo.reported",
-    "dpo.searched",
-    "emergency.opened",
-    "flag.cleared",
-    "flag.set",
-    "newcomer.entered",
-    "query.asking",
-];
+/// Entries whose `user` is a peer's; every other with a `user` is a trace of one of this institution's.
+const OF_PEERS: [EventKind; 4] =
+    [EventKind::QueryAnswered, EventKind::QueryDenied, EventKind::QueryNoMatch, EventKind::ApprovalWaiting];
 
 #[derive(Default)]
 pub(crate) struct Monthly {
@@ -54,7 +41,8 @@ impl Report for Monthly {
         let time = time_of(entry);
         let event = str_of(entry, "event");
         let user = str_of(entry, "user");
-        if OWN.contains(&event) && !user.is_empty() {
+        let own = EventKind::find(event).is_some_and(|event| !OF_PEERS.contains(&event));
+        if own && !user.is_empty() {
             let last = self.seen.entry(user.to_owned()).or_insert(time);
             *last = time.max(*last);
         }

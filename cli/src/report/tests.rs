@@ -303,11 +303,21 @@ fn consents_that_expired_their_evidence_and_who_acknowledged_a_withdrawal() {
             // Delivered twice, as after a crash: the first counts.
             taken("pup", 500),
             taken("zlm", 3_610),
+            // Replaced by a newer one; this institution's own grant went with it.
+            given("D", SATURDAY + 100 * HOUR),
+            json!({ "event": "consent.superseded", "time": SATURDAY + 10, "consent": "D", "counts": { "holders": 1 } }),
+            json!({ "event": "consent.withdrawal_received", "time": SATURDAY + 11, "consent": "D" }),
         ],
     );
     let consents = rows(&report, "Zgody");
     let states: Vec<[&str; 3]> = consents.iter().map(|row| [&*row[0], &*row[3], &*row[7]]).collect();
-    assert_eq!(states, [["A", "wygasła", "SHA-A"], ["B", "w mocy", "SHA-B"], ["C", "wycofana", "SHA-C"]]);
+    assert_eq!(
+        states,
+        [["A", "wygasła", "SHA-A"], ["B", "w mocy", "SHA-B"], ["C", "wycofana", "SHA-C"], ["D", "zastąpiona", "SHA-D"]]
+    );
+    let Section::Facts(facts) = &report.sections[1] else { panic!("{report:?}") };
+    let number = |of: &str| facts.iter().find(|(name, _)| name == of).map(|(_, value)| value.as_str());
+    assert_eq!(["Zastąpione nowszymi", "Wycofane u innych"].map(number), [Some("1"), Some("0")]);
     let at = "2026-11-21 12:00:10";
     assert_eq!(
         rows(&report, "Potwierdzenia wycofań"),
@@ -316,6 +326,7 @@ fn consents_that_expired_their_evidence_and_who_acknowledged_a_withdrawal() {
             ["C", at, "pup", "2026-11-21 12:00:12", "2 s"],
             ["C", at, "zlm", "2026-11-21 13:00:10", "3600 s"],
             ["C", at, "× 1", "jeszcze nie", ""],
+            ["D", at, "× 1", "jeszcze nie", ""],
         ]
     );
     let Section::Facts(facts) = &report.sections[1] else { panic!("{report:?}") };
@@ -340,7 +351,7 @@ fn accounts_nobody_used_are_counted_and_not_named() {
             left("query.asking", "NEVER-SHOWN-1", 200),
             left("consent.recorded", "NEVER-SHOWN-2", 89),
             left("query.asking", "NEVER-SHOWN-3", 300),
-            left("flag.set", "NEVER-SHOWN-3", 1),
+            left("finding.reviewed", "NEVER-SHOWN-3", 1),
             // A peer's user is no account of ours.
             left("query.answered", "NEVER-SHOWN-4", 365),
         ],
@@ -431,6 +442,14 @@ fn a_residents_list_in_the_estonian_form_names_who_received() {
     let entry = answered(SATURDAY, "F");
     let used = usage(&entry, &words(Lang::Pl), "lodz.example/pup");
     assert_eq!((&used[0]["receiverCode"], &used[0]["logtime"]), (&json!("mops"), &json!("2026-11-21T11:00:00Z")));
+    assert_eq!(used[0]["receiverSystem"], "ogniwo");
+    let mut entry = entry;
+    (entry["system"], entry["ms"]) = (json!("pomost"), json!(41));
+    let used = usage(&entry, &words(Lang::Pl), "lodz.example/pup");
+    assert_eq!(
+        (&used[0]["receiverSystem"], &used[0]["logtime"]),
+        (&json!("pomost"), &json!("2026-11-21T11:00:00.041Z"))
+    );
     let looked = json!({ "event": "dpo.searched", "time": SATURDAY });
     assert_eq!(usage(&looked, &words(Lang::Pl), "lodz.example/pup")[0]["receiverCode"], "pup", "the officer's own");
 }
@@ -466,9 +485,13 @@ fn is_a_disclosure(event: &Value, side: &str) {
 fn releases_are_privacy_disclosures_at_both_ends() {
     let mut given = answered(SATURDAY, "F");
     given["basis"] = json!("consent:CCCC (instead-of-certificate@1.0)");
+    given["system"] = json!("pomost");
     let source = audit_events(3, &given, "lodz.example/pup");
     assert_eq!(source.len(), 1);
     is_a_disclosure(&source[0], "Source");
+    let by = |agent: &Value| agent["who"]["identifier"] == json!({ "system": "urn:ogniwo:system", "value": "pomost" });
+    let applications = source[0]["agent"].as_array().unwrap().iter().filter(|agent| by(agent));
+    assert_eq!(applications.map(|agent| &agent["requestor"]).collect::<Vec<_>>(), [&json!(false)]);
     let identifier = |event: &Value, system: &str| -> Vec<String> {
         let entities = event["entity"].as_array().unwrap().iter().map(|entity| &entity["what"]["identifier"]);
         let found = entities.filter(|identifier| identifier["system"] == system);

@@ -9,7 +9,6 @@
 
 use super::{ConsentError, WithdrawalBody, WithdrawalReceipt, end, may_record, modules_fit, named, recorded_here};
 use super::{WithdrawBody, on_paper};
-use crate::desk;
 use crate::enrol::input;
 use crate::events::{Event, Happened};
 use crate::grants::keep_withdrawal;
@@ -87,10 +86,9 @@ pub(crate) async fn withdraw_anywhere(
         return Err(ConsentError::Unknown);
     }
     if !before.is_some_and(|before| before.covers(body.modules.as_ref())) {
-        let mut event = Event::new(Happened::ConsentWithdrawn, now);
+        let mut event = Event::new(Happened::ConsentWithdrawn, &node.clock).by(node, caller);
         event.file = file;
         event.consent = Some(body.consent);
-        event.user = Some(desk::user(node, caller));
         event.search_key = Some(body.resident.search_key());
         let part = body.modules.as_ref().map(|modules| format!(", {}", named(modules))).unwrap_or_default();
         event.detail = Some(format!("recorded elsewhere{part}"));

@@ -4,7 +4,6 @@ use super::kept::Consent;
 use super::{
     ConsentError, ConsentReceipt, RevokeBody, WithdrawBody, event, kept, may_record, modules_fit, named, note,
 };
-use crate::desk;
 use crate::events::{Event, Happened};
 use crate::grants::{GrantError, keep_withdrawal};
 use crate::manifests::Held;
@@ -37,7 +36,7 @@ pub(crate) async fn withdraw(
     let standing = consent.with(node, &held, id, |record| record.standing(now))?;
     let says_more = modules.map_or(!standing.is_empty(), |modules| !modules.is_disjoint(&standing));
     if says_more || consent.position.is_none() {
-        note(node, caller, Happened::ConsentWithdrawn, id, &consent, modules.map(named).as_deref(), now).await?;
+        note(node, caller, Happened::ConsentWithdrawn, id, &consent, modules.map(named).as_deref()).await?;
         let happened = event(node, caller, withdrawn(modules), Some(body.method), now);
         let consent = end(node, &held, id, happened, None, now)?;
         obey_here(node, &consent, modules, now).await?;
@@ -60,10 +59,9 @@ pub(crate) async fn revoke(
     let now = node.now().map_err(ConsentError::Closed)?;
     let consent = kept(&node.store.read()?, id)?;
     if !consent.with(node, &held, id, |record| record.standing(now))?.is_empty() {
-        let mut entry = Event::new(Happened::ConsentWithdrawn, now);
+        let mut entry = Event::new(Happened::ConsentWithdrawn, &node.clock).by(node, caller);
         entry.file = Some(consent.file);
         entry.consent = Some(id);
-        entry.user = Some(desk::user(node, caller));
         entry.asker = Some(consent.recipient.clone());
         entry.detail = Some(format!("revoked: {}", body.cause.as_str()));
         entry.reason_text = Some(body.text.clone());

@@ -40,7 +40,7 @@ pub(crate) async fn request(
     let file = find(node, &body.resident)?.ok_or(ConsentError::NotServed)?;
     let consent = asked(node, &held, body, file, event(node, caller, ConsentHappened::Requested, None, now), now)?;
     let id = ConsentId(random()?);
-    note(node, caller, Happened::ConsentRequested, id, &consent, None, now).await?;
+    note(node, caller, Happened::ConsentRequested, id, &consent, None).await?;
     node.store.write(|write| write.put(Table::CONSENTS, id.as_bytes(), &consent))?;
     consent.receipt(node, &held, id, &BTreeSet::new(), now)
 }
@@ -158,7 +158,13 @@ async fn answered(
         (Happened::ConsentRecorded, happened)
     };
     consent.events.push(event(node, caller, happened, Some(body.method), now));
-    note(node, caller, noted, id, &consent, None, now).await?;
+    note(node, caller, noted, id, &consent, None).await?;
+    if let Some(old) = consent.renews {
+        let replaced = kept(&node.store.read()?, old)?;
+        if !replaced.with(node, held, old, |record| record.standing(now))?.is_empty() {
+            note(node, caller, Happened::ConsentSuperseded, old, &replaced, Some(&format!("by {id}"))).await?;
+        }
+    }
     let collected_by = desk::user(node, caller);
     let (consent, ended) = node.store.write(|write| {
         let me = &node.config.member;
@@ -185,10 +191,10 @@ async fn answered(
         end::obey_here(node, ended, None, now).await?;
     }
     for own in consent.grants.iter().filter(|grant| grant.aud == node.config.member) {
-        keep_grant(node, own, now).await?;
+        keep_grant(node, own).await?;
     }
     for own in refusals.iter().filter(|refused| refused.aud == node.config.member) {
-        keep_refusal(node, own, now).await?;
+        keep_refusal(node, own).await?;
     }
     let undelivered = node.deliver().await?;
     if let Some(ended) = &ended {

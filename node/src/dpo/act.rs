@@ -1,13 +1,16 @@
 //! An officer's own acts in the log.
 
 use super::{DpoError, Officer, now};
-use crate::events::Happened;
+use crate::events::{Happened, moment};
 use crate::node::Node;
+use crate::staff::Hand;
+use crate::tokens::Caller;
 use audit::Receipt;
 use protocol::encoding::Bytes;
-use protocol::{FileId, MemberId, Timestamp};
+use protocol::{FileId, MemberId, ProviderWord, Timestamp};
 use serde::Serialize;
 use std::collections::BTreeMap;
+use transport::Clock;
 
 /// One act; fields in the order of their names, so that what is written is canonical already (RFC 8785).
 #[derive(Clone, Debug, Serialize)]
@@ -18,6 +21,8 @@ pub(crate) struct Act {
     /// A peer that took part in what it is given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) asker: Option<MemberId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    auth: Option<ProviderWord>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) confirmed_by: Option<Bytes>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -34,6 +39,9 @@ pub(crate) struct Act {
     pub(crate) finding: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) holder: Option<MemberId>,
+    ms: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    on_behalf_of: Option<Bytes>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) reason: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -45,16 +53,27 @@ pub(crate) struct Act {
     pub(crate) retention: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     role: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    system: Option<ProviderWord>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    terminal: Option<Bytes>,
     time: Timestamp,
     #[serde(skip_serializing_if = "Option::is_none")]
     user: Option<Bytes>,
 }
 
 impl Act {
-    pub(crate) fn new(event: Happened, time: Timestamp) -> Self {
+    /// What happens now.
+    pub(crate) fn new(event: Happened, clock: &Clock) -> Self {
+        Act::at(event, clock.now_ms())
+    }
+
+    fn at(event: Happened, at_ms: i64) -> Self {
+        let (time, ms) = moment(at_ms);
         Act {
             about: None,
             asker: None,
+            auth: None,
             confirmed_by: None,
             counts: BTreeMap::new(),
             decision: None,
@@ -63,24 +82,31 @@ impl Act {
             filter: Vec::new(),
             finding: None,
             holder: None,
+            ms,
+            on_behalf_of: None,
             reason: None,
             reason_text: None,
             report: None,
             retention: None,
             role: None,
+            system: None,
+            terminal: None,
             time,
             user: None,
         }
     }
 
-    /// What a user does in `role`.
-    pub(crate) fn by(user: Bytes, role: &'static str, event: Happened, time: Timestamp) -> Self {
-        Act { role: Some(role), user: Some(user), ..Act::new(event, time) }
+    /// What `caller` does in `role`, now.
+    pub(crate) fn by(node: &Node, caller: &Caller, role: &'static str, event: Happened) -> Self {
+        let Hand { auth, on_behalf_of, system, terminal, user } = Hand::of(node, caller);
+        let (role, user) = (Some(role), Some(user));
+        Act { auth, on_behalf_of, role, system, terminal, user, ..Act::new(event, &node.clock) }
     }
 
     /// An officer's act, now.
     pub(crate) fn of(officer: &Officer, event: Happened, node: &Node) -> Result<Self, DpoError> {
-        Ok(Act::by(officer.id(node), super::ROLE, event, now(node)?))
+        now(node)?;
+        Ok(Act::by(node, &officer.0, super::ROLE, event))
     }
 
     /// Records it; only then anything may be shown.
@@ -95,9 +121,10 @@ mod tests {
 
     #[test]
     fn an_act_is_canonical_and_its_fields_are_the_officers_to_see() {
-        let mut act = Act::new(Happened::DpoSearched, Timestamp(1)).clone();
+        let mut act = Act::at(Happened::DpoSearched, 1_007);
         act.about = Some(Bytes(vec![4]));
         act.asker = Some("pup".parse().unwrap());
+        act.auth = Some("urn:two-factors".parse().unwrap());
         act.confirmed_by = Some(Bytes(vec![1]));
         act.counts = [("found", 1)].into();
         act.decision = Some("permit");
@@ -105,11 +132,14 @@ mod tests {
         act.filter = vec!["file"];
         act.finding = Some("f".into());
         act.holder = Some("pup".parse().unwrap());
+        act.on_behalf_of = Some(Bytes(vec![5]));
         act.reason = Some("r");
         act.reason_text = Some("words".into());
         act.report = Some("R2".into());
         act.retention = Some("B5".into());
         act.role = Some("dpo");
+        act.system = Some("pomost".parse().unwrap());
+        act.terminal = Some(Bytes(vec![6]));
         act.user = Some(Bytes(vec![3]));
         let written = serde_json::to_string(&act).unwrap();
         let value: serde_json::Value = serde_json::from_str(&written).unwrap();

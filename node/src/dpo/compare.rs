@@ -132,7 +132,7 @@ impl Node {
                 continue;
             }
             // One peer's absence keeps neither the others' from being compared nor its own, once it is back.
-            match compared(self, peer, (from, until), Act::new(Happened::Reconciled, now)).await {
+            match compared(self, peer, (from, until), Act::new(Happened::Reconciled, &self.clock)).await {
                 Ok(Reconciled { findings, .. }) => {
                     done()?;
                     warn(peer, &findings);
@@ -171,7 +171,7 @@ impl Node {
         if self.known(&new)? {
             return Ok(());
         }
-        let mut act = Act::new(Happened::Reconciled, now);
+        let mut act = Act::new(Happened::Reconciled, &self.clock);
         act.holder = Some(peer.clone());
         act.reason = Some("not_given");
         let _recorded = act.record(self).await?;

@@ -32,7 +32,7 @@ pub struct ExportBody {
     /// The report it is for, as `R2`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub report: Option<String>,
-    /// Why, in the officer's words; stays in the log. By `staff` or `user`, this or a second officer is needed.
+    /// Why, in the officer's words; stays in the log. By a user or a terminal, this or a second officer is needed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
@@ -76,7 +76,7 @@ pub(super) async fn export(
     if body.report.as_deref().is_some_and(|report| !REPORTS.contains(&report)) {
         return Err(DpoError::Value("report"));
     }
-    let second = second.filter(|second| second.staff != officer.staff);
+    let second = officer.confirmed(second);
     if body.report.as_deref() == Some(SPECIFIC) && second.is_none() {
         return Err(DpoError::Confirmation);
     }
@@ -90,7 +90,7 @@ pub(super) async fn export(
     act.report.clone_from(&body.report);
     let (receipt, now) = (act.record(node).await?, super::now(node)?);
     if alone {
-        eyes::tell(node, officer, filter.user.as_ref(), &receipt, now)?;
+        eyes::tell(node, officer, &eyes::about(&filter), &receipt, now)?;
     }
     let node = node.clone();
     let made = tokio::task::spawn_blocking(move || {

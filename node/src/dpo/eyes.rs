@@ -1,11 +1,11 @@
-//! Four eyes: what one member of staff did is looked through with a second officer's confirmation, or else for a stated
+//! Four eyes: what one member of staff did, or was done from one terminal, is looked through with a second officer's confirmation, or else for a stated
 //! reason, and then another officer finds that it was.
 
 use super::findings::{Finding, FindingKind};
 use super::search::Criteria;
 use super::{Act, DpoError, Officer};
 use crate::node::Node;
-use audit::Receipt;
+use audit::{Filter, Receipt};
 use protocol::encoding::b64;
 use protocol::saying::Message;
 use protocol::{MemberId, Timestamp};
@@ -16,7 +16,7 @@ use utoipa::ToSchema;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Oversight {
-    /// Looked through one member of staff's accesses.
+    /// Looked through one member of staff's accesses, or those from one terminal.
     StaffLookedThrough,
 }
 
@@ -30,25 +30,33 @@ pub(super) fn alone(
 ) -> Result<bool, DpoError> {
     act.reason_text = reason.cloned();
     act.confirmed_by = second.map(|second| second.id(node));
-    let alone = criteria.filter.user.is_some() && second.is_none();
+    let alone = !about(&criteria.filter).is_empty() && second.is_none();
     if alone && reason.is_none_or(|reason| reason.trim().is_empty()) {
         return Err(DpoError::Reason);
     }
     Ok(alone)
 }
 
+/// Which user or terminal is looked through, if it is one.
+pub(super) fn about(filter: &Filter) -> String {
+    let Filter { user, terminal, .. } = filter;
+    [user, terminal].into_iter().flatten().map(String::as_str).collect::<Vec<_>>().join(" ")
+}
+
 /// Keeps that `officer` did what stands at `receipt`, for another one to look at.
 pub(super) fn tell(
     node: &Node,
     officer: &Officer,
-    user: Option<&String>,
+    about: &str,
     receipt: &Receipt,
     now: Timestamp,
 ) -> Result<(), DpoError> {
-    let (me, about) = (b64(&officer.id(node).0), user.map(String::as_str).unwrap_or_default());
+    let me = b64(&officer.id(node).0);
     let why = Message {
-        pl: "inspektor przejrzał działania jednej osoby bez potwierdzenia drugiego inspektora".to_owned(),
-        en: "an officer looked through one member of staff's accesses without a second officer's confirmation"
+        pl: "inspektor przejrzał działania jednej osoby lub jednego stanowiska bez potwierdzenia drugiego inspektora"
+            .to_owned(),
+        en: "an officer looked through the accesses of one member of staff, or from one terminal, without a second \
+             officer's confirmation"
             .to_owned(),
     };
     // The pages of one search are one finding.

@@ -167,8 +167,8 @@ pub(super) async fn review(
     }
     let key = unb64::<16>(id).ok_or(DpoError::NoFinding)?;
     let mut finding: Finding = node.store.read()?.get(Table::FINDINGS, &key)?.ok_or(DpoError::NoFinding)?;
-    if matches!(finding.kind, FindingKind::Oversight(_)) && finding.user.as_deref() == Some(&*b64(&officer.id(node).0))
-    {
+    let own = finding.user.as_deref().is_some_and(|user| officer.is(node, user));
+    if matches!(finding.kind, FindingKind::Oversight(_)) && own {
         return Err(DpoError::Own);
     }
     let mut act = Act::of(officer, Happened::FindingReviewed, node)?;

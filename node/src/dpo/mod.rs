@@ -27,14 +27,15 @@ pub use resident::{AccessBody, EraseBody, Erased, ResidentData, ResidentRow, Res
 pub use search::{LogEntry, LogFilter, LogPage, LogStream, SearchBody};
 pub use who::{Who, WhoBody};
 
+use crate::desk;
 use crate::faults::Fault;
 use crate::node::{Node, NodeError};
 use crate::residents::ResidentError;
 use crate::store::StoreError;
 use crate::tokens::Caller;
 use audit::AppendError;
-use protocol::encoding::Bytes;
-use protocol::{Problem, Reason, Role, Timestamp};
+use protocol::encoding::{Bytes, b64};
+use protocol::{Problem, Reason, Timestamp};
 
 /// The role that may.
 pub(crate) const ROLE: &str = "dpo";
@@ -111,19 +112,26 @@ impl DpoError {
 }
 
 /// A caller who was found to be an officer.
-pub(crate) struct Officer {
-    staff: String,
-}
+pub(crate) struct Officer(Caller);
 
 impl Officer {
     pub(crate) fn admit(caller: &Caller) -> Result<Self, DpoError> {
-        let role = |role: &Role| role.as_str() == ROLE;
-        caller.roles.iter().find(|r| role(r)).map(|_| Officer { staff: caller.staff.clone() }).ok_or(DpoError::Role)
+        if caller.has(&[ROLE]) { Ok(Officer(caller.clone())) } else { Err(DpoError::Role) }
     }
 
     /// As the log names the officer.
     fn id(&self, node: &Node) -> Bytes {
-        Bytes(node.macs.staff.mac(&[self.staff.as_bytes()]).to_vec())
+        desk::user(node, &self.0)
+    }
+
+    /// `second`, if nobody acts or is acted for on both sides.
+    fn confirmed<'a>(&self, second: Option<&'a Officer>) -> Option<&'a Officer> {
+        second.filter(|second| second.0.names().all(|name| self.0.names().all(|own| own != name)))
+    }
+
+    /// Whether it was this officer, or whom this officer acts for, whom the log calls `user`.
+    fn is(&self, node: &Node, user: &str) -> bool {
+        self.0.names().any(|name| b64(&node.macs.staff_id(name).0) == user)
     }
 }
 

@@ -32,9 +32,15 @@ pub struct LogFilter {
     /// A member of staff of this institution, by the identity provider's name; kept nowhere.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub staff: Option<String>,
-    /// A user by the pseudonymous id that stands in the log.
+    /// A user by the pseudonymous id that stands in the log; also what others did on the user's behalf.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
+    /// A terminal of this institution, by the name the identity provider has for it; kept nowhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub terminal_name: Option<String>,
+    /// A terminal by what stands for it in the log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub terminal: Option<String>,
     /// A member on either side.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peer: Option<String>,
@@ -80,7 +86,7 @@ pub struct SearchBody {
     /// For whom: only what the catalogue lets these see of each entry.
     #[serde(default)]
     pub stream: LogStream,
-    /// Why, in the officer's words; stays in the log. By `staff` or `user`, this or a second officer is needed.
+    /// Why, in the officer's words; stays in the log. By a user or a terminal, this or a second officer is needed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
@@ -159,10 +165,14 @@ impl LogFilter {
         if self.staff.is_some() && self.user.is_some() {
             return Err(DpoError::Value("filter.user"));
         }
+        if self.terminal_name.is_some() && self.terminal.is_some() {
+            return Err(DpoError::Value("filter.terminal"));
+        }
         if self.from.zip(self.until).is_some_and(|(from, until)| until <= from) {
             return Err(DpoError::Value("filter.until"));
         }
-        let staff = self.staff.as_ref().map(|staff| b64(&node.macs.staff.mac(&[staff.as_bytes()])));
+        let staff = self.staff.as_ref().map(|staff| b64(&node.macs.staff_id(staff).0));
+        let terminal = self.terminal_name.as_ref().map(|name| b64(&node.macs.terminal_id(name.trim()).0));
         let filter = Filter {
             event: self.event.clone(),
             file: file.map(|file| file.to_string()),
@@ -174,6 +184,7 @@ impl LogFilter {
             decision: self.decision.clone(),
             request: self.request.clone(),
             key: self.key.clone(),
+            terminal: terminal.or_else(|| self.terminal.clone()),
             from: self.from,
             until: self.until,
         };
@@ -188,6 +199,7 @@ impl LogFilter {
             ("period", filter.from.is_some() || filter.until.is_some()),
             ("purpose", filter.purpose.is_some()),
             ("request", filter.request.is_some()),
+            ("terminal", filter.terminal.is_some()),
             ("user", filter.user.is_some()),
         ];
         let names = given.into_iter().filter_map(|(name, given)| given.then_some(name)).collect();
@@ -208,10 +220,10 @@ pub(super) async fn search(
     }
     let mut act = Act::of(officer, Happened::DpoSearched, node)?;
     let criteria = body.filter.resolve(node, &mut act).await?;
-    let second = second.filter(|second| second.staff != officer.staff);
+    let second = officer.confirmed(second);
     let alone = eyes::alone(&mut act, node, second, body.reason.as_ref(), &criteria)?;
     let Criteria { filter, names, file } = criteria;
-    let user = filter.user.clone();
+    let about = eyes::about(&filter);
     let (searched, start) = (node.clone(), body.start);
     let found = tokio::task::spawn_blocking(move || searched.log.search(&filter, start, limit));
     let found = found.await.map_err(std::io::Error::other)??;
@@ -220,7 +232,7 @@ pub(super) async fn search(
     act.counts = [("found", found.entries.len() as u64)].into();
     let receipt = act.record(node).await?;
     if alone {
-        eyes::tell(node, officer, user.as_ref(), &receipt, now(node)?)?;
+        eyes::tell(node, officer, &about, &receipt, now(node)?)?;
     }
     let shown = |entry: audit::Entry| {
         let payload = project(entry.payload.as_ref()?, body.stream.into())?;

@@ -2,6 +2,7 @@
 
 use crate::federation::{Federation, NOW, certificate, member, message_key};
 use axum::http::Request;
+use protocol::encoding::b64;
 use protocol::registry::EntriesAnswer;
 use protocol::{SpiffeId, jws};
 use std::sync::Arc;
@@ -84,6 +85,26 @@ async fn serves_members_refuses_the_revoked_and_ends() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     assert_eq!(revoked(), Some(1.into()));
+
+    // So does a certificate that takes the place of another, and nothing of the one it started with.
+    let registry = federation.registry().clone();
+    let certificates = || -> Vec<serde_json::Value> {
+        let entries = registry.log().iter(0).map(|entry| entry.unwrap().payload.unwrap());
+        entries.filter(|entry| entry["event"] == "certificate").map(|entry| entry["certificate"].clone()).collect()
+    };
+    assert!(certificates().is_empty());
+    let dir = federation.dir.path().to_owned();
+    certificate(&mut federation.authority, &dir, "registry");
+    let renewed = IdentityStore::load(&dir.join("registry.pem"), &dir.join("registry.key")).unwrap();
+    for _ in 0..100 {
+        if !certificates().is_empty() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    assert_eq!(certificates(), [b64(&renewed.current().cert_sha256())], "once");
+    assert!(call(&mops, "GET", "/v1/manifest", String::new()).await.is_ok());
 
     shutdown.cancel();
     tokio::time::timeout(Duration::from_secs(20), serving).await.unwrap().unwrap().unwrap();

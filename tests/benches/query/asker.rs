@@ -151,7 +151,7 @@ impl Asker {
             sub: known.subject,
             epoch: self.epoch().epoch,
             ticket: ticket.to_owned(),
-            user: User { id: B64(vec![7; 32]), role: "caseworker".parse().expect("a role") },
+            user: User { id: B64(vec![7; 32]), role: "caseworker".parse().expect("a role"), auth: None, system: None },
             query: "q02".parse().expect("a query"),
             fields: fields.iter().map(|field| field.parse().expect("a field")).collect(),
             expected: std::collections::BTreeMap::new(),

@@ -6,7 +6,7 @@ use http::Method;
 use node::{ConsentList, ConsentReceipt, ConsentState, FlagList, OutcomeKind, QueryResult, WithdrawalReceipt};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use tests::{Harness, PURPOSE, member, pesel_of, refusals};
+use tests::{Harness, PURPOSE, member, pesel_of, read_log, refusals};
 
 const EVERYONE: &str = "mops+pup+css+zlm";
 
@@ -199,7 +199,7 @@ async fn who_has_not_taken_a_withdrawal_gets_no_fresh_status() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_consent_is_asked_answered_printed_and_exported() {
-    let harness = Harness::filled().await;
+    let mut harness = Harness::filled().await;
     let asking = json!({
         "resident": resident(), "template": "instead-of-certificate", "recipient": "mops", "purposes": [PURPOSE],
         "days": 30,
@@ -260,6 +260,17 @@ async fn a_consent_is_asked_answered_printed_and_exported() {
     let revoked: ConsentReceipt = harness.post("css", "front-desk", &path, &over).await.expect("revoked");
     assert_eq!(revoked.state, ConsentState::Revoked);
     assert_eq!(on("q02", &again.id.to_string()).await.as_deref(), Some("consent_withdrawn"));
+    // That the newer one took the place of the old one has an entry of its own, before any holder took it.
+    harness.federation.nodes.get_mut(&css).expect("css").stop().await.expect("stopped");
+    let log = read_log(&harness, "css");
+    let of = |event: &str| -> Vec<&Value> { log.iter().filter(|entry| entry["event"] == event).collect() };
+    let replaced = of("consent.superseded");
+    assert_eq!((replaced.len(), &replaced[0]["consent"]), (1, &json!(given.id)), "{replaced:?}");
+    assert!(replaced[0]["detail"].as_str().is_some_and(|detail| detail.ends_with(&format!(", by {}", renewed.id))));
+    assert!(of("consent.withdrawn").iter().all(|entry| entry["consent"] != json!(given.id)));
+    let taken: Vec<&Value> =
+        of("consent.withdrawal_taken").into_iter().filter(|entry| entry["consent"] == json!(given.id)).collect();
+    assert!(taken.len() as u64 == replaced[0]["counts"]["holders"].as_u64().expect("a number") && !taken.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]

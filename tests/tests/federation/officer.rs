@@ -589,6 +589,101 @@ async fn a_question_is_one_trace_on_every_side_and_a_mixed_outcome_is_found_as_b
     assert!(trace.len() == 32 && !trace.contains("44051401359") && trace != TRACE, "{trace}");
 }
 
+/// Whether `needle` stands in a file below `dir`.
+fn stands_below(dir: &std::path::Path, needle: &[u8]) -> bool {
+    std::fs::read_dir(dir).expect("a directory").flatten().any(|entry| match entry.file_type().expect("a kind") {
+        kind if kind.is_dir() => stands_below(&entry.path(), needle),
+        kind if kind.is_file() => contains(&std::fs::read(entry.path()).expect("a file"), needle),
+        _ => false,
+    })
+}
+
+fn contains(text: &[u8], needle: &[u8]) -> bool {
+    text.windows(needle.len()).any(|window| window == needle)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn entries_say_by_what_how_surely_from_where_and_for_whom_and_a_terminals_name_is_nowhere() {
+    const TERMINAL: &str = "STANOWISKO-ZIELONA-SOWA";
+    let mut harness = Harness::filled().await;
+    let mops = tests::member("mops");
+    let config = harness.home().join("mops/node.toml");
+    let text = std::fs::read_to_string(&config).expect("a configuration");
+    let named = text.replace("[local.tokens]\n", "[local.tokens]\nterminal = \"ws\"\n");
+    assert_ne!(text, named);
+    std::fs::write(&config, named).expect("written");
+    restart(&mut harness).await;
+
+    let provider = harness.federation.founded.identity_provider(&mops).expect("a provider");
+    let now = harness.clock.now().0;
+    let token = |role: &str| {
+        let claims = json!({
+            "iss": "https://login.mops.example", "aud": cli::idp::AUDIENCE, "sub": "principal", "act": { "sub": "deputy" },
+            "roles": [role], "exp": now + 600, "azp": "pomost", "acr": "urn:two-factors", "ws": TERMINAL,
+        });
+        provider.sign(&claims).expect("a token")
+    };
+    let body = json!({
+        "resident": { "pesel": pesel_of("mops+pup") }, "asks": [{ "query": "q02", "holder": "pup" }],
+        "purpose": tests::PURPOSE, "basis": { "kind": "mandate", "id": "ups-105" }, "case_ref": "A", "reason": "test",
+    });
+    let local = harness.federation.local(&mops).expect("a local API");
+    let call = async |role: &str, path: &str, body: &Value| -> Value {
+        local.call(http::Method::POST, path, &token(role), Some(body)).await.expect("an answer")
+    };
+    let result = call("caseworker", "/v1/queries", &body).await;
+    assert_eq!(result["outcomes"][0]["outcome"], "answered", "{result}");
+    // What stands in a flag's entry comes of the same piece of code, and an officer's own act too.
+    let flag =
+        json!({ "resident": { "pesel": pesel_of("mops+pup") }, "set": ["do_not_contact"], "reason": "prosi o to" });
+    call("steward", "/v1/flags", &flag).await;
+    call("dpo", "/v1/audit/search", &json!({})).await;
+
+    let of = async |unit: &'static str, filter: Value| {
+        entries(&search(&harness, unit, &json!({ "filter": filter, "reason": "skarga" })).await)
+    };
+    let mine = of("mops", json!({ "terminal_name": TERMINAL })).await;
+    let names: Vec<&Value> = mine.iter().map(|entry| &entry["event"]).collect();
+    assert_eq!(names, ["query.asking", "query.outcome", "flag.set", "dpo.searched"]);
+    for entry in &mine {
+        assert_eq!((&entry["system"], &entry["auth"]), (&json!("pomost"), &json!("urn:two-factors")), "{entry}");
+        assert!(entry["ms"].as_u64().is_some_and(|ms| ms < 1000), "{entry}");
+        for (field, filter) in
+            [("user", json!({ "staff": "deputy" })), ("on_behalf_of", json!({ "staff": "principal" }))]
+        {
+            assert!(of("mops", filter).await.contains(entry), "{field}: {entry}");
+        }
+        assert_ne!(entry["user"], entry["on_behalf_of"]);
+        assert_eq!(entry["terminal"], mine[0]["terminal"]);
+    }
+    assert_eq!(of("mops", json!({ "terminal": mine[0]["terminal"], "event": "query.asking" })).await.len(), 1);
+    let who = json!({ "user": mine[0]["on_behalf_of"], "reason": "skarga" });
+    let who = request(&harness, "mops", "POST", "/v1/audit/who").of("iod", &["dpo"]).json(&who).send().await;
+    assert!(who.text.contains("principal"), "{}", who.text);
+    // The holder is told the application and the level, and neither for whom nor from where.
+    let theirs = of("pup", json!({ "peer": "mops", "event": "query.answered" })).await.remove(0);
+    assert_eq!((&theirs["system"], &theirs["auth"]), (&json!("pomost"), &json!("urn:two-factors")));
+    assert_eq!((theirs.get("terminal"), theirs.get("on_behalf_of")), (None, None));
+    assert_eq!(theirs["user"], mine[0]["user"]);
+    // A terminal may be one person's: nobody looks through what was done from it unseen.
+    let alone = search(&harness, "mops", &json!({ "filter": { "terminal_name": TERMINAL } })).await;
+    assert!(alone.status == 422 && alone.text.contains("reason_missing"), "{}", alone.text);
+    let siem = json!({ "filter": { "event": "query.asking" }, "stream": "siem" });
+    let siem = entries(&search(&harness, "mops", &siem).await).remove(0);
+    assert_eq!((&siem["terminal"], siem.get("on_behalf_of")), (&mine[0]["terminal"], None));
+    // Whoever acts for an officer is no second one.
+    let found = request(&harness, "mops", "POST", "/v1/audit/export").of("principal", &["dpo"]);
+    let second = format!("Bearer {}", token("dpo"));
+    let found = found.header("confirmation", &second).json(&json!({ "report": "R9" })).send().await;
+    assert!(found.status == 403 && found.text.contains("confirmation_missing"), "{}", found.text);
+
+    harness.federation.nodes.get_mut(&mops).expect("a node").stop().await.expect("stopped");
+    assert!(stands_below(harness.home(), b"local.tokens"), "the search finds what is there");
+    assert!(!stands_below(harness.home(), TERMINAL.as_bytes()));
+    let messages = tests::unwrapped(&tests::lock(&harness.messages));
+    assert!(contains(&messages, b"urn:two-factors") && !contains(&messages, TERMINAL.as_bytes()));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn ones_own_data_relatives_and_colleagues_are_noticed_by_what_the_identity_provider_says() {
     let mut harness = Harness::filled().await;

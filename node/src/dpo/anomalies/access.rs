@@ -138,11 +138,12 @@ struct Mark {
 /// Flags under which nobody has a reason to look.
 const MARKS: [&str; 3] = ["restricted", "unlisted", "deceased"];
 /// Events that are no accesses; an early one still matters.
-pub(crate) const LASTING: [&str; 7] = [
+pub(crate) const LASTING: [&str; 8] = [
     "consent.recorded",
     "consent.granted",
     "consent.withdrawn",
     "consent.withdrawal_received",
+    "consent.superseded",
     "flag.set",
     "flag.cleared",
     "resident.restricted",
@@ -195,7 +196,11 @@ impl Log {
                 let first = self.approvals.entry(key).or_insert((time, index));
                 *first = (time, index).min(*first);
             }
-            "consent.recorded" | "consent.granted" | "consent.withdrawn" | "consent.withdrawal_received" => {
+            "consent.recorded"
+            | "consent.granted"
+            | "consent.withdrawn"
+            | "consent.withdrawal_received"
+            | "consent.superseded" => {
                 self.consent(event, (time, index), payload);
             }
             "flag.set" | "flag.cleared" => {

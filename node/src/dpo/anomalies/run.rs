@@ -96,7 +96,7 @@ impl Node {
         let judged = judged.or_else(|| self.log_begun()).unwrap_or(today);
         let from = judged.max(today + -MAX_DAYS * DAY_SECONDS);
         let Some(days) = day(from).zip(day(today + -1)).filter(|_| from < today) else { return Ok(()) };
-        let found = look(self, days, Act::new(Happened::AnomaliesReviewed, now)).await?;
+        let found = look(self, days, Act::new(Happened::AnomaliesReviewed, &self.clock)).await?;
         done()?;
         let open = found.findings.iter().filter(|finding| finding.state == ReviewState::Open).count();
         if open > 0 {
