@@ -257,7 +257,7 @@ const REVIEW: &[&str] = &[
     "about",
 ];
 const REVIEW_SIEM: &[&str] =
-    &["user", "role", "system", "auth", "terminal", "filter", "report", "counts", "confirmed_by"];
+    &["user", "role", "system", "auth", "terminal", "filter", "report", "counts", "decision", "reason", "confirmed_by"];
 const COUNTS: &[&str] = &["counts"];
 const REGISTRY: &[&str] = &[
     "member",

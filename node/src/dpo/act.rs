@@ -109,6 +109,13 @@ impl Act {
         Ok(Act::by(node, &officer.0, super::ROLE, event))
     }
 
+    /// What `caller` tried, now, and was refused for `reason`.
+    pub(crate) fn denied(node: &Node, caller: &Caller, event: Happened, reason: &'static str) -> Self {
+        let Hand { auth, on_behalf_of, system, terminal, user } = Hand::of(node, caller);
+        let (decision, reason, user) = (Some("deny"), Some(reason), Some(user));
+        Act { auth, decision, on_behalf_of, reason, system, terminal, user, ..Act::new(event, &node.clock) }
+    }
+
     /// Records it; only then anything may be shown.
     pub(crate) async fn record(&self, node: &Node) -> Result<Receipt, DpoError> {
         Ok(node.log.append(self).await?)

@@ -1,5 +1,6 @@
 //! `/v1/audit/…` of the local API.
 
+use super::act::Act;
 use super::anomalies::{self, Anomalies, AnomaliesBody};
 use super::compare::{self, ReconcileBody, Reconciled};
 use super::export::{self, ExportBody, LogPosted};
@@ -8,6 +9,7 @@ use super::resident::{self, AccessBody, EraseBody, Erased, ResidentData, Restric
 use super::search::{self, LogPage, SearchBody};
 use super::who::{self, Who, WhoBody};
 use super::{DpoError, Officer};
+use crate::events::Happened;
 use crate::local_api::{Answer, Body, Refusals, caller};
 use crate::node::Node;
 use crate::tokens::Caller;
@@ -16,6 +18,7 @@ use axum::body::Body as Stream;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse as _, Response};
+use protocol::Reason;
 use std::sync::Arc;
 use tokio_util::io::ReaderStream;
 use utoipa::ToSchema;
@@ -46,6 +49,18 @@ fn problem(error: &DpoError) -> transport::ProblemResponse {
     error.problem().into()
 }
 
+/// The officer who calls; that anybody else tried to do what an officer may is recorded.
+async fn admit(node: &Node, caller: &Caller, tried: Happened) -> Answer<Officer> {
+    match Officer::admit(caller) {
+        Ok(officer) => Ok(officer),
+        Err(error) => {
+            let denied = Act::denied(node, caller, tried, Reason::RoleNotAllowed.code());
+            let _recorded = denied.record(node).await.map_err(|e| problem(&e))?;
+            Err(problem(&error))
+        }
+    }
+}
+
 #[utoipa::path(
     post, path = "/v1/audit/search", request_body = SearchBody, security(("token" = [])),
     params(("confirmation" = Option<String>, Header, description = "`Bearer` and another officer's token; by one member of staff, this or a reason is needed")),
@@ -58,7 +73,7 @@ async fn search_log(
     headers: HeaderMap,
     Body(body): Body<SearchBody>,
 ) -> Answer<Json<LogPage>> {
-    let officer = Officer::admit(&caller).map_err(|e| problem(&e))?;
+    let officer = admit(&node, &caller, Happened::DpoSearched).await?;
     let second = second(&node, &headers).await?;
     Ok(Json(search::search(&node, &officer, second.as_ref(), &body).await.map_err(|e| problem(&e))?))
 }
@@ -91,7 +106,7 @@ async fn export_log(
     headers: HeaderMap,
     Body(body): Body<ExportBody>,
 ) -> Answer<Response> {
-    let officer = Officer::admit(&caller).map_err(|e| problem(&e))?;
+    let officer = admit(&node, &caller, Happened::DpoExported).await?;
     let second = second(&node, &headers).await?;
     let file = export::export(&node, &officer, second.as_ref(), &body).await.map_err(|e| problem(&e))?;
     let stream = Stream::from_stream(ReaderStream::new(tokio::fs::File::from_std(file)));
@@ -115,7 +130,7 @@ async fn reconcile_logs(
     caller: Caller,
     Body(body): Body<ReconcileBody>,
 ) -> Answer<Json<Reconciled>> {
-    let officer = Officer::admit(&caller).map_err(|e| problem(&e))?;
+    let officer = admit(&node, &caller, Happened::Reconciled).await?;
     Ok(Json(compare::compare(&node, &officer, &body).await.map_err(|e| problem(&e))?))
 }
 
@@ -129,7 +144,7 @@ async fn look_for_anomalies(
     caller: Caller,
     Body(body): Body<AnomaliesBody>,
 ) -> Answer<Json<Anomalies>> {
-    let officer = Officer::admit(&caller).map_err(|e| problem(&e))?;
+    let officer = admit(&node, &caller, Happened::AnomaliesReviewed).await?;
     Ok(Json(anomalies::on_demand(&node, &officer, &body).await.map_err(|e| problem(&e))?))
 }
 
@@ -139,7 +154,7 @@ async fn look_for_anomalies(
 )]
 /// What the officer has to look at; recorded.
 async fn findings_found(State(node): State<Arc<Node>>, caller: Caller) -> Answer<Json<Vec<Finding>>> {
-    let officer = Officer::admit(&caller).map_err(|e| problem(&e))?;
+    let officer = admit(&node, &caller, Happened::DpoSearched).await?;
     Ok(Json(findings::all(&node, &officer).await.map_err(|e| problem(&e))?))
 }
 
@@ -154,7 +169,7 @@ async fn review_finding(
     Path(id): Path<String>,
     Body(body): Body<FindingReviewBody>,
 ) -> Answer<Json<Finding>> {
-    let officer = Officer::admit(&caller).map_err(|e| problem(&e))?;
+    let officer = admit(&node, &caller, Happened::FindingReviewed).await?;
     Ok(Json(findings::review(&node, &officer, &id, &body).await.map_err(|e| problem(&e))?))
 }
 
@@ -164,7 +179,7 @@ async fn review_finding(
 )]
 /// Whom a pseudonymous id of the log stands for; recorded.
 async fn tell_who(State(node): State<Arc<Node>>, caller: Caller, Body(body): Body<WhoBody>) -> Answer<Json<Who>> {
-    let officer = Officer::admit(&caller).map_err(|e| problem(&e))?;
+    let officer = admit(&node, &caller, Happened::IdentityRead).await?;
     Ok(Json(who::who(&node, &officer, &body).await.map_err(|e| problem(&e))?))
 }
 
@@ -178,7 +193,7 @@ async fn show_resident(
     caller: Caller,
     Body(body): Body<AccessBody>,
 ) -> Answer<Json<ResidentData>> {
-    let officer = Officer::admit(&caller).map_err(|e| problem(&e))?;
+    let officer = admit(&node, &caller, Happened::ResidentShown).await?;
     Ok(Json(resident::show(&node, &officer, &body).await.map_err(|e| problem(&e))?))
 }
 
@@ -192,7 +207,7 @@ async fn restrict_resident(
     caller: Caller,
     Body(body): Body<RestrictBody>,
 ) -> Answer<Json<Restricted>> {
-    let officer = Officer::admit(&caller).map_err(|e| problem(&e))?;
+    let officer = admit(&node, &caller, Happened::ResidentRestricted).await?;
     Ok(Json(resident::restrict(&node, &officer, &body).await.map_err(|e| problem(&e))?))
 }
 
@@ -206,7 +221,7 @@ async fn erase_resident(
     caller: Caller,
     Body(body): Body<EraseBody>,
 ) -> Answer<Json<Erased>> {
-    let officer = Officer::admit(&caller).map_err(|e| problem(&e))?;
+    let officer = admit(&node, &caller, Happened::ResidentErased).await?;
     let erased = tokio::spawn(async move { resident::erase(&node, &officer, &body).await }).await;
     let erased = erased.map_err(|e| DpoError::System(std::io::Error::other(e))).flatten();
     Ok(Json(erased.map_err(|e| problem(&e))?))

@@ -77,11 +77,13 @@ pub(super) async fn export(
         return Err(DpoError::Value("report"));
     }
     let second = officer.confirmed(second);
-    if body.report.as_deref() == Some(SPECIFIC) && second.is_none() {
-        return Err(DpoError::Confirmation);
-    }
     let happened = if body.report.is_some() { Happened::DpoReported } else { Happened::DpoExported };
     let mut act = Act::of(officer, happened, node)?;
+    if body.report.as_deref() == Some(SPECIFIC) && second.is_none() {
+        (act.decision, act.reason, act.report) = (Some("deny"), Some("confirmation_missing"), body.report.clone());
+        let _recorded = act.record(node).await?;
+        return Err(DpoError::Confirmation);
+    }
     let criteria = body.filter.resolve(node, &mut act).await?;
     let alone = eyes::alone(&mut act, node, second, body.reason.as_ref(), &criteria)?;
     let Criteria { filter, names, file } = criteria;

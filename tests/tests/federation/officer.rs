@@ -284,7 +284,13 @@ async fn a_residents_data_are_shown_and_erased_on_the_officers_word() {
 
     harness.federation.nodes.get_mut(&tests::member("mops")).expect("a node").stop().await.expect("stopped");
     let log = read_log(&harness, "mops");
-    let of = |event: &str| -> Vec<Value> { log.iter().filter(|e| e["event"] == event).cloned().collect() };
+    let denied: Vec<_> = log.iter().filter(|entry| entry["decision"] == "deny").collect();
+    let tried: Vec<_> = denied.iter().map(|entry| (&entry["event"], &entry["reason"])).collect();
+    let role = json!("role_not_allowed");
+    assert_eq!(tried, [(&json!("resident.shown"), &role), (&json!("resident.erased"), &role)], "others than officers");
+    let of = |event: &str| -> Vec<Value> {
+        log.iter().filter(|e| e["event"] == event && e["decision"] != "deny").cloned().collect()
+    };
     let (shown, erased) = (of("resident.shown"), of("resident.erased"));
     assert_eq!((shown.len(), erased.len()), (3, 3), "of the last one only that it was erased");
     let payloads = of("log.payloads_erased");
