@@ -1,7 +1,7 @@
 //! What the institution's own applications may call, with a token of its identity provider. Describes itself at
 //! `/openapi.json`.
 
-use crate::ask::{AskError, QueryBody, QueryResult, ask};
+use crate::ask::{AskError, Put, QueryBody, QueryResult, ask};
 use crate::dpo;
 use crate::faults::Fault;
 use crate::node::Node;
@@ -323,7 +323,7 @@ async fn once(
             None => {}
         }
     }
-    let said = ask(node, caller, &body, id, trace).await.map_err(|e| problem(&e))?;
+    let said = ask(node, caller, &body, id, Put::First, trace).await.map_err(|e| problem(&e))?;
     results::keep(node, caller, asked, body, &said).map_err(|e| problem(&AskError::Store(e)))?;
     Ok(Json(said.result))
 }
