@@ -72,7 +72,7 @@ faults! {
     Unknown = 404 "unknown",
         "Nothing of this id is kept here for you.", "Check the id against what is listed.",
         "Pod tym identyfikatorem nic tu dla Ciebie nie ma.", "Porównaj identyfikator z listą.";
-    QueryUnknown = 404 "query_unknown",
+    ResultUnknown = 404 "result_unknown",
         "No result of this id is kept for you.", "Ask again: results are kept for a day.",
         "Pod tym identyfikatorem nie ma dla Ciebie wyniku.", "Zapytaj ponownie: wyniki są trzymane przez dobę.";
     UserUnknown = 404 "user_unknown",

@@ -347,7 +347,7 @@ async fn get_query(State(node): State<Arc<Node>>, caller: Caller, Path(id): Path
     // Detached, as asking is: what waited may be asked again.
     let found = tokio::spawn(async move { results::collect(&node, &caller, &id).await }).await;
     let found = found.map_err(|e| AskError::System(std::io::Error::other(e))).flatten().map_err(|e| problem(&e))?;
-    found.map(Json).ok_or_else(|| Fault::QueryUnknown.problem().into())
+    found.map(Json).ok_or_else(|| Fault::ResultUnknown.problem().into())
 }
 
 #[utoipa::path(get, path = "/health/live", responses((status = 200, description = "The program runs", body = Health)))]

@@ -464,7 +464,7 @@ async fn a_result_is_its_askers_alone() {
     assert_eq!((fetched.status, fetched.value()), (200, result));
     for (unit, user, role) in [("mops", "ewa", "caseworker"), ("mops", "dpo", "dpo"), ("css", "jan", "caseworker")] {
         let refused = request(&harness, unit, "GET", &path).of(user, &[role]).send().await;
-        assert_eq!((refused.status, refused.value()["code"].as_str()), (404, Some("query_unknown")), "{unit} {user}");
+        assert_eq!((refused.status, refused.value()["code"].as_str()), (404, Some("result_unknown")), "{unit} {user}");
     }
     // Kept for a day.
     harness.clock.advance(24 * 60 * 60 + 1);
