@@ -536,7 +536,9 @@ impl Told {
     }
 }
 
-fn pick([missing_en, next_en, missing_pl, next_pl]: [&'static str; 4], language: Language) -> Saying {
+/// English words, then Polish: what was missing, what to do next; in one language.
+#[must_use]
+pub fn pick([missing_en, next_en, missing_pl, next_pl]: [&'static str; 4], language: Language) -> Saying {
     match language {
         Language::En => Saying { missing: missing_en, next: next_en },
         Language::Pl => Saying { missing: missing_pl, next: next_pl },
