@@ -262,7 +262,7 @@ impl Exit {
             | "agreement_missing"
             | "confirmation_missing"
             | "already_decided"
-            | "query_unknown"
+            | "result_unknown"
             | "unknown" => Exit::Refused,
             code if code.starts_with("token_") => Exit::Refused,
             "verification_failed" | "log_rolled_back" => Exit::Verification,

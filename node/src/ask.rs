@@ -2,9 +2,11 @@
 //!
 //! Each holder has its own outcome; what one answers does not wait for another's failure beyond the deadline.
 
+use crate::desk;
 use crate::emergencies;
 use crate::events::{Duties, Event, Happened, OutcomeLine, moment, position};
 use crate::faults::Fault;
+use crate::guard::GuardError;
 use crate::local_api::MessageSchema;
 use crate::locate::RegistryError;
 use crate::manifests::Held;
@@ -23,8 +25,8 @@ use audit::AppendError;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use keyring::random;
-use policies::Engine;
-use protocol::encoding::Bytes as B64;
+use policies::{Engine, Step};
+use protocol::encoding::{Bytes as B64, b64};
 use protocol::jws::{self, JwsError};
 use protocol::query::{
     AnswerMessage, AnswerOutcome, Basis, Confirmation, LogPosition, MAX_LIFE_SECONDS, Match, Obligations, QueryAnswer,
@@ -217,6 +219,8 @@ pub(crate) enum AskError {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
+    Guard(#[from] GuardError),
+    #[error(transparent)]
     Jws(#[from] JwsError),
     #[error(transparent)]
     System(#[from] std::io::Error),
@@ -232,7 +236,7 @@ impl AskError {
             AskError::NoReason => Fault::ReasonMissing.problem().field("reason"),
             AskError::Refused(reason) => Problem::because(403, *reason).field("basis"),
             AskError::Log(_) => Problem::because(503, Reason::LogUnavailable),
-            AskError::Store(_) => Fault::StoreFailed.problem(),
+            AskError::Store(_) | AskError::Guard(_) => Fault::StoreFailed.problem(),
             AskError::Jws(_) | AskError::System(_) => Fault::Internal.problem(),
         }
     }
@@ -261,12 +265,22 @@ pub(crate) fn lapsed(ask: &Ask) -> Outcome {
     Told::refused(ask, Reason::ApprovalExpired).outcome
 }
 
+/// Whether a question was put before.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Put {
+    /// It is new, and judged by the limits of its user's role.
+    First,
+    /// It waited at its holder, and was judged then.
+    Again,
+}
+
 /// Puts a caseworker's questions and gives every holder's outcome.
 pub(crate) async fn ask(
     node: &Arc<Node>,
     caller: &Caller,
     body: &QueryBody,
     id: String,
+    put: Put,
     trace: Trace,
 ) -> Result<Asked, AskError> {
     if body.asks.is_empty() || body.asks.len() > MAX_ASKS {
@@ -287,12 +301,8 @@ pub(crate) async fn ask(
     event.trace = Some(trace.clone());
     event.file = file;
     event.asker = Some(node.config.member.clone());
-    event.role = body
-        .asks
-        .iter()
-        .find_map(|ask| role_for(node, &held, caller, &ask.query).ok())
-        .or(caller.roles.first())
-        .cloned();
+    let mut roles: Vec<_> = body.asks.iter().map(|ask| role_for(node, &held, caller, &ask.query)).collect();
+    event.role = roles.iter().find_map(|role| role.ok()).or(caller.roles.first()).cloned();
     event.library = Some(B64(node.engine.library().digest().to_vec()));
     event.policies.clone_from(&node.policies);
     event.search_key = Some(body.resident.search_key());
@@ -309,11 +319,13 @@ pub(crate) async fn ask(
     let receipt = node.log.append(&event).await?;
 
     let known = file.map(|file| client(node, &held, file, now)).transpose()?.flatten();
-    let asking = Asking { node, held: &held, caller, body, basis, case, log: position(&receipt), trace, now };
-    let mut told: Vec<Told> = match &known {
-        None => body.asks.iter().map(|ask| Told::refused(ask, Reason::NotServed)).collect(),
-        Some(client) => asking.everyone(client).await,
+    let limited = match &basis {
+        // Danger waits for nothing.
+        Basis::Emergency(_) => false,
+        _ => put == Put::First && limit(node, &b64(&desk::user(node, caller).0), &mut roles, now)?,
     };
+    let asking = Asking { node, held: &held, caller, body, basis, case, log: position(&receipt), trace, now };
+    let mut told = asking.everyone(known.as_ref(), roles).await;
     if let Basis::Emergency(claim) = &asking.basis {
         for told in &mut told {
             told.outcome.duty_desks = emergencies::duty_desks(node, &held, &claim.reason, told.outcome.holder.as_ref());
@@ -325,6 +337,7 @@ pub(crate) async fn ask(
     (done.time, done.ms) = moment(node.clock.now_ms());
     done.outcomes = told.iter().map(Told::line).collect();
     (done.decision, done.reason) = together(&told);
+    done.detail = limited.then(|| format!("{}: the institution's own limit of the role", Step::Quota));
     done.latency_ms = Some(node.since(begun_ms));
     done.fields_returned = told.iter().flat_map(|t| t.outcome.fields.keys().cloned()).collect();
     let _recorded = node.log.append(&done).await?;
@@ -367,6 +380,19 @@ fn role_for<'a>(node: &Node, held: &Held, caller: &'a Caller, query: &QueryType)
         }
     }
     Err(refusal)
+}
+
+/// Judges each question that has a role by the institution's own limits; whether one of them may not be put.
+fn limit(node: &Node, user: &str, roles: &mut [Result<&Role, Reason>], now: Timestamp) -> Result<bool, GuardError> {
+    let mut limited = false;
+    for role in roles {
+        let Ok(known) = *role else { continue };
+        if let Some(reason) = node.limit(user, known, now)? {
+            *role = Err(reason);
+            limited = true;
+        }
+    }
+    Ok(limited)
 }
 
 /// What came of all questions together: a permit, where something was answered and nothing refused; a denial, where it is
@@ -497,7 +523,7 @@ impl Told {
 }
 
 /// A client's pseudonyms, and who knows the client by which.
-type Known<'a> = (&'a [(Index, Output)], &'a Whereabouts);
+type Known = (Vec<(Index, Output)>, Whereabouts);
 
 /// A request that is being put.
 struct Asking<'a> {
@@ -513,45 +539,61 @@ struct Asking<'a> {
 }
 
 impl Asking<'_> {
-    /// Puts every question to everyone concerned.
-    async fn everyone(&self, client: &Client) -> Vec<Told> {
-        let all = |kind: OutcomeKind, reason: Reason| {
-            self.body.asks.iter().map(|a| Told::new(&a.query, a.holder.as_ref(), kind).because(reason)).collect()
+    /// Puts every question that has a role to everyone concerned.
+    async fn everyone(&self, client: Option<&Client>, roles: Vec<Result<&Role, Reason>>) -> Vec<Told> {
+        let known = match client {
+            // While nothing may be asked, nobody hears that somebody wanted to.
+            Some(client) if roles.iter().any(Result::is_ok) => self.known(client).await,
+            _ => Err((OutcomeKind::Denied, Reason::NotServed)),
         };
+        let asks = self.body.asks.iter().zip(roles);
+        let put = asks.map(|(ask, role)| self.one(ask, role, known.as_ref()));
+        join_all(put).await.into_iter().flatten().collect()
+    }
+
+    /// The client's pseudonyms, and who knows the client; or what is to be said of every question.
+    async fn known(&self, client: &Client) -> Result<Known, (OutcomeKind, Reason)> {
         let pseudonyms = match pseudonyms(self.node, self.held, client).await {
             Ok(pseudonyms) => pseudonyms,
             Err(error) => {
                 tracing::warn!(%error, "no pseudonym for a query");
                 let quota = matches!(error, PseudonymError::Quota { .. });
                 let reason = if quota { Reason::QuotaExceeded } else { Reason::KeyHoldersUnavailable };
-                return all(OutcomeKind::Unavailable, reason);
+                return Err((OutcomeKind::Unavailable, reason));
             }
         };
         let found = match whereabouts(self.node, self.held, client, &self.body.purpose).await {
             Ok(found) => found,
             Err(RegistryError::Refused(problem)) => {
                 tracing::warn!(code = problem.code, "the registry refuses to locate");
-                return all(OutcomeKind::Unavailable, Reason::RegistryUnavailable);
+                return Err((OutcomeKind::Unavailable, Reason::RegistryUnavailable));
             }
             Err(error) => {
                 tracing::warn!(%error, "the registry cannot be asked");
-                return all(OutcomeKind::Unavailable, Reason::RegistryUnavailable);
+                return Err((OutcomeKind::Unavailable, Reason::RegistryUnavailable));
             }
         };
         if !found.is_served() {
-            return all(OutcomeKind::Denied, Reason::NotServed);
+            return Err((OutcomeKind::Denied, Reason::NotServed));
         }
-        let known = (pseudonyms.as_slice(), &found);
-        join_all(self.body.asks.iter().map(|ask| self.one(ask, known))).await.into_iter().flatten().collect()
+        Ok((pseudonyms, found))
     }
 
     /// Puts one question to its holders.
-    async fn one(&self, ask: &Ask, known: Known<'_>) -> Vec<Told> {
-        let role = match role_for(self.node, self.held, self.caller, &ask.query) {
-            Ok(role) => role,
-            Err(reason) => return vec![Told::refused(ask, reason)],
+    async fn one(
+        &self,
+        ask: &Ask,
+        role: Result<&Role, Reason>,
+        known: Result<&Known, &(OutcomeKind, Reason)>,
+    ) -> Vec<Told> {
+        let (role, known) = match (role, known) {
+            (Ok(role), Ok(known)) => (role, known),
+            (Err(reason), _) => return vec![Told::refused(ask, reason)],
+            (_, Err((kind, reason))) => {
+                return vec![Told::new(&ask.query, ask.holder.as_ref(), *kind).because(*reason)];
+            }
         };
-        let holders = self.holders(ask, known.1);
+        let holders = self.holders(ask, &known.1);
         if holders.is_empty() {
             return vec![Told::refused(ask, Reason::NoHolder)];
         }
@@ -582,7 +624,7 @@ impl Asking<'_> {
         Some(format!("{}@{}", terms.id, terms.version))
     }
 
-    async fn put(&self, ask: &Ask, (holder, place): (&MemberId, &Place), role: &Role, known: Known<'_>) -> Told {
+    async fn put(&self, ask: &Ask, (holder, place): (&MemberId, &Place), role: &Role, known: &Known) -> Told {
         let request = match self.request(ask, (holder, place), role, known) {
             Ok(request) => request,
             Err(error) => {
@@ -606,7 +648,7 @@ impl Asking<'_> {
         ask: &Ask,
         (holder, place): (&MemberId, &Place),
         role: &Role,
-        (pseudonyms, found): Known<'_>,
+        (pseudonyms, found): &Known,
     ) -> Result<String, AskError> {
         let epoch = self.held.epoch(self.now).ok_or(AskError::Closed(Reason::EpochUnknown))?.0.epoch;
         let sub = subject_at(pseudonyms, found, holder).ok_or(AskError::Closed(Reason::PeerUnknown))?;

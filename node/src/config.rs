@@ -7,11 +7,13 @@
 
 use crate::dpo::AnomalyParameters;
 use crate::kin::PersonClaims;
+use crate::limits::{self, RoleLimit};
 use crate::retention::Category as RetentionCategory;
 use keyring::KeySource;
 use protocol::encoding::unb64;
 use protocol::{MemberId, Realm, Role};
 use serde::Deserialize;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -79,6 +81,8 @@ pub struct LocalConfig {
     pub key: PathBuf,
     /// Whom tokens must come from and be for.
     pub tokens: TokenConfig,
+    /// What each user may ask in a role; whatever agreements let them, if the role is not here.
+    pub limits: BTreeMap<Role, RoleLimit>,
 }
 
 /// The institution's identity provider.
@@ -132,7 +136,7 @@ pub enum ConfigError {
     #[error("`{key}` must be {expected}")]
     Value {
         /// The key.
-        key: &'static str,
+        key: Cow<'static, str>,
         /// What it expects.
         expected: &'static str,
     },
@@ -188,6 +192,8 @@ struct RawLocal {
     certificate: PathBuf,
     key: PathBuf,
     tokens: RawTokens,
+    #[serde(default)]
+    limits: BTreeMap<Role, RoleLimit>,
 }
 
 #[derive(Deserialize)]
@@ -284,15 +290,15 @@ impl RawKey {
         match (self.credential, self.passphrase) {
             (Some(path), false) => Ok(KeySource::credential(base, &path)),
             (None, true) => Ok(KeySource::Passphrase { salt: data.join("passphrase.json") }),
-            _ => Err(ConfigError::Value { key: "storage_key", expected }),
+            _ => Err(ConfigError::Value { key: "storage_key".into(), expected }),
         }
     }
 }
 
 impl RawLimits {
     fn resolve(self) -> Result<Limits, ConfigError> {
-        let positive = |key, value: Option<usize>, default| match value {
-            Some(0) => Err(ConfigError::Value { key, expected: "at least 1" }),
+        let positive = |key: &'static str, value: Option<usize>, default| match value {
+            Some(0) => Err(ConfigError::Value { key: key.into(), expected: "at least 1" }),
             value => Ok(value.unwrap_or(default)),
         };
         let default = Limits::default();
@@ -327,13 +333,14 @@ impl RawLocal {
             },
             _ => {
                 let expected = "exactly one of `jwks_file` and `jwks_url`";
-                return Err(ConfigError::Value { key: "local.tokens", expected });
+                return Err(ConfigError::Value { key: "local.tokens".into(), expected });
             }
         };
         Ok(LocalConfig {
             listen: self.listen,
             certificate: base.join(self.certificate),
             key: base.join(self.key),
+            limits: limits::checked(self.limits, &tokens.roles)?,
             tokens: TokenConfig {
                 issuer: tokens.issuer,
                 audience: tokens.audience,
@@ -349,19 +356,23 @@ impl RawLocal {
 
 fn fingerprint(text: &str) -> Result<[u8; 32], ConfigError> {
     let expected = "the 43 characters `ogniwo registry manifest show` prints as fingerprint";
-    unb64(text).ok_or(ConfigError::Value { key: "manifest_fingerprint", expected })
+    unb64(text).ok_or(ConfigError::Value { key: "manifest_fingerprint".into(), expected })
 }
 
 fn https(key: &'static str, url: String) -> Result<String, ConfigError> {
     let good = url.strip_prefix("https://").is_some_and(|rest| !rest.is_empty());
-    if good { Ok(url) } else { Err(ConfigError::Value { key, expected: "an address like https://host:port" }) }
+    if good {
+        Ok(url)
+    } else {
+        Err(ConfigError::Value { key: key.into(), expected: "an address like https://host:port" })
+    }
 }
 
 fn days(key: &'static str, value: u32) -> Result<u32, ConfigError> {
     if (1..=36_500).contains(&value) {
         Ok(value)
     } else {
-        Err(ConfigError::Value { key, expected: "between 1 and 36500" })
+        Err(ConfigError::Value { key: key.into(), expected: "between 1 and 36500" })
     }
 }
 
@@ -369,7 +380,7 @@ fn seconds(key: &'static str, value: u64) -> Result<Duration, ConfigError> {
     if (1..=300).contains(&value) {
         Ok(Duration::from_secs(value))
     } else {
-        Err(ConfigError::Value { key, expected: "between 1 and 300" })
+        Err(ConfigError::Value { key: key.into(), expected: "between 1 and 300" })
     }
 }
 
@@ -401,6 +412,14 @@ mod tests {
         assert!(refused(requests).contains("limits.max_requests_per_member"));
         let days = example.replace("look_back_days = 90", "look_back_days = 0");
         assert!(refused(days).contains("anomalies.look_back_days"));
+        for (was, wrong, key) in [
+            ("limits.caseworker", "limits.casewroker", "`local.limits.casewroker`"),
+            ("queries_per_day = 200", "queries_per_day = 0", "`local.limits.caseworker.queries_per_day`"),
+            ("from_minute = 420", "from_minute = 1080", "`local.limits.caseworker.hours`"),
+            ("queries_per_day = 200", "queries_a_day = 200", "queries_a_day"),
+        ] {
+            assert!(refused(example.replacen(was, wrong, 1)).contains(key), "{wrong}");
+        }
         assert!(refused(format!("{example}\nsurprise = 1")).contains("surprise"));
         assert!(refused(example.replace("realm = \"lodz.example\"", "")).contains("realm"));
         assert!(refused(example.replace("jwks_file = ", "jwks_url = \"http://x\"\n#")).contains("jwks_url"));

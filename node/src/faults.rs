@@ -1,5 +1,6 @@
 //! What the local API refuses besides what a [`Reason`](protocol::Reason) stands for: what was given is not acceptable, is
-//! not there, or the node failed. One table: status, code, and what a person reads of it.
+//! not there, or the node failed. One table: status, code, and what a person reads of it. What never came as far as a route
+//! is the listener's ([`Refusal`](transport::Refusal)).
 
 use protocol::Problem;
 use protocol::saying::{Language, Message, Saying};
@@ -51,9 +52,6 @@ faults! {
     MediaType = 415 "media_type",
         "The body is not application/json.", "Send JSON, and say so.",
         "Dane nie są w formacie application/json.", "Wyślij JSON z właściwym nagłówkiem.";
-    BodyTooLarge = 413 "body_too_large",
-        "The body is too large.", "Send less at once.",
-        "Danych jest za dużo.", "Wyślij mniej naraz.";
     PeselInvalid = 422 "pesel_invalid",
         "The PESEL is not valid.", "Check the number with the resident's document.",
         "Numer PESEL jest nieprawidłowy.", "Sprawdź numer w dokumencie mieszkańca.";
@@ -72,7 +70,7 @@ faults! {
     Unknown = 404 "unknown",
         "Nothing of this id is kept here for you.", "Check the id against what is listed.",
         "Pod tym identyfikatorem nic tu dla Ciebie nie ma.", "Porównaj identyfikator z listą.";
-    QueryUnknown = 404 "query_unknown",
+    ResultUnknown = 404 "result_unknown",
         "No result of this id is kept for you.", "Ask again: results are kept for a day.",
         "Pod tym identyfikatorem nie ma dla Ciebie wyniku.", "Zapytaj ponownie: wyniki są trzymane przez dobę.";
     UserUnknown = 404 "user_unknown",
@@ -123,8 +121,7 @@ impl Fault {
 
     /// The same under a code that says more.
     pub(crate) fn named(self, code: &str) -> Problem {
-        let saying = self.saying(Language::En);
-        Problem::new(self.status(), code, saying.missing).detail(saying.next).message(self.message())
+        Problem::said(self.status(), code, |language| self.saying(language))
     }
 
     /// What the registry refused a user, who reads its code and these words.
@@ -138,7 +135,9 @@ impl Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use protocol::Reason;
     use std::collections::BTreeSet;
+    use transport::Refusal;
 
     #[test]
     fn everything_is_said_in_both_languages_under_its_own_code() {
@@ -149,6 +148,9 @@ mod tests {
             }
             assert!(en.missing != pl.missing && en.next != pl.next, "{fault:?}");
         }
-        assert_eq!(Fault::ALL.iter().map(|fault| fault.code()).collect::<BTreeSet<_>>().len(), Fault::ALL.len());
+        let codes = Fault::ALL.iter().map(|fault| fault.code());
+        let others = Reason::ALL.iter().map(|reason| reason.code()).chain(Refusal::ALL.iter().map(|own| own.code));
+        let all: Vec<&str> = codes.chain(others).collect();
+        assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len(), "one meaning each: {all:?}");
     }
 }

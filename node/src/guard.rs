@@ -5,7 +5,8 @@
 //! before a power cut is survived (up to half a second may be lost, design §4), so what is lost is made good at start: the
 //! newest log entries are read back into `seen`, into the guesses and into the meters of evaluations, agreements, users,
 //! mismatches, refusals and emergencies, and requests issued before the start are refused. Nothing that was answered is
-//! forgotten, as long as its entry is among the newest that are read; of other meters at worst half a second of use. A guard that
+//! forgotten, as long as its entry is among the newest that are read; of other meters at worst half a second of use,
+//! and of what our own users asked nothing, for that is on the disk before anything leaves. A guard that
 //! is new beside a log that is not was lost, or the node restored without it: then everything that has a limit by the day
 //! starts spent, and nothing is compared for as long as a guess counts. So it is when the officer confirms that the log
 //! came back with entries missing: the guard came from the same backup.
@@ -146,6 +147,12 @@ impl Guard {
         Ok(moments.map_or(0, |moments| count(&recent(&moments, now))))
     }
 
+    /// What was counted and recorded is on the disk when it returns.
+    pub(crate) fn flush(&self) -> Result<(), GuardError> {
+        self.database.flush()?;
+        Ok(())
+    }
+
     fn lost_guesses(&self, now: Timestamp) -> bool {
         self.lost_at.is_some_and(|at| now - at < GUESS_SECONDS)
     }
@@ -183,7 +190,7 @@ impl Guard {
             Some(moments.iter().flat_map(|at| at.to_be_bytes()).collect::<Vec<u8>>())
         })?;
         if recorded {
-            self.database.flush()?;
+            self.flush()?;
         }
         Ok(recorded)
     }

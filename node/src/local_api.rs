@@ -1,7 +1,7 @@
 //! What the institution's own applications may call, with a token of its identity provider. Describes itself at
 //! `/openapi.json`.
 
-use crate::ask::{AskError, QueryBody, QueryResult, ask};
+use crate::ask::{AskError, Put, QueryBody, QueryResult, ask};
 use crate::dpo;
 use crate::faults::Fault;
 use crate::node::Node;
@@ -20,7 +20,7 @@ use serde_json::Value;
 use serde_path_to_error::Segment;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock};
-use transport::ProblemResponse;
+use transport::{ProblemResponse, Refusal};
 use utoipa::openapi::schema::{SchemaType, Type};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, ObjectBuilder, Ref, RefOr, ResponseBuilder};
@@ -76,7 +76,8 @@ struct Health {
 #[openapi(
     info(title = "Ogniwo local API", description = "For an institution's own applications: ask other units about a \
         resident this institution serves, register newcomers, decide what others ask, record and withdraw consents, note what must not be \
-        answered. Codes of refusals: the schema `Code`."),
+        answered. Codes of refusals: the schema `Code`; what never comes as far as a route (no such path or method, too large, \
+        too many at once, too slow) is refused in the same form."),
     modifiers(&Bearer, &Codes),
     components(schemas(ProblemSchema, MessageSchema))
 )]
@@ -102,7 +103,8 @@ impl Modify for Codes {
     fn modify(&self, api: &mut utoipa::openapi::OpenApi) {
         let reasons = Reason::ALL.iter().map(|r| (r.code(), Message::of(|language| r.saying(language))));
         let faults = Fault::ALL.iter().map(|fault| (fault.code(), fault.message()));
-        let said: Vec<(&str, Message)> = reasons.chain(faults).collect();
+        let listener = Refusal::ALL.iter().map(|own| (own.code, Message::of(|language| own.saying(language))));
+        let said: Vec<(&str, Message)> = reasons.chain(faults).chain(listener).collect();
         let words: Vec<String> =
             said.iter().map(|(code, Message { pl, en })| format!("* `{code}`: {en} / {pl}")).collect();
         let told = protocol::Told::ALL.iter().map(|told| told.code());
@@ -171,7 +173,8 @@ impl<T: serde::de::DeserializeOwned> FromRequest<Arc<Node>> for Body<T> {
         if !media.starts_with("application/json") {
             return Err(Fault::MediaType.problem().into());
         }
-        let bytes = axum::body::Bytes::from_request(request, node).await.map_err(|_| Fault::BodyTooLarge.problem())?;
+        let bytes =
+            axum::body::Bytes::from_request(request, node).await.map_err(|_| Refusal::BODY_TOO_LARGE.problem())?;
         let mut reader = serde_json::Deserializer::from_slice(&bytes);
         match serde_path_to_error::deserialize(&mut reader) {
             Ok(value) => Ok(Body(value)),
@@ -326,7 +329,7 @@ async fn once(
             None => {}
         }
     }
-    let said = ask(node, caller, &body, id, trace).await.map_err(|e| problem(&e))?;
+    let said = ask(node, caller, &body, id, Put::First, trace).await.map_err(|e| problem(&e))?;
     results::keep(node, caller, asked, body, &said).map_err(|e| problem(&AskError::Store(e)))?;
     Ok(Json(said.result))
 }
@@ -350,7 +353,7 @@ async fn get_query(State(node): State<Arc<Node>>, caller: Caller, Path(id): Path
     // Detached, as asking is: what waited may be asked again.
     let found = tokio::spawn(async move { results::collect(&node, &caller, &id).await }).await;
     let found = found.map_err(|e| AskError::System(std::io::Error::other(e))).flatten().map_err(|e| problem(&e))?;
-    found.map(Json).ok_or_else(|| Fault::QueryUnknown.problem().into())
+    found.map(Json).ok_or_else(|| Fault::ResultUnknown.problem().into())
 }
 
 #[utoipa::path(get, path = "/health/live", responses((status = 200, description = "The program runs", body = Health)))]

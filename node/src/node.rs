@@ -469,7 +469,8 @@ fn load_trust(config: &Config, clock: &Clock) -> Result<Trust, NodeError> {
 pub(crate) fn load_tokens(local: &LocalConfig, engine: &Engine) -> Result<Tokens, NodeError> {
     let known = &engine.library().catalogue().roles;
     if !local.tokens.roles.values().all(|role| known.contains_key(role)) {
-        return Err(ConfigError::Value { key: "local.tokens.roles", expected: "roles of the policy library" }.into());
+        let wrong = ConfigError::Value { key: "local.tokens.roles".into(), expected: "roles of the policy library" };
+        return Err(wrong.into());
     }
     Ok(Tokens::load(&local.tokens)?)
 }

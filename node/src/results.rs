@@ -1,7 +1,7 @@
 //! Outcomes kept for the user who asked, at most a day, so that an application may fetch them again; and the questions
 //! among them that wait for a person at their holder, until that person must have decided.
 
-use crate::ask::{self, AskError, Asked, OutcomeKind, PendingAsk, QueryBody, QueryResult};
+use crate::ask::{self, AskError, Asked, OutcomeKind, PendingAsk, Put, QueryBody, QueryResult};
 use crate::grants::GrantError;
 use crate::node::Node;
 use crate::store::{StoreError, Table};
@@ -125,7 +125,7 @@ pub(crate) async fn collect(node: &Arc<Node>, caller: &Caller, id: &str) -> Resu
         return Ok(Some(result));
     }
     body.asks = due.iter().map(|pending| pending.ask.clone()).collect();
-    let again = ask::ask(node, caller, &body, id.to_owned(), Trace::new()?).await?;
+    let again = ask::ask(node, caller, &body, id.to_owned(), Put::Again, Trace::new()?).await?;
     // Each was put to one holder: one outcome each, in their order; what got none stays as it was.
     let mut still = waiting;
     if again.result.outcomes.len() == due.len() {

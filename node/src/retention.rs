@@ -98,7 +98,7 @@ pub(crate) fn check(
     categories: &BTreeMap<String, Category>,
     date: impl Fn(&FieldId) -> bool,
 ) -> Result<(), ConfigError> {
-    let wrong = |expected| Err(ConfigError::Value { key: "retention", expected });
+    let wrong = |expected| Err(ConfigError::Value { key: "retention".into(), expected });
     let mut sources = BTreeSet::new();
     for (name, category) in categories {
         if name.is_empty() || name.len() > 16 || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {

@@ -70,6 +70,14 @@ pub struct Hours {
     pub to_minute: u16,
 }
 
+impl Hours {
+    /// Whether it ends after it begins, on the same day.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        self.from_minute < self.to_minute && self.to_minute <= 24 * 60
+    }
+}
+
 /// A day of the week.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -106,9 +114,7 @@ impl Agreement {
 
     /// Terms no signature can mend: two different parties, an end after the beginning, hours that are hours.
     fn is_sound(&self) -> bool {
-        self.asker != self.holder
-            && self.valid_from <= self.valid_to
-            && self.hours.iter().all(|span| span.from_minute < span.to_minute && span.to_minute <= 24 * 60)
+        self.asker != self.holder && self.valid_from <= self.valid_to && self.hours.iter().all(Hours::is_sound)
     }
 }
 

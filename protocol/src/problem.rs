@@ -1,7 +1,7 @@
 //! RFC 9457 problem details. The text is for people and never repeats an identifier.
 
 use crate::Reason;
-use crate::saying::{Language, Message};
+use crate::saying::{Language, Message, Saying};
 use serde::{Deserialize, Serialize};
 
 /// An error answer, media type `application/problem+json` (RFC 9457 §3.1).
@@ -52,10 +52,14 @@ impl Problem {
     /// A refusal for `reason`, in its words.
     #[must_use]
     pub fn because(status: u16, reason: Reason) -> Self {
-        let saying = reason.saying(Language::En);
-        Problem::new(status, reason.code(), saying.missing)
-            .detail(saying.next)
-            .message(Message::of(|language| reason.saying(language)))
+        Problem::said(status, reason.code(), |language| reason.saying(language))
+    }
+
+    /// A problem in a saying's words, in both languages.
+    #[must_use]
+    pub fn said(status: u16, code: &str, saying: impl Fn(Language) -> Saying) -> Self {
+        let Saying { missing, next } = saying(Language::En);
+        Problem::new(status, code, missing).detail(next).message(Message::of(saying))
     }
 
     /// The same with words for a person.

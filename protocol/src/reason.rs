@@ -102,11 +102,11 @@ reasons! {
     EmergencyReviewOverdue = "emergency_review_overdue", ReviewOverdue;
     /// The agreement's quota is used up.
     QuotaExceeded = "quota_exceeded", QuotaExceeded;
-    /// The user's own quota under the agreement is used up.
+    /// The user's own quota is used up: under the agreement, or that of the role at the institution that asks.
     UserQuotaExceeded = "user_quota_exceeded", QuotaExceeded;
     /// As many values of a field were compared for this resident as may be.
     GuessLimit = "guess_limit", QuotaExceeded;
-    /// The agreement does not let anybody ask at this hour.
+    /// The agreement, or the institution that asks, does not let this be asked at this hour.
     OutsideHours = "outside_hours", OutsideHours;
     /// The resident is not known here.
     SubjectUnknown = "subject_unknown", NotAvailable;

@@ -252,9 +252,9 @@ impl Reason {
                 "Poczekaj na odnowienie limitu.",
             ],
             Reason::UserQuotaExceeded => [
-                "Your own quota under the agreement is used up.",
+                "Your own quota of questions is used up.",
                 "Wait until tomorrow, or ask a colleague who works on the case.",
-                "Wyczerpano Twój limit pytań z porozumienia.",
+                "Wyczerpano Twój limit pytań.",
                 "Poczekaj do jutra albo poproś osobę prowadzącą sprawę.",
             ],
             Reason::GuessLimit => [
@@ -264,10 +264,10 @@ impl Reason {
                 "Poproś o dokument; seria prób trafia do inspektora ochrony danych.",
             ],
             Reason::OutsideHours => [
-                "The agreement does not let anybody ask at this hour.",
-                "Ask again in the hours of the agreement.",
-                "Porozumienie nie pozwala pytać o tej porze.",
-                "Zapytaj w godzinach z porozumienia.",
+                "This may not be asked at this hour.",
+                "Ask again in the hours of the agreement, or those your institution set for your role.",
+                "O tej porze nie wolno o to pytać.",
+                "Zapytaj w godzinach z porozumienia albo w tych, które jednostka ustaliła dla Twojej roli.",
             ],
             Reason::ConsentUnknown => [
                 "No such consent is held.",
@@ -536,7 +536,9 @@ impl Told {
     }
 }
 
-fn pick([missing_en, next_en, missing_pl, next_pl]: [&'static str; 4], language: Language) -> Saying {
+/// English words, then Polish: what was missing, what to do next; in one language.
+#[must_use]
+pub fn pick([missing_en, next_en, missing_pl, next_pl]: [&'static str; 4], language: Language) -> Saying {
     match language {
         Language::En => Saying { missing: missing_en, next: next_en },
         Language::Pl => Saying { missing: missing_pl, next: next_pl },

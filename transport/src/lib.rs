@@ -35,7 +35,7 @@ pub use dial::CallError;
 pub use identity::{Identity, IdentityError, new_key_and_csr};
 pub use limits::Limits;
 pub use peer::Peer;
-pub use problem::{Prescribed, ProblemResponse};
+pub use problem::{Prescribed, ProblemResponse, Refusal};
 pub use renewal::{IdentityStore, watch};
 pub use server::serve;
 pub use tls::ServerTls;

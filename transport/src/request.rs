@@ -1,7 +1,7 @@
 //! What happens around each request before and after its handler.
 
 use crate::connection::{Activity, Listener};
-use crate::problem::{ProblemResponse, uniform};
+use crate::problem::{ProblemResponse, Refusal, uniform};
 use crate::{PeerIdentity, TrustError};
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
@@ -62,7 +62,7 @@ async fn answer(
     }
     let handled = tokio::time::timeout(listener.limits.request, listener.router.clone().oneshot(request));
     let Ok(Ok(response)) = handled.await else {
-        return Err(Problem::new(503, "request_timeout", "The request took too long").retry_after(5).into());
+        return Err(Refusal::REQUEST_TIMEOUT.problem().retry_after(5).into());
     };
     if exceeded.load(Ordering::SeqCst) { Err(too_large()) } else { Ok(uniform(response)) }
 }
@@ -78,11 +78,11 @@ fn limited(body: Incoming, max: usize, exceeded: Arc<AtomicBool>) -> Body {
 }
 
 fn busy() -> ProblemResponse {
-    Problem::new(503, "busy", "Too many requests at once").retry_after(1).into()
+    Refusal::BUSY.problem().retry_after(1).into()
 }
 
 fn too_large() -> ProblemResponse {
-    Problem::new(413, "body_too_large", "The request body is too large").into()
+    Refusal::BODY_TOO_LARGE.problem().into()
 }
 
 fn distrusted(error: &TrustError) -> ProblemResponse {

@@ -120,7 +120,7 @@ async fn an_unlisted_resident_leaves_the_registry_and_does_not_come_back() {
 }
 
 /// A question that a person of zlm decides.
-async fn eviction(harness: &Harness) -> QueryResult {
+pub(crate) async fn eviction(harness: &Harness) -> QueryResult {
     let body = json!({
         "resident": { "pesel": pesel_of("mops+zlm") }, "asks": [{ "query": "q11", "holder": "zlm" }],
         "purpose": PURPOSE, "basis": mandate(), "case_ref": "MOPS/2026/1", "reason": "test",
@@ -128,7 +128,7 @@ async fn eviction(harness: &Harness) -> QueryResult {
     harness.post("mops", "caseworker", "/v1/queries", &body).await.expect("a result")
 }
 
-async fn waiting(harness: &Harness) -> ApprovalView {
+pub(crate) async fn waiting(harness: &Harness) -> ApprovalView {
     let list: ApprovalList = get(harness, "zlm", "supervisor", "/v1/approvals").await.expect("a list");
     list.approvals.into_iter().find(|view| view.state == ApprovalState::Waiting).expect("one waits")
 }
@@ -139,7 +139,7 @@ async fn fetch(harness: &Harness, id: &str) -> Outcome {
 }
 
 /// Fetches until the outcome is no longer pending: the notice travels by itself.
-async fn settled(harness: &Harness, id: &str) -> Outcome {
+pub(crate) async fn settled(harness: &Harness, id: &str) -> Outcome {
     for _ in 0..200 {
         let outcome = fetch(harness, id).await;
         if outcome.outcome != OutcomeKind::Pending {

@@ -22,6 +22,7 @@ mod kills;
 mod local_api;
 mod officer;
 mod officer_commands;
+mod own_limits;
 mod privacy;
 mod ran;
 mod registry_life;

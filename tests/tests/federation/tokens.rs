@@ -58,7 +58,7 @@ async fn present(harness: &Harness, token: Option<&str>) -> (u16, Value) {
 async fn code(harness: &Harness, token: Option<&str>) -> String {
     let (status, answer) = present(harness, token).await;
     let code = answer["code"].as_str().unwrap_or_default().to_owned();
-    if code == "query_unknown" {
+    if code == "result_unknown" {
         assert_eq!(status, 404);
         return "taken".to_owned();
     }

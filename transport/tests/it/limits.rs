@@ -28,6 +28,7 @@ async fn mutual(limits: Limits) -> (Server, Client) {
 fn shed(result: Result<http::Response<Bytes>, CallError>) -> String {
     match result {
         Err(CallError::Problem(problem)) if problem.status == 503 && problem.retry_after.is_some_and(|s| s > 0) => {
+            assert!(problem.message.is_some(), "{problem:?}");
             problem.code
         }
         other => panic!("{other:?}"),
@@ -36,7 +37,11 @@ fn shed(result: Result<http::Response<Bytes>, CallError>) -> String {
 
 fn problem(result: Result<http::Response<Bytes>, CallError>) -> (u16, String) {
     match result {
-        Err(CallError::Problem(problem)) => (problem.status, problem.code),
+        Err(CallError::Problem(problem)) => {
+            // A member that is no longer one is no person.
+            assert!(problem.message.is_some() || problem.status == 403, "{problem:?}");
+            (problem.status, problem.code)
+        }
         other => panic!("{other:?}"),
     }
 }

@@ -85,7 +85,7 @@ impl Parameters {
     /// Refuses what cannot be read.
     pub(crate) fn checked(self) -> Result<Self, ConfigError> {
         let good = (1..=366).contains(&self.look_back_days);
-        let wrong = ConfigError::Value { key: "anomalies.look_back_days", expected: "between 1 and 366" };
+        let wrong = ConfigError::Value { key: "anomalies.look_back_days".into(), expected: "between 1 and 366" };
         if good { Ok(self) } else { Err(wrong) }
     }
 }
