@@ -12,7 +12,7 @@ use crate::{
     fault::Fault,
     note::{Checkpoint, Signer, Vkey},
     store::{CHECKPOINT, COSIGNED, Store, WITNESSES, read_witnesses},
-    tile::{self, Tiler},
+    tile::{self, Tile, Tiler},
     tree::Hash,
 };
 
@@ -100,6 +100,14 @@ impl Publisher {
         if checkpoint.size() < before {
             return Ok(());
         }
+        // A newer one may have come while others cosigned this one, and taken the place of its right edge.
+        let content = |tile: Tile| {
+            let missing = || Fault::Tile { path: self.dir.join(tile.to_string()), offset: 0 };
+            Ok((tile, tile::read(&self.dir, tile)?.ok_or_else(missing)?))
+        };
+        let edge: Vec<_> =
+            tile::partial_tiles(checkpoint.size()).into_iter().map(content).collect::<Result<_, Fault>>()?;
+        tile::write(&*self.disk, &self.dir, &edge)?;
         // A key that is there is kept: should the second file not be written, the first one's are needed.
         let mut keys = read_witnesses(&self.dir)?;
         keys.extend(witnesses.iter().filter(|key| !keys.contains(key)).cloned().collect::<Vec<_>>());

@@ -81,6 +81,22 @@ fn a_growing_log_is_cosigned_from_whatever_size_it_believes() {
 }
 
 #[test]
+fn what_was_cosigned_while_the_log_grew_keeps_its_tiles() {
+    let dirs: [_; 2] = std::array::from_fn(|_| tempfile::tempdir().unwrap());
+    let (log, witness) = (open(dirs[0].path()), witness(dirs[1].path(), "w.pl/1"));
+    for (size, later) in [(106, [107, 255]), (256, [257, 258]), (600, [1_023, 1_024])] {
+        let mut checkpoint = grow(&log, size);
+        let Ok(Step::Cosigned { lines, .. }) = submit(&log, &checkpoint, &witness, 0) else { panic!("no cosignature") };
+        checkpoint.add_cosignature(&lines, witness.vkey()).unwrap();
+        for size in later {
+            grow(&log, size);
+        }
+        log.keep_cosigned(&checkpoint, &[witness.vkey().clone()]).unwrap();
+        assert_eq!(verify(dirs[0].path()).unwrap().cosigned, size);
+    }
+}
+
+#[test]
 fn what_is_out_of_form_unknown_or_unsigned_is_refused_with_its_status() {
     let (dir, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let (log, witness) = (open(dir.path()), witness(state.path(), "w.pl/1"));
