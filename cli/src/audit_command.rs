@@ -306,10 +306,8 @@ async fn make_report(arguments: ReportArgs, output: &Output) -> Result<(), Failu
     kind.may_be(form)?;
     let manifest = manifest.as_deref().map(read_manifest).transpose()?;
     if kind.of_one_resident() && export.is_none() && !filter.names_resident() && filter.file.is_none() {
-        return Err(Failure::new(
-            "value",
-            format!("{} is about one resident: give --resident, --local-number or --document", kind.name()),
-        ));
+        let why = format!("{} is about one resident: give --resident, --local-number, --document or --file", kind.name());
+        return Err(Failure::new("value", why));
     }
     let live_export;
     let mut held: Option<ResidentData> = None;
@@ -389,11 +387,12 @@ impl Made {
         wanted: &Filter,
         words: &Words,
     ) -> Result<Self, Failure> {
-        let (mut report, mut lines) = (report::begin(kind), Vec::new());
+        let (mut report, mut lines, mut residents) = (report::begin(kind), Vec::new(), Residents::default());
         let origin = audit::identity(dir).map_err(|e| unverified(&e))?.name().to_owned();
         let take = |index: u64, payload: Value| {
             let json = serde_json::to_vec(&payload).unwrap_or_default();
-            if let Some(entry) = audit::project(&payload, audit::Stream::Dpo).filter(|_| wanted.matches(&json)) {
+            let entry = audit::project(&payload, audit::Stream::Dpo).filter(|_| wanted.matches(&json));
+            if let Some(entry) = entry.filter(|entry| !kind.of_one_resident() || residents.take(entry)) {
                 match form {
                     Form::FindUsage => lines.extend(exchange::usage(&entry, words, &origin)),
                     Form::Fhir => lines.extend(exchange::audit_events(index, &entry, &origin)),
@@ -403,7 +402,34 @@ impl Made {
         };
         let exported = verify_export(dir, pinned.against(&[]), take, |_| {}).map_err(|e| unverified(&e))?;
         pinned.enough(exported.cosigned, &exported.witnesses)?;
+        residents.one(kind)?;
         Ok(Made { exported, report, lines })
+    }
+}
+
+/// Whom the entries of a report about one resident name.
+#[derive(Default)]
+struct Residents {
+    first: Option<String>,
+    several: bool,
+}
+
+impl Residents {
+    /// Notes an entry; whether it is about a resident at all.
+    fn take(&mut self, entry: &Value) -> bool {
+        let Some(file) = entry.get("file").and_then(Value::as_str) else { return false };
+        let first = self.first.get_or_insert_with(|| file.to_owned());
+        self.several |= first.as_str() != file;
+        true
+    }
+
+    /// Refuses to tell one resident of others.
+    fn one(&self, kind: Kind) -> Result<(), Failure> {
+        if !self.several {
+            return Ok(());
+        }
+        let why = format!("the entries are about several residents and {} is about one: give --file", kind.name());
+        Err(Failure::new("value", why))
     }
 }
 
@@ -443,4 +469,22 @@ pub(crate) fn continued_words(continued: &audit::Continuation, start: &str) -> S
         continued.origin,
         continued.directory.display()
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_about_one_resident_is_not_made_of_several() {
+        let about = |files: &[Value]| {
+            let mut residents = Residents::default();
+            let taken = files.iter().filter(|file| residents.take(&json!({ "file": file }))).count();
+            (taken, residents.one(Kind::R2).err().map(|failure| failure.code))
+        };
+        assert_eq!(about(&[]), (0, None));
+        // What is about nobody is nobody's to be told.
+        assert_eq!(about(&[json!("F"), Value::Null, json!("F")]), (2, None));
+        assert_eq!(about(&[json!("F"), json!("G")]), (2, Some("value".to_owned())));
+    }
 }

@@ -227,6 +227,8 @@ fn held_against_the_manifest(harness: &Harness, export: &str) {
     case.failed(3, "live");
     assert!(case.stderr.contains("correct what was given"), "{}", case.stderr);
     ogniwo_typing("", &["audit", "report", "R8", "--export", export, "--form", "find-usage"]).failed(3, "no such form");
+    // It is of one resident alone, and says so without being told whose.
+    ogniwo_typing("", &["audit", "report", "R2", "--export", export]).succeeded();
 }
 
 fn comparing_and_reviewing(harness: &Harness) {
