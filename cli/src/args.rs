@@ -862,7 +862,7 @@ pub enum AuditCommand {
     Export(ExportArgs),
     /// Make a report: live with an officer's token, or of an export.
     #[command(
-        after_help = "Examples:\n  ogniwo audit report R2 --token-file token --resident --form html --out lista.html < pesel\n  ogniwo audit report R8 --export november --form csv --semicolon\n  ogniwo audit report R9 --token-file mine --confirm-token-file colleagues --staff jan.kowalski"
+        after_help = "Examples:\n  ogniwo audit report R2 --token-file token --resident --form html --out lista.html < pesel\n  ogniwo audit report R8 --export november --form csv --semicolon\n  ogniwo audit report R4 --token-file token --peer pup --aware 2026-11-21T08:30:00Z\n  ogniwo audit report R9 --token-file mine --confirm-token-file colleagues --staff jan.kowalski"
     )]
     Report(ReportArgs),
     /// Tell whom a pseudonymous id of the log stands for: a user, or a resident's file. Recorded.
@@ -1064,6 +1064,9 @@ pub struct ReportArgs {
     /// About which entries.
     #[command(flatten)]
     pub filter: FilterArgs,
+    /// R4: when the institution became aware of the breach, as --from; from then on the 72 hours run.
+    #[arg(long, value_name = "TIME")]
+    pub aware: Option<String>,
     /// Of this export instead of a node's log.
     #[arg(long, value_name = "DIR")]
     pub export: Option<PathBuf>,

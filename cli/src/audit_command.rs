@@ -4,14 +4,14 @@
 use crate::args::{
     AuditCommand, ContinueArgs, ExportArgs, Form, LogStream, ReportArgs, SearchArgs, VerifyArgs, WhoArgs,
 };
-use crate::audit_filter::{live, offline};
+use crate::audit_filter::{live, moment, offline};
 use crate::audit_findings::{anomalies, reconcile, review};
 use crate::audit_keys::{Pinned, read_manifest, unverified};
 use crate::exit::{Failure, chain, read_text, write_file};
 use crate::node_command::{api, token};
 use crate::output::Output;
 use crate::prompt::passphrase;
-use crate::report::{self, Context, Kind, Words, exchange};
+use crate::report::{self, Asked, Context, Kind, Words, exchange};
 use audit::{Checkpoint, Exported, Filter, Vkey, verify_against, verify_export};
 use http::Method;
 use node::{LogPage, Progress, ResidentData, Who};
@@ -292,6 +292,7 @@ async fn make_report(arguments: ReportArgs, output: &Output) -> Result<(), Failu
         kind,
         api: to,
         filter,
+        aware,
         export,
         manifest,
         lang,
@@ -304,9 +305,14 @@ async fn make_report(arguments: ReportArgs, output: &Output) -> Result<(), Failu
     } = arguments;
     let form = if output.is_json() { Form::Json } else { form };
     kind.may_be(form)?;
+    if aware.is_some() && kind != Kind::R4 {
+        return Err(Failure::new("value", format!("--aware is for R4, and not for {}", kind.name())));
+    }
+    let asked = Asked { peer: filter.peer.clone(), request: filter.request.clone(), aware: moment(aware.as_deref())? };
     let manifest = manifest.as_deref().map(read_manifest).transpose()?;
     if kind.of_one_resident() && export.is_none() && !filter.names_resident() && filter.file.is_none() {
-        let why = format!("{} is about one resident: give --resident, --local-number, --document or --file", kind.name());
+        let why =
+            format!("{} is about one resident: give --resident, --local-number, --document or --file", kind.name());
         return Err(Failure::new("value", why));
     }
     let live_export;
@@ -330,7 +336,7 @@ async fn make_report(arguments: ReportArgs, output: &Output) -> Result<(), Failu
     };
     let words = Words::new(lang, library()?, manifest.as_ref());
     let pinned = Pinned::of(&dir, vkey.as_deref(), manifest.as_ref())?;
-    let Made { exported, report, lines } = Made::of(kind, form, &dir, &pinned, &wanted, &words)?;
+    let Made { exported, report, lines } = Made::of(kind, form, &dir, &pinned, &wanted, &asked, &words)?;
     let context = Context {
         words: &words,
         exported: &exported,
@@ -385,14 +391,17 @@ impl Made {
         dir: &Path,
         pinned: &Pinned,
         wanted: &Filter,
+        asked: &Asked,
         words: &Words,
     ) -> Result<Self, Failure> {
-        let (mut report, mut lines, mut residents) = (report::begin(kind), Vec::new(), Residents::default());
+        let mut report = report::begin(kind, asked.clone());
+        let (mut lines, mut residents) = (Vec::new(), Residents::default());
         let origin = audit::identity(dir).map_err(|e| unverified(&e))?.name().to_owned();
         let take = |index: u64, payload: Value| {
             let json = serde_json::to_vec(&payload).unwrap_or_default();
             let entry = audit::project(&payload, audit::Stream::Dpo).filter(|_| wanted.matches(&json));
-            if let Some(entry) = entry.filter(|entry| !kind.of_one_resident() || residents.take(entry)) {
+            if let Some(mut entry) = entry.filter(|entry| !kind.of_one_resident() || residents.take(entry)) {
+                asked.narrow(&mut entry);
                 match form {
                     Form::FindUsage => lines.extend(exchange::usage(&entry, words, &origin)),
                     Form::Fhir => lines.extend(exchange::audit_events(index, &entry, &origin)),

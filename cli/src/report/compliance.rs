@@ -1,7 +1,8 @@
 //! R11: how each agreement is kept, as the holder that answers and as the asker that is answered. Needs the manifest.
 
 use super::processing::{agreements, mine};
-use super::{Context, Report, Section, Words, count, list_of, outcomes, str_of, time_of};
+use super::told::Told;
+use super::{Context, Report, Section, Words, count, outcomes, str_of, time_of};
 use policies::{calendar, hours};
 use protocol::Timestamp;
 use protocol::agreement::Agreement;
@@ -31,11 +32,12 @@ struct Use {
 }
 
 impl Use {
-    fn answer(&mut self, time: i64, query: &str, purpose: &str, fields: Vec<&str>) {
+    fn answer(&mut self, time: i64, query: &str, purpose: &str, told: &Told) {
         self.answers += 1;
         self.queries.insert(query.to_owned());
         self.purposes.insert(purpose.to_owned());
-        self.fields.extend(fields.into_iter().map(str::to_owned));
+        // What was compared was used.
+        self.fields.extend(told.fields().map(str::to_owned));
         count(&mut self.days, super::day(time));
         if let Some(local) = calendar::local(Timestamp(time)) {
             let minute = u16::from(local.hour().unsigned_abs()) * 60 + u16::from(local.minute().unsigned_abs());
@@ -65,13 +67,13 @@ impl Use {
 }
 
 impl Report for Compliance {
-    fn take(&mut self, _: u64, entry: &Value, _: &Words) {
+    fn take(&mut self, _: u64, entry: &Value, words: &Words) {
         let of = |value: &Value, field: &str| str_of(value, field).to_owned();
         let (time, purpose) = (time_of(entry), str_of(entry, "purpose"));
         match str_of(entry, "event") {
             "query.answered" => {
                 let used = self.given.entry(of(entry, "agreement")).or_default();
-                used.answer(time, str_of(entry, "query"), purpose, list_of(entry, "fields_returned"));
+                used.answer(time, str_of(entry, "query"), purpose, &Told::here(entry, words));
             }
             "query.denied" | "query.no_match" => {
                 count(&mut self.denials, ["asker", "holder", "query", "reason"].map(|field| of(entry, field)));
@@ -82,7 +84,7 @@ impl Report for Compliance {
                     match str_of(outcome, "outcome") {
                         "answered" => {
                             let used = self.got.entry([holder, query.clone(), purpose.to_owned()]).or_default();
-                            used.answer(time, &query, purpose, list_of(outcome, "fields"));
+                            used.answer(time, &query, purpose, &Told::there(entry, outcome, words));
                         }
                         "denied" => count(&mut self.denials, [of(entry, "asker"), holder, query, reason]),
                         _ => {}

@@ -1,8 +1,9 @@
 //! R1 and R2: who looked at one resident's data, when, what for, on what basis. One day's equal lines are one line.
 
-use super::{Context, Report, Section, Words, list_of, outcomes, str_of, time_of};
+use super::told::Told;
+use super::{Context, Report, Section, Words, outcomes, str_of, time_of};
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// What a resident is told of one access.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,7 +25,7 @@ pub(crate) struct Disclosures {
 /// What one institution got of this one's data.
 #[derive(Default)]
 struct Recipient {
-    fields: BTreeSet<String>,
+    told: Told,
     /// The first day and the last.
     days: Option<(String, String)>,
     times: u64,
@@ -52,7 +53,7 @@ pub(crate) fn lines(entry: &Value, words: &Words) -> Vec<Line> {
     };
     let asker = words.member(str_of(entry, "asker"));
     match str_of(entry, "event") {
-        "query.answered" => vec![line(asker, words.released(list_of(entry, "fields_returned")))],
+        "query.answered" => vec![line(asker, Told::here(entry, words).words(words))],
         "query.denied" | "query.no_match" => {
             vec![line(asker, words.say("nic: odmówiono", "nothing: refused").to_owned())]
         }
@@ -61,7 +62,7 @@ pub(crate) fn lines(entry: &Value, words: &Words) -> Vec<Line> {
             .filter(|outcome| str_of(outcome, "outcome") == "answered")
             .map(|outcome| {
                 let from = words.member(str_of(outcome, "holder"));
-                let got = words.released(list_of(outcome, "fields"));
+                let got = Told::there(entry, outcome, words).words(words);
                 line(asker.clone(), format!("{got} ({} {from})", words.say("źródło:", "from")))
             })
             .collect(),
@@ -88,7 +89,7 @@ impl Report for Disclosures {
         if str_of(entry, "event") == "query.answered" {
             let day = super::day(time_of(entry));
             let recipient = self.recipients.entry(str_of(entry, "asker").to_owned()).or_default();
-            recipient.fields.extend(list_of(entry, "fields_returned").into_iter().map(str::to_owned));
+            recipient.told.add(&Told::here(entry, words));
             recipient.times += 1;
             let (first, last) = recipient.days.take().unwrap_or_else(|| (day.clone(), day.clone()));
             recipient.days = Some((first.min(day.clone()), last.max(day)));
@@ -143,7 +144,7 @@ impl Disclosures {
     fn recipients(&self, words: &Words) -> Section {
         let row = |(member, recipient): (&String, &Recipient)| {
             let (first, last) = recipient.days.clone().unwrap_or_default();
-            let fields = words.released(recipient.fields.iter().map(String::as_str));
+            let fields = recipient.told.words(words);
             vec![words.member(member), fields, first, last, recipient.times.to_string()]
         };
         Section::Table {

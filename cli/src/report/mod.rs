@@ -12,6 +12,7 @@ mod monthly;
 mod processing;
 mod render;
 mod scope;
+mod told;
 mod words;
 
 pub(crate) mod exchange;
@@ -95,6 +96,33 @@ pub(crate) struct Context<'a> {
     pub(crate) held: Option<&'a ResidentData>,
 }
 
+/// What a report is asked about, where more than the entries' filter follows from it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Asked {
+    /// The member on either side.
+    pub(crate) peer: Option<String>,
+    /// The request.
+    pub(crate) request: Option<String>,
+    /// R4: when the institution became aware of the breach.
+    pub(crate) aware: Option<i64>,
+}
+
+impl Asked {
+    /// Leaves of an entry's outcomes those asked about: an entry is found by any of them.
+    pub(crate) fn narrow(&self, entry: &mut Value) {
+        let own = self.peer.as_deref() == Some(str_of(entry, "asker"));
+        let peer = self.peer.as_deref().filter(|_| !own);
+        let request = self.request.as_deref().filter(|request| *request != str_of(entry, "request"));
+        let wanted = |outcome: &Value| {
+            let of = |field: &str, value: Option<&str>| value.is_none_or(|value| str_of(outcome, field) == value);
+            of("holder", peer) && of("request", request)
+        };
+        if let Some(outcomes) = entry.get_mut("outcomes").and_then(Value::as_array_mut) {
+            outcomes.retain(wanted);
+        }
+    }
+}
+
 /// A report, ready to be written in any form.
 #[derive(Debug, Serialize)]
 pub(crate) struct Document {
@@ -129,12 +157,12 @@ pub(crate) trait Report {
 }
 
 /// A report about nothing yet.
-pub(crate) fn begin(kind: Kind) -> Box<dyn Report> {
+pub(crate) fn begin(kind: Kind, asked: Asked) -> Box<dyn Report> {
     match kind {
         Kind::R1 => Box::new(disclosures::Disclosures::package()),
         Kind::R2 => Box::new(disclosures::Disclosures::list()),
         Kind::R3 => Box::new(processing::Register),
-        Kind::R4 => Box::new(scope::Scope::default()),
+        Kind::R4 => Box::new(scope::Scope::of(asked)),
         Kind::R7 => Box::new(scope::Emergencies::default()),
         Kind::R8 => Box::new(monthly::Monthly::default()),
         Kind::R9 => Box::new(scope::Specific::default()),

@@ -39,10 +39,16 @@ fn of(kind: Kind, entries: &[Value]) -> Document {
 }
 
 fn with_data(kind: Kind, entries: &[Value], held: Option<&ResidentData>) -> Document {
+    made(kind, entries, &Asked::default(), held)
+}
+
+fn made(kind: Kind, entries: &[Value], asked: &Asked, held: Option<&ResidentData>) -> Document {
     let (words, exported) = (words(Lang::Pl), exported());
-    let mut report = begin(kind);
+    let mut report = begin(kind, asked.clone());
     for (index, entry) in (0..).zip(entries) {
-        report.take(index, entry, &words);
+        let mut entry = entry.clone();
+        asked.narrow(&mut entry);
+        report.take(index, &entry, &words);
     }
     let manifest = manifest();
     let context =
@@ -76,7 +82,7 @@ fn manifest() -> Manifest {
         "members": [member("mops", "mops"), member("pup", "pup"), member("zlm", "hou")],
         "epochs": [], "library": { "version": 1, "digest": "" },
         "agreements": [
-            agreement("mops", "pup", &["pup.status", "pup.benefit_right"], json!([])),
+            agreement("mops", "pup", &["pup.status", "pup.benefit_right.amount"], json!([])),
             agreement("pup", "zlm", &["hou.eviction"], mondays),
         ],
     });
@@ -147,13 +153,117 @@ fn the_scope_of_a_breach_counts_persons_and_special_categories() {
     let scope = of(Kind::R4, &[answered(SATURDAY, "F"), answered(SATURDAY + HOUR, "F"), sensitive]);
     let Section::Facts(facts) = &scope.sections[1] else { panic!("{scope:?}") };
     assert_eq!((facts[0].1.as_str(), facts[1].1.as_str()), ("2", "1"));
-    assert_eq!(rows(&scope, "Kanały"), [["mops", "pup", "3"]]);
+    assert_eq!(rows(&scope, "Kanały: nasze dane u innych"), [["mops", "pup", "3"]]);
     assert!(rows(&scope, "Klucze i certyfikaty").is_empty(), "entries of before say nothing of keys");
-    assert_eq!(rows(&scope, "Osoby, według numeru akt w dzienniku").len(), 2);
+    assert_eq!(rows(&scope, PERSONS).len(), 2);
     let mut presence = answered(SATURDAY, "F");
-    presence["fields_returned"] = json!([]);
-    let known = rows(&of(Kind::R4, &[presence]), "Osoby, według numeru akt w dzienniku");
-    assert_eq!(known, [["F", "1", "czy jest znana lub znany w tej jednostce"]]);
+    (presence["query"], presence["fields_returned"]) = (json!("q01"), json!([]));
+    assert_eq!(rows(&of(Kind::R4, &[presence]), PERSONS), [["F", "1", "czy jest znana lub znany w tej jednostce"]]);
+}
+
+const PERSONS: &str = "Osoby, według numeru akt w dzienniku: nasze dane u innych";
+
+fn facts(document: &Document) -> BTreeMap<String, String> {
+    let facts = |section: &Section| match section {
+        Section::Facts(facts) => facts.clone(),
+        _ => Vec::new(),
+    };
+    document.sections.iter().flat_map(facts).collect()
+}
+
+#[test]
+fn a_breach_at_one_peer_is_about_that_peer_alone_and_each_direction_apart() {
+    let got = json!({
+        "event": "query.outcome", "time": SATURDAY, "asker": "pup", "file": "H",
+        "outcomes": [
+            { "holder": "mops", "query": "q02", "outcome": "answered", "fields": ["mops.case.status"] },
+            { "holder": "css", "query": "q07", "outcome": "answered", "fields": ["css.amount"] },
+        ],
+    });
+    let approved = json!({ "event": "approval.granted", "time": SATURDAY, "asker": "mops", "file": "I", "user": "U" });
+    let asked = Asked { peer: Some("mops".into()), ..Asked::default() };
+    let entries = [got, approved, answered(SATURDAY + HOUR, "F")];
+    let scope = made(Kind::R4, &entries, &asked, None);
+    let from = "dane otrzymane od innych";
+    assert_eq!(rows(&scope, "Kanały: nasze dane u innych"), [["mops", "pup", "1"]]);
+    assert_eq!(rows(&scope, &format!("Kanały: {from}")), [["pup", "mops", "1"]]);
+    let status = words(Lang::Pl).field("mops.case.status");
+    assert_eq!(rows(&scope, &format!("Kategorie danych: {from}")), [[&*status, "", "wydano", "1"]]);
+    assert_eq!(facts(&scope)["Liczba osób"], "2");
+    let all = of(Kind::R4, &entries);
+    assert_eq!(rows(&all, &format!("Kanały: {from}")), [["pup", "css", "1"], ["pup", "mops", "1"]]);
+    assert_eq!(facts(&all)["Liczba osób"], "3");
+    // By this institution itself everything is meant.
+    let mut own = entries[0].clone();
+    Asked { peer: Some("pup".into()), ..Asked::default() }.narrow(&mut own);
+    assert_eq!(own, entries[0]);
+}
+
+#[test]
+fn the_scope_has_what_officers_and_approvers_saw_and_the_authoritys_clock() {
+    let saw = |event: &str, file: Value| json!({ "event": event, "time": SATURDAY, "user": "O", "file": file });
+    let entries = [
+        saw("resident.shown", json!("F")),
+        saw("dpo.reported", json!("F")),
+        saw("dpo.exported", json!("G")),
+        saw("approval.refused", json!("H")),
+        // About nobody in particular.
+        saw("dpo.reported", Value::Null),
+        saw("dpo.resolved", json!("I")),
+    ];
+    let aware = |aware: i64| Asked { aware: Some(aware), ..Asked::default() };
+    let scope = made(Kind::R4, &entries, &aware(SATURDAY), None);
+    assert_eq!(
+        rows(&scope, "Osoby, których dane oglądano w tej instytucji: inspektorzy i zatwierdzający"),
+        [
+            ["F", "2", "dane w aktach; zapisy w dzienniku"],
+            ["G", "1", "zapisy w dzienniku"],
+            ["H", "1", "pytanie do decyzji"]
+        ]
+    );
+    let all = facts(&scope);
+    assert_eq!((&*all["Liczba osób"], &*all["Pierwszy dostęp"]), ("3", "2026-11-21 12:00:00"));
+    // The log was exported 100 hours later.
+    assert_eq!(all["Stwierdzenie naruszenia"], "2026-11-21 12:00:00");
+    assert_eq!(all["Termin zgłoszenia do UODO"], "2026-11-24 12:00:00 (minął)");
+    let empty = facts(&made(Kind::R4, &[], &aware(SATURDAY + 28 * HOUR), None));
+    assert_eq!((&*empty["Pierwszy dostęp"], &*empty["Ostatni dostęp"]), ("–", "–"));
+    assert_eq!(empty["Termin zgłoszenia do UODO"], "2026-11-25 16:00:00");
+    let blank = empty.iter().filter(|(_, value)| value.starts_with("____")).count();
+    assert_eq!(blank, 3, "contact, consequences, measures");
+}
+
+#[test]
+fn what_was_compared_is_told_apart_from_presence_and_from_nothing() {
+    let words = words(Lang::Pl);
+    let compared = |time: i64| {
+        let mut entry = answered(time, "F");
+        (entry["query"], entry["fields_returned"]) = (json!("q08"), json!([]));
+        entry["fields_requested"] = json!(["pup.benefit_right.amount"]);
+        entry
+    };
+    let mut nothing = answered(SATURDAY + 24 * HOUR, "F");
+    nothing["fields_returned"] = json!([]);
+    let amount = words.field("pup.benefit_right.amount");
+    let said = format!("porównano: {amount}");
+    let list = rows(&of(Kind::R2, &[compared(SATURDAY), nothing]), "Kto sprawdzał dane");
+    assert_eq!(list.iter().map(|row| &*row[2]).collect::<Vec<_>>(), [&*said, "nic do wydania"]);
+    let both = of(Kind::R1, &[compared(SATURDAY), answered(SATURDAY, "F")]);
+    let status = words.field("pup.status");
+    assert_eq!(rows(&both, "Odbiorcy danych")[0][1], format!("{status}; {said}"));
+    let scope = of(Kind::R4, &[compared(SATURDAY)]);
+    assert_eq!(rows(&scope, "Kategorie danych: nasze dane u innych"), [[&*amount, "", "porównano", "1"]]);
+    // The asker's entry has the fields of all its questions together.
+    let asked = json!({
+        "event": "query.outcome", "time": SATURDAY, "asker": "pup", "file": "F",
+        "fields_requested": ["mops.case.status", "mops.income"],
+        "outcomes": [{ "holder": "mops", "query": "q08", "outcome": "answered", "fields": [] }],
+    });
+    let list = rows(&of(Kind::R2, &[asked]), "Kto sprawdzał dane");
+    assert_eq!(list[0][2], format!("porównano: {} (źródło: mops)", words.field("mops.income")));
+    // What was compared was used.
+    let used = of(Kind::R11, &[answered(SATURDAY, "F"), compared(SATURDAY)]);
+    assert_eq!(rows(&used, "Porozumienia")[0][7], "");
 }
 
 #[test]
@@ -424,7 +534,7 @@ fn agreements_are_held_against_their_use_on_both_sides() {
         asked(monday, "denied"),
     ];
     let report = of(Kind::R11, &entries);
-    let right = words.field("pup.benefit_right");
+    let right = words.field("pup.benefit_right.amount");
     let provision = words.purpose("social-welfare-provision");
     let assessment = words.purpose("social-welfare-eligibility-assessment");
     assert_eq!(

@@ -2,7 +2,7 @@
 
 use audit::Exported;
 use clap::ValueEnum;
-use policies::{Catalogue, Library, calendar};
+use policies::{Catalogue, Library, Query, calendar};
 use protocol::{Manifest, Timestamp};
 use std::collections::BTreeMap;
 
@@ -84,16 +84,13 @@ impl Words {
         names.join(", ")
     }
 
-    /// What was released: the fields, or that somebody is known.
-    pub(crate) fn released<'a>(&self, ids: impl IntoIterator<Item = &'a str>) -> String {
-        let fields = self.fields(ids);
-        let presence = self.say("czy jest znana lub znany w tej jednostce", "whether known to this unit");
-        if fields.is_empty() { presence.to_owned() } else { fields }
+    /// The query type of this id.
+    pub(crate) fn query_type(&self, id: &str) -> Option<&Query> {
+        self.catalogue().queries.get(&id.parse::<protocol::QueryType>().ok()?)
     }
 
     pub(crate) fn query(&self, id: &str) -> String {
-        let query = id.parse().ok().and_then(|query| self.catalogue().queries.get(&query));
-        query.map_or_else(|| id.to_owned(), |query| self.say(&query.pl, &query.en).to_owned())
+        self.query_type(id).map_or_else(|| id.to_owned(), |query| self.say(&query.pl, &query.en).to_owned())
     }
 
     /// A basis as it stands in the log.
