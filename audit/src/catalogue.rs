@@ -44,7 +44,7 @@ pub const FIELDS: &[(&str, &str)] = &[
     ("counts", "numbers of bulk work, by name"),
     ("decision", "`permit` or `deny`; `mixed` at the asker, where some answered and some refused"),
     ("delete", "registry: HMACs of indexes removed"),
-    ("detail", "free of identifiers: a step, a fingerprint, a fault"),
+    ("detail", "free of identifiers: a step, a fingerprint, a fault, the reason an emergency was opened for"),
     ("emergency", "id of an emergency access"),
     ("epoch", "key epoch"),
     ("event", "name of the event"),

@@ -243,8 +243,25 @@ fn to_be_filled(words: &Words) -> [Section; 2] {
 /// Emergency accesses with their reviews.
 #[derive(Default)]
 pub(crate) struct Emergencies {
-    opened: Vec<(i64, String, Vec<String>)>,
+    /// When danger was declared: a review's time runs from then.
+    declared: BTreeMap<String, i64>,
+    accesses: Vec<Access>,
     reviewed: BTreeMap<String, Review>,
+}
+
+/// One that was taken here, with everything seen on it, or an answer on a peer's.
+struct Access {
+    time: i64,
+    id: String,
+    taken: bool,
+    asker: String,
+    user: String,
+    /// The library's reason, or the emergency's id.
+    why: String,
+    text: String,
+    seen: Vec<String>,
+    /// When its review is due.
+    due: Option<i64>,
 }
 
 struct Review {
@@ -257,51 +274,108 @@ struct Review {
     text: String,
 }
 
-/// An emergency must be reviewed in this time.
-const REVIEW_SECONDS: i64 = 72 * 60 * 60;
+impl Access {
+    fn of(entry: &Value, taken: bool, declared: Option<i64>, words: &Words) -> Self {
+        let text = |field: &str| str_of(entry, field).to_owned();
+        let basis = str_of(entry, "basis").strip_prefix("emergency:").unwrap_or_default();
+        // A holder's basis is the library's rule, and its detail the reason that was given.
+        let reason = Some(str_of(entry, "detail")).filter(|reason| !taken && !reason.is_empty());
+        let why = reason.unwrap_or(basis).to_owned();
+        let told = entry.get("obligations").and_then(|duties| duties.get("review_by")).and_then(Value::as_i64);
+        let due = told.or_else(|| words.review_by(&why, declared.unwrap_or_else(|| time_of(entry))));
+        Access {
+            time: time_of(entry),
+            id: text("emergency"),
+            taken,
+            asker: words.member(str_of(entry, "asker")),
+            user: text("user"),
+            why,
+            text: text("reason_text"),
+            seen: Vec::new(),
+            due,
+        }
+    }
+
+    /// Whether a review is late at `at`, by the node's own reckoning.
+    fn late(&self, at: i64) -> bool {
+        let grace = if self.taken { 0 } else { node::REVIEW_GRACE_SECONDS };
+        self.due.is_some_and(|due| at > due.saturating_add(grace))
+    }
+
+    fn row(self, review: Option<&Review>, now: i64, words: &Words) -> Vec<String> {
+        let late = |at: i64| if self.late(at) { words.say("po terminie", "overdue") } else { "" };
+        let (state, by, text) = match review {
+            Some(Review { at, outcome, by, text }) => {
+                let outcome = match outcome.as_str() {
+                    "justified" => words.say("uzasadniony", "justified"),
+                    "unjustified" => words.say("nieuzasadniony", "not justified"),
+                    other => other,
+                };
+                let late = Some(late(*at)).filter(|late| !late.is_empty()).map(|late| format!(", {late}"));
+                (format!("{} {outcome}{}", super::moment(*at), late.unwrap_or_default()), by.as_str(), text.as_str())
+            }
+            None => {
+                let late = Some(late(now)).filter(|late| !late.is_empty());
+                (late.unwrap_or_else(|| words.say("czeka", "waiting")).to_owned(), "", "")
+            }
+        };
+        let due = self.due.map(super::moment).unwrap_or_default();
+        let why = [words.emergency(&self.why), self.text];
+        let why = why.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(": ");
+        let seen = self.seen.join("; ");
+        vec![super::moment(self.time), self.asker, self.user, why, seen, due, state, by.to_owned(), text.to_owned()]
+    }
+}
 
 impl Report for Emergencies {
     fn take(&mut self, _: u64, entry: &Value, words: &Words) {
         let (event, id) = (str_of(entry, "event"), str_of(entry, "emergency").to_owned());
-        let emergency = str_of(entry, "basis").strip_prefix("emergency:");
+        if id.is_empty() {
+            return;
+        }
+        let declared = self.declared.get(&id).copied();
         match event {
+            "emergency.declared" => _ = self.declared.insert(id, time_of(entry)),
             "emergency.reviewed" => {
                 let [outcome, by, text] =
                     ["detail", "user", "reason_text"].map(|field| str_of(entry, field).to_owned());
-                self.reviewed.insert(id, Review { at: time_of(entry), outcome, by, text });
+                // The first closes it; a holder that closed its own side hears of the other later.
+                self.reviewed.entry(id).or_insert(Review { at: time_of(entry), outcome, by, text });
             }
-            "emergency.opened" | "query.answered" if event == "emergency.opened" || emergency.is_some() => {
-                let opened = event == "emergency.opened";
-                let fields = if opened { String::new() } else { Told::here(entry, words).words(words) };
-                let (user, asker) = (str_of(entry, "user").to_owned(), words.member(str_of(entry, "asker")));
-                let why = [emergency.unwrap_or_default(), str_of(entry, "reason_text")];
-                let why = why.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(": ");
-                self.opened.push((time_of(entry), id, vec![asker, user, why, fields]));
+            "emergency.opened" => self.accesses.push(Access::of(entry, true, declared, words)),
+            "query.answered" => {
+                let mut access = Access::of(entry, false, None, words);
+                access.seen.push(Told::here(entry, words).words(words));
+                self.accesses.push(access);
+            }
+            "query.outcome" => {
+                let answered = outcomes(entry).filter(|outcome| str_of(outcome, "outcome") == "answered");
+                let seen: Vec<String> = answered
+                    .map(|outcome| {
+                        let from = words.member(str_of(outcome, "holder"));
+                        format!("{from}: {}", Told::there(entry, outcome, words).words(words))
+                    })
+                    .collect();
+                if seen.is_empty() {
+                    return;
+                }
+                let place = self.accesses.iter().position(|access| access.taken && access.id == id);
+                let known = place.and_then(|place| self.accesses.get_mut(place));
+                match known {
+                    Some(access) => access.seen.extend(seen),
+                    None => self.accesses.push(Access { seen, ..Access::of(entry, true, declared, words) }),
+                }
             }
             _ => {}
         }
     }
 
     fn sections(self: Box<Self>, context: &Context<'_>) -> (String, Vec<Section>) {
-        let words = context.words;
-        let rows = self.opened.into_iter().map(|(time, id, mut row)| {
-            let overdue = context.exported.exported_at - time > REVIEW_SECONDS;
-            let (state, by, text) = match self.reviewed.get(&id) {
-                Some(Review { at, outcome, by, text }) => {
-                    let outcome = match outcome.as_str() {
-                        "justified" => words.say("uzasadniony", "justified"),
-                        "unjustified" => words.say("nieuzasadniony", "not justified"),
-                        other => other,
-                    };
-                    (format!("{} {outcome}", super::moment(*at)), by.clone(), text.clone())
-                }
-                None if overdue => (words.say("po terminie", "overdue").to_owned(), String::new(), String::new()),
-                None => (words.say("czeka", "waiting").to_owned(), String::new(), String::new()),
-            };
-            row.insert(0, super::moment(time));
-            row.extend([state, by, text]);
-            row
-        });
+        let (words, reviewed) = (context.words, self.reviewed);
+        let row = |access: Access| {
+            let review = reviewed.get(&access.id);
+            access.row(review, context.exported.exported_at, words)
+        };
         let table = Section::Table {
             title: words.say("Dostępy", "Accesses").to_owned(),
             columns: words.columns(&[
@@ -310,11 +384,12 @@ impl Report for Emergencies {
                 ("osoba (pseudonim)", "user (pseudonym)"),
                 ("powód", "reason"),
                 ("dane", "data"),
+                ("termin przeglądu", "review due"),
                 ("przegląd", "review"),
                 ("kto przejrzał (pseudonim)", "reviewer (pseudonym)"),
                 ("ustalenia", "finding"),
             ]),
-            rows: rows.collect(),
+            rows: self.accesses.into_iter().map(row).collect(),
         };
         (words.say("Przegląd dostępów nagłych", "Emergency accesses").to_owned(), vec![table])
     }

@@ -308,29 +308,65 @@ fn the_monthly_report_names_nobody() {
 }
 
 #[test]
-fn unreviewed_emergencies_are_overdue_after_three_days() {
-    let emergency = |id: &str, time: i64| {
+fn emergencies_are_overdue_by_the_librarys_days_and_say_why_and_what_was_seen() {
+    const DAY: i64 = 24 * HOUR;
+    // The log is exported 100 hours after Saturday noon.
+    let now = exported().exported_at;
+    let at_holder = |id: &str, time: i64| {
         let mut entry = answered(time, "F");
-        entry["basis"] = json!("emergency:life-at-risk");
-        entry["emergency"] = json!(id);
+        (entry["basis"], entry["emergency"]) = (json!("emergency:vital-interest@1"), json!(id));
         entry
     };
     // As the node writes it: the outcome is the detail, the user who reviewed.
-    let reviewed = json!({
-        "event": "emergency.reviewed", "time": SATURDAY + HOUR, "emergency": "a", "detail": "unjustified",
-        "basis": "emergency:life-at-risk", "user": "R", "reason_text": "nikogo nie ratowano",
+    let reviewed = |id: &str, time: i64| {
+        json!({ "event": "emergency.reviewed", "time": time, "emergency": id, "detail": "unjustified",
+            "basis": "emergency:life", "user": "R", "reason_text": "nikogo nie ratowano" })
+    };
+    let of_ours = |event: &str, id: &str, time: i64| {
+        json!({ "event": event, "time": time, "emergency": id, "basis": "emergency:life", "user": "U", "asker": "pup",
+            "reason_text": "nieprzytomny" })
+    };
+    let seen = json!({
+        "event": "query.outcome", "time": now, "emergency": "d", "basis": "emergency:life", "asker": "pup",
+        "outcomes": [
+            { "holder": "mops", "query": "q18", "outcome": "answered", "fields": ["mops.duty.phone"] },
+            { "holder": "css", "query": "q18", "outcome": "denied" },
+        ],
     });
-    let opened = json!({
-        "event": "emergency.opened", "time": SATURDAY, "emergency": "d", "basis": "emergency:life-at-risk", "user": "U",
-        "asker": "pup", "reason_text": "nieprzytomny",
-    });
-    let entries =
-        [emergency("a", SATURDAY), emergency("b", SATURDAY), emergency("c", SATURDAY + 90 * HOUR), opened, reviewed];
+    let mut with_reason = at_holder("c", now - 7 * DAY);
+    with_reason["detail"] = json!("health");
+    with_reason["obligations"] = json!({ "delete_after": now, "review_by": now - 1 });
+    let entries = [
+        at_holder("a", now - 9 * DAY),
+        at_holder("b", now - 9 * DAY),
+        with_reason,
+        of_ours("emergency.declared", "d", now - 7 * DAY - 1),
+        of_ours("emergency.opened", "d", now - 7 * DAY + 1),
+        of_ours("emergency.opened", "e", now - 7 * DAY),
+        of_ours("emergency.opened", "f", now - 9 * DAY),
+        seen,
+        reviewed("a", now - 9 * DAY + HOUR),
+        reviewed("f", now),
+    ];
     let list = rows(&of(Kind::R7, &entries), "Dostępy");
-    let states: Vec<&str> = list.iter().map(|row| row[5].as_str()).collect();
-    assert_eq!(states, ["2026-11-21 13:00:00 nieuzasadniony", "po terminie", "czeka", "po terminie"]);
-    assert_eq!(list[0][6..], ["R", "nikogo nie ratowano"]);
-    assert_eq!((list[3][3].as_str(), list[3][4].as_str()), ("life-at-risk: nieprzytomny", ""));
+    let column = |number: usize| list.iter().map(|row| row[number].as_str()).collect::<Vec<_>>();
+    // A holder waits a day longer: it may only not have heard of the review.
+    assert_eq!(
+        column(6),
+        [
+            "2026-11-16 17:00:00 nieuzasadniony",
+            "po terminie",
+            "czeka",
+            "po terminie",
+            "czeka",
+            "2026-11-25 16:00:00 nieuzasadniony, po terminie"
+        ]
+    );
+    assert_eq!(list[0][7..], ["R", "nikogo nie ratowano"]);
+    assert_eq!(column(3)[1..4], ["Ochrona życia lub zdrowia", "zagrożenie zdrowia", "zagrożenie życia: nieprzytomny"]);
+    let phone = words(Lang::Pl).field("mops.duty.phone");
+    assert_eq!(column(4)[3..5], [&*format!("mops: {phone}"), ""]);
+    assert_eq!(column(5)[4], "2026-11-25 16:00:00");
 }
 
 #[test]

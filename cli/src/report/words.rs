@@ -2,7 +2,7 @@
 
 use audit::Exported;
 use clap::ValueEnum;
-use policies::{Catalogue, Library, Query, calendar};
+use policies::{Catalogue, Emergency, Library, Query, calendar};
 use protocol::{Manifest, Timestamp};
 use std::collections::BTreeMap;
 
@@ -91,6 +91,27 @@ impl Words {
 
     pub(crate) fn query(&self, id: &str) -> String {
         self.query_type(id).map_or_else(|| id.to_owned(), |query| self.say(&query.pl, &query.en).to_owned())
+    }
+
+    /// Why the glass was broken: a reason of the library's or, where the log has no more, the emergency it belongs to.
+    pub(crate) fn emergency(&self, code: &str) -> String {
+        let known = self.catalogue().emergencies.get(code.split('@').next().unwrap_or_default());
+        let reason = self.catalogue().emergency_for(code).and_then(|(_, emergency)| emergency.reasons.get(code));
+        match (reason, known) {
+            (Some(name), _) => self.say(&name.pl, &name.en).to_owned(),
+            (None, Some(known)) => self.say(&known.pl, &known.en).to_owned(),
+            (None, None) => code.to_owned(),
+        }
+    }
+
+    /// When the review of an emergency is due that was opened at `at`; of one the library does not know, as of the
+    /// shortest it has.
+    pub(crate) fn review_by(&self, code: &str, at: i64) -> Option<i64> {
+        let emergencies = &self.catalogue().emergencies;
+        let known = emergencies.get(code.split('@').next().unwrap_or_default());
+        let known = known.or_else(|| self.catalogue().emergency_for(code).map(|(_, emergency)| emergency));
+        let due = |emergency: &Emergency| node::review_by(emergency, Timestamp(at)).0;
+        known.map(due).or_else(|| emergencies.values().map(due).min())
     }
 
     /// A basis as it stands in the log.
