@@ -195,6 +195,12 @@ fn outcomes(entry: &Value) -> impl Iterator<Item = &Value> {
     entry.get("outcomes").and_then(Value::as_array).into_iter().flatten()
 }
 
+/// Whether a holder refused, and not this institution's own node before it asked anybody.
+fn refused_there(outcome: &Value) -> bool {
+    let decided = outcome.get("peer_log").is_some_and(Value::is_object) && !str_of(outcome, "holder").is_empty();
+    decided && str_of(outcome, "outcome") == "denied"
+}
+
 /// One more of `key`.
 fn count<K: Ord>(counts: &mut BTreeMap<K, u64>, key: K) {
     *counts.entry(key).or_default() += 1;

@@ -298,13 +298,56 @@ fn the_monthly_report_names_nobody() {
             answered(monday, "FILE"),
             json!({ "event": "query.denied", "time": monday, "role": "caseworker" }),
             json!({ "event": "query.outcome", "time": monday, "outcomes": [
-                { "holder": "zlm", "outcome": "denied" }, { "holder": "css", "outcome": "answered" } ] }),
+                { "holder": "zlm", "outcome": "denied", "peer_log": { "index": 1 } },
+                { "holder": "css", "outcome": "answered" },
+                // Refused by our own node: nobody was asked.
+                { "holder": null, "outcome": "denied" }, { "holder": "zlm", "outcome": "denied" } ] }),
         ],
     );
     assert_eq!(rows(&report, "Miesiące"), [["2026-11", "2", "1", "1", "1", "50%", "50%", "1", "caseworker 2"]]);
     let page = html(&report);
     assert!(!page.contains("SECRET") && !page.contains("FILE"));
     assert_eq!(page.matches("<svg").count(), 3);
+}
+
+#[test]
+fn a_question_that_waited_counts_once_and_months_without_any_stay() {
+    const DAY: i64 = 24 * HOUR;
+    let asking = |time: i64, holder: &str| {
+        json!({ "event": "query.asking", "time": time, "user": "U", "file": "F", "search_key": "pesel",
+            "outcomes": [{ "holder": holder, "query": "q16", "outcome": "asking" }] })
+    };
+    let came = |time: i64, outcome: &str| {
+        json!({ "event": "query.outcome", "time": time, "user": "U", "file": "F",
+            "outcomes": [{ "holder": "mops", "query": "q16", "outcome": outcome }] })
+    };
+    let before = SATURDAY - 61 * DAY;
+    let report = of(
+        Kind::R8,
+        &[
+            asking(before, "mops"),
+            came(before, "answered"),
+            // Whom to ask is found out; then it waits, is asked about twice, and is answered.
+            asking(SATURDAY, ""),
+            came(SATURDAY, "pending"),
+            asking(SATURDAY + HOUR, "mops"),
+            came(SATURDAY + HOUR, "pending"),
+            asking(SATURDAY + 2 * HOUR, "mops"),
+            came(SATURDAY + 2 * HOUR, "answered"),
+            // The same, later, is another.
+            asking(SATURDAY + 3 * HOUR, "mops"),
+            came(SATURDAY + 3 * HOUR, "answered"),
+            json!({ "event": "node.started", "time": SATURDAY + 20 * DAY }),
+        ],
+    );
+    let asked: Vec<[String; 2]> =
+        rows(&report, "Miesiące").into_iter().map(|row| [row[0].clone(), row[1].clone()]).collect();
+    assert_eq!(asked, [["2026-09", "1"], ["2026-10", "0"], ["2026-11", "2"], ["2026-12", "0"]]);
+    let plotted = report.sections.iter().find_map(|section| match section {
+        Section::Series { points, .. } => Some(points.iter().map(|(_, value)| *value).collect::<Vec<_>>()),
+        _ => None,
+    });
+    assert_eq!(plotted, Some(vec![1, 0, 2, 0]));
 }
 
 #[test]
@@ -555,19 +598,27 @@ fn single_persons_use_is_a_line_for_each_access() {
 #[test]
 fn agreements_are_held_against_their_use_on_both_sides() {
     let words = words(Lang::Pl);
-    let asked = |time: i64, outcome: &str| {
+    let asked = |time: i64, agreement: &str, outcome: &str| {
         json!({
             "event": "query.outcome", "time": time, "asker": "pup", "purpose": "social-welfare-provision",
-            "outcomes": [{ "holder": "zlm", "query": "q02", "outcome": outcome, "reason": "not_available", "fields": ["hou.eviction"] }],
+            "outcomes": [{ "holder": "zlm", "query": "q02", "outcome": outcome, "reason": "not_available",
+                "agreement": agreement, "fields": ["hou.eviction"], "peer_log": { "index": 1 } }],
         })
     };
+    let own = json!({
+        "event": "query.outcome", "time": SATURDAY, "asker": "pup",
+        "outcomes": [{ "holder": null, "query": "q02", "outcome": "denied", "reason": "no_holder" }],
+    });
     let monday = SATURDAY + 46 * HOUR;
     let entries = [
         answered(SATURDAY, "F"),
         answered(SATURDAY, "G"),
-        asked(SATURDAY, "answered"),
-        asked(monday, "answered"),
-        asked(monday, "denied"),
+        asked(SATURDAY, "pup-zlm@1", "answered"),
+        asked(monday, "pup-zlm@1", "answered"),
+        // Under a version that is none any more: not once more under this.
+        asked(monday, "pup-zlm@0", "answered"),
+        asked(monday, "pup-zlm@1", "denied"),
+        own,
     ];
     let report = of(Kind::R11, &entries);
     let right = words.field("pup.benefit_right.amount");
@@ -578,9 +629,14 @@ fn agreements_are_held_against_their_use_on_both_sides() {
         [
             ["mops-pup@1", "mops", "pup", "2", "2 / 50", "0", "q01", &right, &provision],
             ["pup-zlm@1", "pup", "zlm", "2", "1 / 50", "1", "q01", "", &assessment],
+            ["pup-zlm@0", "", "", "1", "", "", "", "", ""],
         ]
     );
-    assert_eq!(rows(&report, "Odmowy"), [["pup", "zlm", &words.query("q02"), "not_available", "1"]]);
+    let question = words.query("q02");
+    assert_eq!(
+        rows(&report, "Odmowy"),
+        [["pup", "ten węzeł", &question, "no_holder", "1"], ["pup", "zlm", &question, "not_available", "1"]]
+    );
 }
 
 #[test]
