@@ -1,6 +1,7 @@
 //! `ogniwo audit`: verify, search, export, report. Works on a copy of a log, on an export, or live through the local API
 //! with an officer's token. What is made live is an export first, and verified before anything is said about it.
 
+use crate::agreement_command::read;
 use crate::args::{
     AuditCommand, ContinueArgs, ExportArgs, Form, LogStream, ReportArgs, SearchArgs, VerifyArgs, WhoArgs,
 };
@@ -16,6 +17,7 @@ use audit::{Checkpoint, Exported, Filter, Vkey, verify_against, verify_export};
 use http::Method;
 use node::{LogPage, Progress, ResidentData, Who};
 use policies::Library;
+use protocol::{Manifest, SignedManifest};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
@@ -54,11 +56,24 @@ fn known(dir: &Path, pinned: &Pinned, files: &[PathBuf]) -> Result<Vec<Checkpoin
     files.iter().map(open).collect()
 }
 
+/// A manifest as its officers signed it, with the fingerprint that people compare.
+struct Federation {
+    manifest: Manifest,
+    fingerprint: String,
+}
+
+impl Federation {
+    fn read(path: &Path) -> Result<Self, Failure> {
+        let signed: SignedManifest = read(path)?;
+        Ok(Federation { manifest: signed.accept_held()?, fingerprint: signed.fingerprint() })
+    }
+}
+
 fn verify(arguments: &VerifyArgs, output: &Output) -> Result<(), Failure> {
     let VerifyArgs { dir, vkey, manifest, since, uncosigned } = arguments;
     std::fs::read_dir(dir).map_err(|e| Failure::new("value", format!("{} cannot be read: {e}", dir.display())))?;
-    let manifest = manifest.as_deref().map(read_manifest).transpose()?;
-    let pinned = Pinned::of(dir, vkey.as_deref(), manifest.as_ref())?;
+    let federation = manifest.as_deref().map(Federation::read).transpose()?;
+    let pinned = Pinned::of(dir, vkey.as_deref(), federation.as_ref().map(|federation| &federation.manifest))?;
     let known = known(dir, &pinned, since)?;
     let bar = output.progress("verifying", false);
     // A log being written has a few more entries than its checkpoint signs.
@@ -92,6 +107,10 @@ fn verify(arguments: &VerifyArgs, output: &Output) -> Result<(), Failure> {
         document.insert("verified".to_owned(), true.into());
         document.insert("held_against".to_owned(), json!(held));
         document.insert("witnesses_checked".to_owned(), pinned.knows_witnesses().into());
+        if let Some(Federation { manifest, fingerprint }) = &federation {
+            let named = json!({ "version": manifest.version, "fingerprint": fingerprint });
+            document.insert("manifest".to_owned(), named);
+        }
     }
     output.result(&document, || verified_words(&document, &held, &pinned));
     Ok(())
@@ -123,6 +142,11 @@ fn verified_words(document: &Value, held: &[u64], pinned: &Pinned) -> String {
     });
     if !names.is_empty() {
         text.push_str(&format!("; {}", pinned.words()));
+    }
+    if let Some(manifest) = document.get("manifest") {
+        let fingerprint = manifest.get("fingerprint").and_then(Value::as_str).unwrap_or_default();
+        let version = manifest.get("version").cloned().unwrap_or_default();
+        text.push_str(&format!("\nby the manifest of version {version}, fingerprint {fingerprint}"));
     }
     for size in held {
         text.push_str(&format!("\nthe first {size} are those of the checkpoint given"));
@@ -309,7 +333,12 @@ async fn make_report(arguments: ReportArgs, output: &Output) -> Result<(), Failu
         return Err(Failure::new("value", format!("--aware is for R4, and not for {}", kind.name())));
     }
     let asked = Asked { peer: filter.peer.clone(), request: filter.request.clone(), aware: moment(aware.as_deref())? };
-    let manifest = manifest.as_deref().map(read_manifest).transpose()?;
+    if kind.of_agreements() && manifest.is_none() {
+        let why = format!("{} is about what the manifest has: give it with --manifest", kind.name());
+        return Err(Failure::new("value", why));
+    }
+    let federation = manifest.as_deref().map(Federation::read).transpose()?;
+    let manifest = federation.as_ref().map(|federation| &federation.manifest);
     if kind.of_one_resident() && export.is_none() && !filter.names_resident() && filter.file.is_none() {
         let why =
             format!("{} is about one resident: give --resident, --local-number, --document or --file", kind.name());
@@ -334,14 +363,15 @@ async fn make_report(arguments: ReportArgs, output: &Output) -> Result<(), Failu
         live_export = fetch(&to, second.as_deref(), &body, &std::env::temp_dir()).await?;
         (live_export.path(), Filter::default())
     };
-    let words = Words::new(lang, library()?, manifest.as_ref());
-    let pinned = Pinned::of(&dir, vkey.as_deref(), manifest.as_ref())?;
+    let words = Words::new(lang, library()?, manifest);
+    let pinned = Pinned::of(&dir, vkey.as_deref(), manifest)?;
     let Made { exported, report, lines } = Made::of(kind, form, &dir, &pinned, &wanted, &asked, &words)?;
     let context = Context {
         words: &words,
         exported: &exported,
         witnesses_checked: pinned.knows_witnesses(),
-        manifest: manifest.as_ref(),
+        manifest,
+        fingerprint: federation.as_ref().map(|federation| federation.fingerprint.as_str()),
         held: held.as_ref(),
     };
     let written = match form {

@@ -77,6 +77,11 @@ impl Kind {
         matches!(self, Kind::R1 | Kind::R2)
     }
 
+    /// Whether it says nothing without the federation's manifest.
+    pub(crate) fn of_agreements(self) -> bool {
+        matches!(self, Kind::R3 | Kind::R11)
+    }
+
     /// Whether it is about single accesses to residents' data.
     pub(crate) fn of_accesses(self) -> bool {
         matches!(self, Kind::R1 | Kind::R2 | Kind::R4 | Kind::R7 | Kind::R9)
@@ -92,6 +97,8 @@ pub(crate) struct Context<'a> {
     pub(crate) witnesses_checked: bool,
     /// The federation, where it is given.
     pub(crate) manifest: Option<&'a Manifest>,
+    /// The fingerprint of its manifest.
+    pub(crate) fingerprint: Option<&'a str>,
     /// What is on file of the resident a report is about, where it was asked for.
     pub(crate) held: Option<&'a ResidentData>,
 }
@@ -175,7 +182,7 @@ pub(crate) fn begin(kind: Kind, asked: Asked) -> Box<dyn Report> {
 /// The document of a report that took all entries.
 pub(crate) fn finish(kind: Kind, report: Box<dyn Report>, context: &Context<'_>) -> Document {
     let (title, mut sections) = report.sections(context);
-    sections.insert(0, Section::Facts(context.words.provenance(context.exported, context.witnesses_checked)));
+    sections.insert(0, Section::Facts(context.words.provenance(context)));
     Document { report: kind.name(), title, lang: context.words.lang.tag(), sections }
 }
 

@@ -51,8 +51,14 @@ fn made(kind: Kind, entries: &[Value], asked: &Asked, held: Option<&ResidentData
         report.take(index, &entry, &words);
     }
     let manifest = manifest();
-    let context =
-        Context { words: &words, exported: &exported, witnesses_checked: false, manifest: Some(&manifest), held };
+    let context = Context {
+        words: &words,
+        exported: &exported,
+        witnesses_checked: false,
+        manifest: Some(&manifest),
+        fingerprint: Some("FINGERPRINT"),
+        held,
+    };
     finish(kind, report, &context)
 }
 
@@ -580,6 +586,8 @@ fn the_record_of_processing_has_agreements_statutes_and_templates() {
     let statutes = rows(&register, "Przepisy");
     let welfare = statutes.iter().find(|row| row[0].starts_with("ups-105@")).expect("the labour office has to answer");
     assert_eq!(welfare[1..3], ["ustawa z 12.03.2004 o pomocy społecznej, art. 105", "odpowiada"]);
+    // By which manifest, every report says that has one.
+    assert_eq!(facts(&register)["Manifest (odcisk)"], "lodz.example, wersja 1, FINGERPRINT");
     assert!(names("Wzory zgód").iter().any(|name| name.starts_with("instead-of-certificate@")));
 }
 

@@ -1,6 +1,6 @@
 //! What ids are called, in Polish or English, and when things were in Warsaw.
 
-use audit::Exported;
+use super::Context;
 use clap::ValueEnum;
 use policies::{Catalogue, Emergency, Library, Query, calendar};
 use protocol::{Manifest, Timestamp};
@@ -133,23 +133,30 @@ impl Words {
     }
 
     /// What a report rests on.
-    pub(crate) fn provenance(&self, exported: &Exported, witnesses_checked: bool) -> Vec<(String, String)> {
+    pub(crate) fn provenance(&self, context: &Context<'_>) -> Vec<(String, String)> {
+        let exported = context.exported;
         let names: Vec<&str> = exported.witnesses.iter().map(|(key, _)| key.name()).collect();
         let say = |pl: &str, en: &str| self.say(pl, en).to_owned();
         let unchecked = self.say(
             " (niesprawdzone: klucze z samego eksportu; podaj --manifest)",
             " (unchecked: by keys of the export itself; give --manifest)",
         );
-        let unchecked = if names.is_empty() || witnesses_checked { "" } else { unchecked };
+        let unchecked = if names.is_empty() || context.witnesses_checked { "" } else { unchecked };
         let witnesses = format!("{}{unchecked}", names.join(", "));
-        vec![
+        let mut facts = vec![
             (say("Dziennik", "Log"), exported.vkey.name().to_owned()),
             (say("Stan na", "As of"), moment(exported.exported_at)),
             (say("Wpisy w dzienniku", "Entries of the log"), exported.size.to_string()),
             (say("Wpisy w tym eksporcie", "Entries exported"), exported.entries.to_string()),
             (say("Poświadczone przez innych", "Vouched for by others"), exported.cosigned.to_string()),
             (say("Świadkowie", "Witnesses"), witnesses),
-        ]
+        ];
+        if let Some((manifest, fingerprint)) = context.manifest.zip(context.fingerprint) {
+            let version = self.say("wersja", "version");
+            let named = format!("{}, {version} {}, {fingerprint}", manifest.realm, manifest.version);
+            facts.push((say("Manifest (odcisk)", "Manifest (fingerprint)"), named));
+        }
+        facts
     }
 }
 

@@ -186,7 +186,14 @@ fn held_against_the_manifest(harness: &Harness, export: &str) {
     let dir = std::path::Path::new(export);
     let read = |name: &str| std::fs::read_to_string(dir.join(name)).expect("a file");
     let verify = |more: &[&str]| ogniwo_typing("", &[&["audit", "verify", export] as &[&str], more].concat());
-    verify(&["--manifest", &manifest]).succeeded();
+    let verified = verify(&["--manifest", &manifest]).succeeded();
+    assert!(verified.contains("by the manifest of version "), "{verified}");
+    let register = ["audit", "report", "R3", "--export", export];
+    ogniwo_typing("", &register).failed(3, "--manifest");
+    let register = ogniwo_typing("", &[&register as &[&str], &["--manifest", &manifest]].concat()).succeeded();
+    let verified: Value = serde_json::from_str(&verify(&["--manifest", &manifest, "--json"]).succeeded()).expect("JSON");
+    let fingerprint = verified["manifest"]["fingerprint"].as_str().expect("a fingerprint");
+    assert!(register.contains(fingerprint), "{register}");
     // Without the cosignatures its owner may have written all of it anew.
     for name in ["cosigned", "witnesses"] {
         std::fs::remove_file(dir.join(name)).expect("it was cosigned");
