@@ -52,10 +52,21 @@ pub(crate) fn lines(entry: &Value, words: &Words) -> Vec<Line> {
         basis: words.basis(str_of(entry, "basis")),
     };
     let asker = words.member(str_of(entry, "asker"));
+    // What a resident does about a consent rests on nothing else.
+    let own_act = |pl: &str, en: &str| {
+        let what = words.say(pl, en).to_owned();
+        vec![Line { basis: String::new(), ..line(asker.clone(), what) }]
+    };
+    let officers = |pl: &str, en: &str| {
+        let duty = words.say("zadania inspektora (art. 39 RODO)", "the officer's tasks (GDPR art. 39)").to_owned();
+        let officer = words.say("inspektor ochrony danych", "data-protection officer").to_owned();
+        let what = words.say(pl, en).to_owned();
+        vec![Line { day: day.clone(), institution: officer, what, purpose: duty, basis: String::new() }]
+    };
     match str_of(entry, "event") {
-        "query.answered" => vec![line(asker, Told::here(entry, words).words(words))],
+        "query.answered" => vec![line(asker.clone(), Told::here(entry, words).words(words))],
         "query.denied" | "query.no_match" => {
-            vec![line(asker, words.say("nic: odmówiono", "nothing: refused").to_owned())]
+            vec![line(asker.clone(), words.say("nic: odmówiono", "nothing: refused").to_owned())]
         }
         // What this institution got of others.
         "query.outcome" => outcomes(entry)
@@ -66,17 +77,11 @@ pub(crate) fn lines(entry: &Value, words: &Words) -> Vec<Line> {
                 line(asker.clone(), format!("{got} ({} {from})", words.say("źródło:", "from")))
             })
             .collect(),
-        "consent.recorded" => vec![line(asker, words.say("zapisano zgodę", "a consent was recorded").to_owned())],
-        "consent.withdrawn" => vec![line(asker, words.say("wycofano zgodę", "a consent was withdrawn").to_owned())],
-        "consent.superseded" => {
-            vec![line(asker, words.say("zastąpiono zgodę nowszą", "a newer consent took a consent's place").to_owned())]
-        }
-        "dpo.searched" | "dpo.reported" | "dpo.exported" | "resident.shown" => {
-            let officer = words.say("inspektor ochrony danych", "data-protection officer").to_owned();
-            let looked = words.say("zapisy w dzienniku", "entries of the log").to_owned();
-            let duty = words.say("zadania inspektora (art. 39 RODO)", "the officer's tasks (GDPR art. 39)").to_owned();
-            vec![Line { day, institution: officer, what: looked, purpose: duty, basis: String::new() }]
-        }
+        "consent.recorded" => own_act("zapisano zgodę", "a consent was recorded"),
+        "consent.withdrawn" => own_act("wycofano zgodę", "a consent was withdrawn"),
+        "consent.superseded" => own_act("zastąpiono zgodę nowszą", "a newer consent took a consent's place"),
+        "dpo.searched" | "dpo.reported" | "dpo.exported" => officers("zapisy w dzienniku", "entries of the log"),
+        "resident.shown" => officers("dane w aktach", "the data on file"),
         _ => Vec::new(),
     }
 }

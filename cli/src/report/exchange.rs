@@ -67,7 +67,9 @@ pub(crate) fn audit_events(index: u64, entry: &Value, origin: &str) -> Vec<Value
         "query.denied" | "query.no_match" => {
             vec![side(own, str_of(entry, "query"), str_of(entry, "request"), Vec::new(), false)]
         }
+        // What this institution's own node refused has no other side.
         "query.outcome" => outcomes(entry)
+            .filter(|outcome| !str_of(outcome, "holder").is_empty())
             .map(|outcome| {
                 let [holder, query, request] = ["holder", "query", "request"].map(|field| str_of(outcome, field));
                 let released = str_of(outcome, "outcome") == "answered";

@@ -125,6 +125,23 @@ fn a_residents_list_is_in_plain_words_with_repeats_folded() {
 }
 
 #[test]
+fn a_resident_is_told_what_the_officer_saw_and_of_consents_no_basis() {
+    let about = |event: &str, time: i64| json!({ "event": event, "time": time, "file": "F", "asker": "pup" });
+    let entries = [
+        about("resident.shown", SATURDAY),
+        about("dpo.searched", SATURDAY + 24 * HOUR),
+        about("consent.withdrawn", SATURDAY + 48 * HOUR),
+    ];
+    let list = rows(&of(Kind::R2, &entries), "Kto sprawdzał dane");
+    let told: Vec<[&str; 3]> = list.iter().map(|row| [&*row[1], &*row[2], &*row[4]]).collect();
+    let officer = "inspektor ochrony danych";
+    assert_eq!(
+        told,
+        [[officer, "dane w aktach", ""], [officer, "zapisy w dzienniku", ""], ["pup", "wycofano zgodę", ""]]
+    );
+}
+
+#[test]
 fn the_access_package_has_the_data_on_file_and_who_got_some() {
     let data: ResidentData = serde_json::from_value(json!({
         "file": "F", "sealed": true,
@@ -715,10 +732,11 @@ fn releases_are_privacy_disclosures_at_both_ends() {
         "outcomes": [
             { "holder": "pup", "query": "q02", "outcome": "answered", "fields": ["pup.status"], "request": "Q" },
             { "holder": "css", "query": "q01", "outcome": "denied", "request": "P" },
+            { "holder": null, "query": "q01", "outcome": "denied" },
         ],
     });
     let events = audit_events(4, &got, "lodz.example/mops");
-    assert_eq!(events.len(), 2, "an event for each holder");
+    assert_eq!(events.len(), 2, "an event for each holder, and none without");
     is_a_disclosure(&events[0], "Recipient");
     assert_eq!(identifier(&events[0], "urn:ogniwo:request"), identifier(&source[0], "urn:ogniwo:request"));
     assert_eq!((&events[1]["type"]["code"], &events[1]["outcome"]), (&json!("110112"), &json!("4")));
