@@ -219,7 +219,8 @@ impl LogStream {
     }
 }
 
-/// An entry in a line: what it is about, what came of it at each holder, who.
+/// An entry in a line: what it is about, what came of it at each holder, who, about whom, and of what an officer did
+/// which report, by what criteria and why.
 fn entry_line(entry: &Value) -> String {
     let payload = entry.get("payload").unwrap_or(&Value::Null);
     let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -232,15 +233,21 @@ fn entry_line(entry: &Value) -> String {
         format!("{} {}: {}{reason}", text(outcome, "holder"), text(outcome, "query"), text(outcome, "outcome"))
     };
     let outcomes = payload.get("outcomes").and_then(Value::as_array).into_iter().flatten().map(outcome);
-    let user = Some(text(payload, "user")).filter(|user| !user.is_empty()).map(|user| format!("user {user}"));
+    let named = |field: &str| Some(text(payload, field)).filter(|id| !id.is_empty()).map(|id| format!("{field} {id}"));
+    let criteria = payload.get("filter").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+    let criteria = Some(criteria.collect::<Vec<_>>()).filter(|names| !names.is_empty());
+    let why =
+        Some(text(payload, "reason_text")).filter(|why| !why.is_empty()).map(|why| format!("\u{201c}{why}\u{201d}"));
     let told: Vec<String> = told
         .map(|key| text(payload, key))
         .into_iter()
         .filter(|word| !word.is_empty())
         .chain(outcomes)
-        .chain(user)
+        .chain(["user", "file", "report"].into_iter().filter_map(named))
+        .chain(criteria.map(|names| format!("by {}", names.join(", "))))
+        .chain(why)
         .collect();
-    format!("{index:>8}  {}  {:<24}{}", report::moment(time), text(payload, "event"), told.join("  "))
+    format!("{index:>8}  {}  {:<27}  {}", report::moment(time), text(payload, "event"), told.join("  "))
 }
 
 async fn export(arguments: ExportArgs, output: &Output) -> Result<(), Failure> {
@@ -482,8 +489,10 @@ async fn who(arguments: WhoArgs, output: &Output) -> Result<(), Failure> {
     let found: Who = api(&to)?.call(Method::POST, "/v1/audit/who", &token(&to)?, Some(&body)).await?;
     output.result(&found, || match &found.staff {
         Some(staff) => {
-            let seen = |at: Option<i64>| report::moment(at.unwrap_or_default());
-            format!("{staff}, seen first {} and last {}", seen(found.first_seen), seen(found.last_seen))
+            let first = found.first_seen.map(report::moment).unwrap_or_default();
+            // Of the last only the day is kept.
+            let last = found.last_seen.map(report::day).unwrap_or_default();
+            format!("{staff}, seen first {first} and last on {last}")
         }
         None => format!("client {}", found.local_numbers.iter().map(String::as_str).collect::<Vec<_>>().join(", ")),
     });
@@ -513,6 +522,23 @@ pub(crate) fn continued_words(continued: &audit::Continuation, start: &str) -> S
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_says_what_an_officer_did_about_whom_and_why() {
+        let line = |payload: Value| entry_line(&json!({ "index": 7, "payload": payload }));
+        let reported = line(json!({
+            "event": "dpo.reported", "time": 1_795_258_800, "user": "U", "file": "F", "report": "R2",
+            "filter": ["file", "period"], "reason_text": "skarga 3/2026",
+        }));
+        let expected = "       7  2026-11-21 12:00:00  dpo.reported                 user U  file F  report R2  by file, period  \
+                        \u{201c}skarga 3/2026\u{201d}";
+        assert_eq!(reported, expected);
+        // The longest names stand apart from what follows.
+        for event in audit::EventKind::ALL {
+            let written = line(json!({ "event": event.name(), "time": 0, "asker": "pup" }));
+            assert!(written.ends_with(" pup") && written.contains(&format!(" {} ", event.name())), "{written}");
+        }
+    }
 
     #[test]
     fn a_report_about_one_resident_is_not_made_of_several() {

@@ -96,7 +96,8 @@ impl Report for Compliance {
             .collect();
         // Of versions that the manifest has no more.
         for (name, used) in used {
-            let name = if name.is_empty() { words.say("(bez porozumienia)", "(no agreement)").to_owned() } else { name };
+            let name =
+                if name.is_empty() { words.say("(bez porozumienia)", "(no agreement)").to_owned() } else { name };
             let mut row = vec![name, String::new(), String::new(), used.answers.to_string()];
             row.resize(COLUMNS.len(), String::new());
             rows.push(row);

@@ -83,6 +83,8 @@ fn searching_and_reporting(harness: &Harness) {
     officer.run("css", &["audit", "search", "--resident"]).failed(10, "No such resident");
     caseworker.run("", &["audit", "search"]).failed(10, "data-protection officer");
     officer.run("", &["audit", "search", "--from", "yesterday"]).failed(3, "yesterday");
+    officer.run("", &["audit", "search", "--event", "query.denid"]).failed(3, "query.denied");
+    officer.run("", &["audit", "search", "--decision", "foo"]).failed(3, "foo");
     // What to do next follows from what went wrong.
     let unknown = officer.run("css", &["audit", "search", "--resident"]);
     assert!(unknown.stderr.contains("next: check the number"), "{}", unknown.stderr);
@@ -191,7 +193,8 @@ fn held_against_the_manifest(harness: &Harness, export: &str) {
     let register = ["audit", "report", "R3", "--export", export];
     ogniwo_typing("", &register).failed(3, "--manifest");
     let register = ogniwo_typing("", &[&register as &[&str], &["--manifest", &manifest]].concat()).succeeded();
-    let verified: Value = serde_json::from_str(&verify(&["--manifest", &manifest, "--json"]).succeeded()).expect("JSON");
+    let verified: Value =
+        serde_json::from_str(&verify(&["--manifest", &manifest, "--json"]).succeeded()).expect("JSON");
     let fingerprint = verified["manifest"]["fingerprint"].as_str().expect("a fingerprint");
     assert!(register.contains(fingerprint), "{register}");
     // Without the cosignatures its owner may have written all of it anew.
