@@ -47,7 +47,9 @@ impl Direction {
         seen.times += 1;
         seen.told.add(told);
         for (fields, compared) in [(&told.released, false), (&told.compared, true)] {
-            fields.iter().for_each(|field| count(&mut self.fields, (field.clone(), compared)));
+            for field in fields {
+                count(&mut self.fields, (field.clone(), compared));
+            }
         }
         count(&mut self.channels, (asker.to_owned(), holder.to_owned()));
     }
@@ -303,7 +305,7 @@ impl Access {
     }
 
     fn row(self, review: Option<&Review>, now: i64, words: &Words) -> Vec<String> {
-        let late = |at: i64| if self.late(at) { words.say("po terminie", "overdue") } else { "" };
+        let late = |at: i64| self.late(at).then(|| words.say("po terminie", "overdue"));
         let (state, by, text) = match review {
             Some(Review { at, outcome, by, text }) => {
                 let outcome = match outcome.as_str() {
@@ -311,13 +313,10 @@ impl Access {
                     "unjustified" => words.say("nieuzasadniony", "not justified"),
                     other => other,
                 };
-                let late = Some(late(*at)).filter(|late| !late.is_empty()).map(|late| format!(", {late}"));
-                (format!("{} {outcome}{}", super::moment(*at), late.unwrap_or_default()), by.as_str(), text.as_str())
+                let late = late(*at).map(|late| format!(", {late}")).unwrap_or_default();
+                (format!("{} {outcome}{late}", super::moment(*at)), by.as_str(), text.as_str())
             }
-            None => {
-                let late = Some(late(now)).filter(|late| !late.is_empty());
-                (late.unwrap_or_else(|| words.say("czeka", "waiting")).to_owned(), "", "")
-            }
+            None => (late(now).unwrap_or_else(|| words.say("czeka", "waiting")).to_owned(), "", ""),
         };
         let due = self.due.map(super::moment).unwrap_or_default();
         let why = [words.emergency(&self.why), self.text];

@@ -742,5 +742,10 @@ fn releases_are_privacy_disclosures_at_both_ends() {
     assert_eq!((&events[1]["type"]["code"], &events[1]["outcome"]), (&json!("110112"), &json!("4")));
     assert!(events[1].get("meta").is_none(), "nothing was disclosed");
     assert_eq!(bundle(events)["entry"].as_array().map(Vec::len), Some(2));
+    let unknown =
+        json!({ "event": "query.no_match", "time": SATURDAY, "asker": "mops", "holder": "pup", "query": "q02" });
+    let events = audit_events(5, &unknown, "lodz.example/pup");
+    assert_eq!(events.len(), 1);
+    assert!(["entity", "purposeOfEvent"].iter().all(|empty| events[0].get(empty).is_none()), "{}", events[0]);
     assert!(audit_events(0, &json!({ "event": "node.started", "time": 1 }), "o").is_empty());
 }
