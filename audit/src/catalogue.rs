@@ -42,9 +42,9 @@ pub const FIELDS: &[(&str, &str)] = &[
     ("confirmed_by", "pseudonymous id of who confirmed"),
     ("consent", "id of the consent"),
     ("counts", "numbers of bulk work, by name"),
-    ("decision", "`permit` or `deny`; `mixed` at the asker, where some answered and some refused"),
+    ("decision", "one of `DECISIONS`"),
     ("delete", "registry: HMACs of indexes removed"),
-    ("detail", "free of identifiers: a step, a fingerprint, a fault"),
+    ("detail", "free of identifiers: a step, a fingerprint, a fault, the reason an emergency was opened for"),
     ("emergency", "id of an emergency access"),
     ("epoch", "key epoch"),
     ("event", "name of the event"),
@@ -111,6 +111,10 @@ pub const FIELDS: &[(&str, &str)] = &[
     ("user", "HMAC of the staff id"),
     ("valid_until", "when a consent ends by itself, in seconds since 1970"),
 ];
+
+/// What `decision` may be: of a question, of a restriction, of a finding. `mixed` stands at the asker, where some answered
+/// and some refused.
+pub const DECISIONS: &[&str] = &["permit", "deny", "mixed", "restricted", "lifted", "open", "explained", "confirmed"];
 
 /// Fields by who may see them. A dotted name is a member of what an array or object field holds.
 const QUERY: &[&str] = &[

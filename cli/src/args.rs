@@ -862,7 +862,7 @@ pub enum AuditCommand {
     Export(ExportArgs),
     /// Make a report: live with an officer's token, or of an export.
     #[command(
-        after_help = "Examples:\n  ogniwo audit report R2 --token-file token --resident --form html --out lista.html < pesel\n  ogniwo audit report R8 --export november --form csv --semicolon\n  ogniwo audit report R9 --token-file mine --confirm-token-file colleagues --staff jan.kowalski"
+        after_help = "Examples:\n  ogniwo audit report R2 --token-file token --resident --form html --out lista.html < pesel\n  ogniwo audit report R8 --export november --form csv --semicolon\n  ogniwo audit report R4 --token-file token --peer pup --aware 2026-11-21T08:30:00Z\n  ogniwo audit report R9 --token-file mine --confirm-token-file colleagues --staff jan.kowalski"
     )]
     Report(ReportArgs),
     /// Tell whom a pseudonymous id of the log stands for: a user, or a resident's file. Recorded.
@@ -923,7 +923,7 @@ pub struct FilterArgs {
     /// A resident by the file id in the entries.
     #[arg(long, allow_hyphen_values = true, conflicts_with_all = ["resident", "local_number", "document"])]
     pub file: Option<String>,
-    /// The event, as query.answered.
+    /// The event, as query.answered; docs/AUDIT.md has all.
     #[arg(long)]
     pub event: Option<String>,
     /// A member of staff by the identity provider's name. Live only.
@@ -950,14 +950,15 @@ pub struct FilterArgs {
     /// A case by its reference. Live only.
     #[arg(long)]
     pub case: Option<String>,
-    /// permit or deny, also of one holder among several; mixed: some answered and some refused.
+    /// permit or deny, also of one holder among several; mixed: some answered and some refused. Of a restriction restricted
+    /// or lifted, of a finding open, explained or confirmed.
     #[arg(long)]
     pub decision: Option<String>,
     /// A request by its digest: the same on both sides.
     #[arg(long, allow_hyphen_values = true)]
     pub request: Option<String>,
     /// A peer's message key by its id, or its TLS certificate by its SHA-256, as in the entries of what it asked.
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     pub key: Option<String>,
     /// From this day (2026-11-21, in Warsaw) or moment (2026-11-21T12:00:00Z) on.
     #[arg(long)]
@@ -1018,10 +1019,16 @@ pub struct WhoArgs {
     #[command(flatten)]
     pub api: ApiArgs,
     /// A user of this institution, as entries have it.
-    #[arg(long, value_name = "ID", required_unless_present = "file", conflicts_with = "file")]
+    #[arg(
+        long,
+        value_name = "ID",
+        allow_hyphen_values = true,
+        required_unless_present = "file",
+        conflicts_with = "file"
+    )]
     pub user: Option<String>,
     /// A resident's file, as entries have it.
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", allow_hyphen_values = true)]
     pub file: Option<String>,
     /// Why; stays in the log.
     #[arg(long)]
@@ -1064,6 +1071,9 @@ pub struct ReportArgs {
     /// About which entries.
     #[command(flatten)]
     pub filter: FilterArgs,
+    /// R4: when the institution became aware of the breach, as --from; from then on the 72 hours run.
+    #[arg(long, value_name = "TIME")]
+    pub aware: Option<String>,
     /// Of this export instead of a node's log.
     #[arg(long, value_name = "DIR")]
     pub export: Option<PathBuf>,
@@ -1702,6 +1712,19 @@ mod tests {
     #[test]
     fn the_definition_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    /// Ids of the log are base64url, and one in 64 begins with a hyphen.
+    #[test]
+    fn an_id_that_begins_with_a_hyphen_is_no_option() {
+        for line in [
+            "ogniwo audit who --token-file token --reason skarga --user -5_f7",
+            "ogniwo audit who --token-file token --reason skarga --file -5_f7",
+            "ogniwo audit search --token-file token --key -5_f7",
+        ] {
+            let understood = Cli::try_parse_from(words(line));
+            assert!(understood.is_ok(), "{line}: {}", understood.unwrap_err());
+        }
     }
 
     /// The words of an example as a shell would hand them over; only what stands before a redirection or a pipe.

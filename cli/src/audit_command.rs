@@ -1,21 +1,23 @@
 //! `ogniwo audit`: verify, search, export, report. Works on a copy of a log, on an export, or live through the local API
 //! with an officer's token. What is made live is an export first, and verified before anything is said about it.
 
+use crate::agreement_command::read;
 use crate::args::{
     AuditCommand, ContinueArgs, ExportArgs, Form, LogStream, ReportArgs, SearchArgs, VerifyArgs, WhoArgs,
 };
-use crate::audit_filter::{live, offline};
+use crate::audit_filter::{live, moment, offline};
 use crate::audit_findings::{anomalies, reconcile, review};
 use crate::audit_keys::{Pinned, read_manifest, unverified};
 use crate::exit::{Failure, chain, read_text, write_file};
 use crate::node_command::{api, token};
 use crate::output::Output;
 use crate::prompt::passphrase;
-use crate::report::{self, Context, Kind, Words, exchange};
+use crate::report::{self, Asked, Context, Kind, Words, exchange};
 use audit::{Checkpoint, Exported, Filter, Vkey, verify_against, verify_export};
 use http::Method;
 use node::{LogPage, Progress, ResidentData, Who};
 use policies::Library;
+use protocol::{Manifest, SignedManifest};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
@@ -54,11 +56,24 @@ fn known(dir: &Path, pinned: &Pinned, files: &[PathBuf]) -> Result<Vec<Checkpoin
     files.iter().map(open).collect()
 }
 
+/// A manifest as its officers signed it, with the fingerprint that people compare.
+struct Federation {
+    manifest: Manifest,
+    fingerprint: String,
+}
+
+impl Federation {
+    fn read(path: &Path) -> Result<Self, Failure> {
+        let signed: SignedManifest = read(path)?;
+        Ok(Federation { manifest: signed.accept_held()?, fingerprint: signed.fingerprint() })
+    }
+}
+
 fn verify(arguments: &VerifyArgs, output: &Output) -> Result<(), Failure> {
     let VerifyArgs { dir, vkey, manifest, since, uncosigned } = arguments;
     std::fs::read_dir(dir).map_err(|e| Failure::new("value", format!("{} cannot be read: {e}", dir.display())))?;
-    let manifest = manifest.as_deref().map(read_manifest).transpose()?;
-    let pinned = Pinned::of(dir, vkey.as_deref(), manifest.as_ref())?;
+    let federation = manifest.as_deref().map(Federation::read).transpose()?;
+    let pinned = Pinned::of(dir, vkey.as_deref(), federation.as_ref().map(|federation| &federation.manifest))?;
     let known = known(dir, &pinned, since)?;
     let bar = output.progress("verifying", false);
     // A log being written has a few more entries than its checkpoint signs.
@@ -92,6 +107,10 @@ fn verify(arguments: &VerifyArgs, output: &Output) -> Result<(), Failure> {
         document.insert("verified".to_owned(), true.into());
         document.insert("held_against".to_owned(), json!(held));
         document.insert("witnesses_checked".to_owned(), pinned.knows_witnesses().into());
+        if let Some(Federation { manifest, fingerprint }) = &federation {
+            let named = json!({ "version": manifest.version, "fingerprint": fingerprint });
+            document.insert("manifest".to_owned(), named);
+        }
     }
     output.result(&document, || verified_words(&document, &held, &pinned));
     Ok(())
@@ -123,6 +142,11 @@ fn verified_words(document: &Value, held: &[u64], pinned: &Pinned) -> String {
     });
     if !names.is_empty() {
         text.push_str(&format!("; {}", pinned.words()));
+    }
+    if let Some(manifest) = document.get("manifest") {
+        let fingerprint = manifest.get("fingerprint").and_then(Value::as_str).unwrap_or_default();
+        let version = manifest.get("version").cloned().unwrap_or_default();
+        text.push_str(&format!("\nby the manifest of version {version}, fingerprint {fingerprint}"));
     }
     for size in held {
         text.push_str(&format!("\nthe first {size} are those of the checkpoint given"));
@@ -195,7 +219,8 @@ impl LogStream {
     }
 }
 
-/// An entry in a line: what it is about, what came of it at each holder, who.
+/// An entry in a line: what it is about, what came of it at each holder, who, about whom, and of what an officer did
+/// which report, by what criteria and why.
 fn entry_line(entry: &Value) -> String {
     let payload = entry.get("payload").unwrap_or(&Value::Null);
     let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -208,15 +233,21 @@ fn entry_line(entry: &Value) -> String {
         format!("{} {}: {}{reason}", text(outcome, "holder"), text(outcome, "query"), text(outcome, "outcome"))
     };
     let outcomes = payload.get("outcomes").and_then(Value::as_array).into_iter().flatten().map(outcome);
-    let user = Some(text(payload, "user")).filter(|user| !user.is_empty()).map(|user| format!("user {user}"));
+    let named = |field: &str| Some(text(payload, field)).filter(|id| !id.is_empty()).map(|id| format!("{field} {id}"));
+    let criteria = payload.get("filter").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+    let criteria = Some(criteria.collect::<Vec<_>>()).filter(|names| !names.is_empty());
+    let why =
+        Some(text(payload, "reason_text")).filter(|why| !why.is_empty()).map(|why| format!("\u{201c}{why}\u{201d}"));
     let told: Vec<String> = told
         .map(|key| text(payload, key))
         .into_iter()
         .filter(|word| !word.is_empty())
         .chain(outcomes)
-        .chain(user)
+        .chain(["user", "file", "report"].into_iter().filter_map(named))
+        .chain(criteria.map(|names| format!("by {}", names.join(", "))))
+        .chain(why)
         .collect();
-    format!("{index:>8}  {}  {:<24}{}", report::moment(time), text(payload, "event"), told.join("  "))
+    format!("{index:>8}  {}  {:<27}  {}", report::moment(time), text(payload, "event"), told.join("  "))
 }
 
 async fn export(arguments: ExportArgs, output: &Output) -> Result<(), Failure> {
@@ -292,6 +323,7 @@ async fn make_report(arguments: ReportArgs, output: &Output) -> Result<(), Failu
         kind,
         api: to,
         filter,
+        aware,
         export,
         manifest,
         lang,
@@ -304,12 +336,20 @@ async fn make_report(arguments: ReportArgs, output: &Output) -> Result<(), Failu
     } = arguments;
     let form = if output.is_json() { Form::Json } else { form };
     kind.may_be(form)?;
-    let manifest = manifest.as_deref().map(read_manifest).transpose()?;
+    if aware.is_some() && kind != Kind::R4 {
+        return Err(Failure::new("value", format!("--aware is for R4, and not for {}", kind.name())));
+    }
+    let asked = Asked { peer: filter.peer.clone(), request: filter.request.clone(), aware: moment(aware.as_deref())? };
+    if kind.of_agreements() && manifest.is_none() {
+        let why = format!("{} is about what the manifest has: give it with --manifest", kind.name());
+        return Err(Failure::new("value", why));
+    }
+    let federation = manifest.as_deref().map(Federation::read).transpose()?;
+    let manifest = federation.as_ref().map(|federation| &federation.manifest);
     if kind.of_one_resident() && export.is_none() && !filter.names_resident() && filter.file.is_none() {
-        return Err(Failure::new(
-            "value",
-            format!("{} is about one resident: give --resident, --local-number or --document", kind.name()),
-        ));
+        let why =
+            format!("{} is about one resident: give --resident, --local-number, --document or --file", kind.name());
+        return Err(Failure::new("value", why));
     }
     let live_export;
     let mut held: Option<ResidentData> = None;
@@ -330,14 +370,15 @@ async fn make_report(arguments: ReportArgs, output: &Output) -> Result<(), Failu
         live_export = fetch(&to, second.as_deref(), &body, &std::env::temp_dir()).await?;
         (live_export.path(), Filter::default())
     };
-    let words = Words::new(lang, library()?, manifest.as_ref());
-    let pinned = Pinned::of(&dir, vkey.as_deref(), manifest.as_ref())?;
-    let Made { exported, report, lines } = Made::of(kind, form, &dir, &pinned, &wanted, &words)?;
+    let words = Words::new(lang, library()?, manifest);
+    let pinned = Pinned::of(&dir, vkey.as_deref(), manifest)?;
+    let Made { exported, report, lines } = Made::of(kind, form, &dir, &pinned, &wanted, &asked, &words)?;
     let context = Context {
         words: &words,
         exported: &exported,
         witnesses_checked: pinned.knows_witnesses(),
-        manifest: manifest.as_ref(),
+        manifest,
+        fingerprint: federation.as_ref().map(|federation| federation.fingerprint.as_str()),
         held: held.as_ref(),
     };
     let written = match form {
@@ -387,13 +428,17 @@ impl Made {
         dir: &Path,
         pinned: &Pinned,
         wanted: &Filter,
+        asked: &Asked,
         words: &Words,
     ) -> Result<Self, Failure> {
-        let (mut report, mut lines) = (report::begin(kind), Vec::new());
+        let mut report = report::begin(kind, asked.clone());
+        let (mut lines, mut residents) = (Vec::new(), Residents::default());
         let origin = audit::identity(dir).map_err(|e| unverified(&e))?.name().to_owned();
         let take = |index: u64, payload: Value| {
             let json = serde_json::to_vec(&payload).unwrap_or_default();
-            if let Some(entry) = audit::project(&payload, audit::Stream::Dpo).filter(|_| wanted.matches(&json)) {
+            let entry = audit::project(&payload, audit::Stream::Dpo).filter(|_| wanted.matches(&json));
+            if let Some(mut entry) = entry.filter(|entry| !kind.of_one_resident() || residents.take(entry)) {
+                asked.narrow(&mut entry);
                 match form {
                     Form::FindUsage => lines.extend(exchange::usage(&entry, words, &origin)),
                     Form::Fhir => lines.extend(exchange::audit_events(index, &entry, &origin)),
@@ -403,7 +448,34 @@ impl Made {
         };
         let exported = verify_export(dir, pinned.against(&[]), take, |_| {}).map_err(|e| unverified(&e))?;
         pinned.enough(exported.cosigned, &exported.witnesses)?;
+        residents.one(kind)?;
         Ok(Made { exported, report, lines })
+    }
+}
+
+/// Whom the entries of a report about one resident name.
+#[derive(Default)]
+struct Residents {
+    first: Option<String>,
+    several: bool,
+}
+
+impl Residents {
+    /// Notes an entry; whether it is about a resident at all.
+    fn take(&mut self, entry: &Value) -> bool {
+        let Some(file) = entry.get("file").and_then(Value::as_str) else { return false };
+        let first = self.first.get_or_insert_with(|| file.to_owned());
+        self.several |= first.as_str() != file;
+        true
+    }
+
+    /// Refuses to tell one resident of others.
+    fn one(&self, kind: Kind) -> Result<(), Failure> {
+        if !self.several {
+            return Ok(());
+        }
+        let why = format!("the entries are about several residents and {} is about one: give --file", kind.name());
+        Err(Failure::new("value", why))
     }
 }
 
@@ -417,8 +489,10 @@ async fn who(arguments: WhoArgs, output: &Output) -> Result<(), Failure> {
     let found: Who = api(&to)?.call(Method::POST, "/v1/audit/who", &token(&to)?, Some(&body)).await?;
     output.result(&found, || match &found.staff {
         Some(staff) => {
-            let seen = |at: Option<i64>| report::moment(at.unwrap_or_default());
-            format!("{staff}, seen first {} and last {}", seen(found.first_seen), seen(found.last_seen))
+            let first = found.first_seen.map(report::moment).unwrap_or_default();
+            // Of the last only the day is kept.
+            let last = found.last_seen.map(report::day).unwrap_or_default();
+            format!("{staff}, seen first {first} and last on {last}")
         }
         None => format!("client {}", found.local_numbers.iter().map(String::as_str).collect::<Vec<_>>().join(", ")),
     });
@@ -443,4 +517,39 @@ pub(crate) fn continued_words(continued: &audit::Continuation, start: &str) -> S
         continued.origin,
         continued.directory.display()
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_says_what_an_officer_did_about_whom_and_why() {
+        let line = |payload: Value| entry_line(&json!({ "index": 7, "payload": payload }));
+        let reported = line(json!({
+            "event": "dpo.reported", "time": 1_795_258_800, "user": "U", "file": "F", "report": "R2",
+            "filter": ["file", "period"], "reason_text": "skarga 3/2026",
+        }));
+        let expected = "       7  2026-11-21 12:00:00  dpo.reported                 user U  file F  report R2  by file, period  \
+                        \u{201c}skarga 3/2026\u{201d}";
+        assert_eq!(reported, expected);
+        // The longest names stand apart from what follows.
+        for event in audit::EventKind::ALL {
+            let written = line(json!({ "event": event.name(), "time": 0, "asker": "pup" }));
+            assert!(written.ends_with(" pup") && written.contains(&format!(" {} ", event.name())), "{written}");
+        }
+    }
+
+    #[test]
+    fn a_report_about_one_resident_is_not_made_of_several() {
+        let about = |files: &[Value]| {
+            let mut residents = Residents::default();
+            let taken = files.iter().filter(|file| residents.take(&json!({ "file": file }))).count();
+            (taken, residents.one(Kind::R2).err().map(|failure| failure.code))
+        };
+        assert_eq!(about(&[]), (0, None));
+        // What is about nobody is nobody's to be told.
+        assert_eq!(about(&[json!("F"), Value::Null, json!("F")]), (2, None));
+        assert_eq!(about(&[json!("F"), json!("G")]), (2, Some("value".to_owned())));
+    }
 }

@@ -4,7 +4,7 @@
 use crate::args::FilterArgs;
 use crate::exit::Failure;
 use crate::prompt::resident;
-use audit::Filter;
+use audit::{DECISIONS, EventKind, Filter};
 use serde_json::{Value, json};
 
 impl FilterArgs {
@@ -16,6 +16,7 @@ impl FilterArgs {
 
 /// The filter as the local API takes it; the PESEL comes from a prompt or standard input.
 pub(crate) fn live(arguments: &FilterArgs) -> Result<Value, Failure> {
+    catalogued(arguments)?;
     let FilterArgs {
         resident: _,
         who,
@@ -52,6 +53,7 @@ pub(crate) fn live(arguments: &FilterArgs) -> Result<Value, Failure> {
 
 /// The filter on an export, where only what stands in the entries can be looked for.
 pub(crate) fn offline(arguments: &FilterArgs) -> Result<Filter, Failure> {
+    catalogued(arguments)?;
     let FilterArgs { staff, terminal_name, case, .. } = arguments;
     if arguments.names_resident() || [staff, terminal_name, case].into_iter().any(Option::is_some) {
         let why = "a resident, a member of staff, a terminal by its name or a case can only be looked for live: the node \
@@ -94,6 +96,39 @@ pub(crate) fn offline(arguments: &FilterArgs) -> Result<Filter, Failure> {
     })
 }
 
+/// Refuses what stands in no entry: nothing would be found, as if nothing had happened.
+fn catalogued(arguments: &FilterArgs) -> Result<(), Failure> {
+    let events = EventKind::ALL.iter().map(|event| event.name());
+    one_of("event", arguments.event.as_deref(), events)?;
+    one_of("decision", arguments.decision.as_deref(), DECISIONS.iter().copied())
+}
+
+fn one_of<'a>(what: &str, given: Option<&str>, all: impl Iterator<Item = &'a str>) -> Result<(), Failure> {
+    const NAMED: usize = 3;
+    let Some(given) = given else { return Ok(()) };
+    let mut near: Vec<(usize, &str)> = all.map(|name| (distance(given, name), name)).collect();
+    near.sort_unstable();
+    if near.first().is_some_and(|(distance, _)| *distance == 0) {
+        return Ok(());
+    }
+    let near: Vec<&str> = near.into_iter().take(NAMED).map(|(_, name)| name).collect();
+    Err(Failure::new("value", format!("no entry has the {what} {given}; near it are {}", near.join(", "))))
+}
+
+/// How many letters have to be put in, left out or changed to make one word of another.
+fn distance(one: &str, other: &str) -> usize {
+    let mut row: Vec<usize> = (0..=other.chars().count()).collect();
+    for (number, letter) in one.chars().enumerate() {
+        let mut next = vec![number + 1];
+        for ((compared, corner), above) in other.chars().zip(&row).zip(row.iter().skip(1)) {
+            let left = next.last().copied().unwrap_or_default();
+            next.push((corner + usize::from(letter != compared)).min(above + 1).min(left + 1));
+        }
+        row = next;
+    }
+    row.last().copied().unwrap_or_default()
+}
+
 /// A day of Warsaw or a moment (RFC 3339) in seconds since 1970.
 pub(crate) fn moment(text: Option<&str>) -> Result<Option<i64>, Failure> {
     let Some(text) = text else { return Ok(None) };
@@ -102,4 +137,21 @@ pub(crate) fn moment(text: Option<&str>) -> Result<Option<i64>, Failure> {
     let wrong =
         || Failure::new("value", format!("{text} is neither a day (2026-11-21) nor a moment (2026-11-21T12:00:00Z)"));
     instant.map(Some).ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_entry_says_is_refused_with_what_is_near_it() {
+        let events = || EventKind::ALL.iter().map(|event| event.name());
+        let refused = |given| one_of("event", Some(given), events()).err().map(|failure| failure.message);
+        assert_eq!(refused("query.denied"), None);
+        let message = refused("query.denid").expect("there is none");
+        assert!(message.contains("near it are query.denied, "), "{message}");
+        assert!(one_of("decision", Some("foo"), DECISIONS.iter().copied()).is_err());
+        assert!(one_of("decision", Some("mixed"), DECISIONS.iter().copied()).is_ok());
+        assert_eq!((distance("", "abc"), distance("abc", "abc"), distance("kitten", "sitting")), (3, 0, 3));
+    }
 }

@@ -32,7 +32,13 @@ const ROLES: [&str; 3] = ["caseworker", "coordinator", "supervisor"];
 /// Who reviews.
 const REVIEWERS: [&str; 1] = ["dpo"];
 /// A review's message may take this long before the holder counts it as overdue.
-const GRACE_SECONDS: i64 = DAY_SECONDS;
+pub const REVIEW_GRACE_SECONDS: i64 = DAY_SECONDS;
+
+/// When the review of an emergency is due that was opened at `at`.
+#[must_use]
+pub fn review_by(emergency: &Emergency, at: Timestamp) -> Timestamp {
+    at + i64::from(emergency.review_days) * DAY_SECONDS
+}
 
 /// Danger, as a user declares it.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
@@ -153,7 +159,7 @@ impl Row {
 
     fn overdue(&self, now: Timestamp) -> bool {
         // What was never confirmed opened nothing.
-        let grace = if self.side == Side::Answered { GRACE_SECONDS } else { 0 };
+        let grace = if self.side == Side::Answered { REVIEW_GRACE_SECONDS } else { 0 };
         self.confirmed.is_some() && self.review.is_none() && now > self.review_by + grace
     }
 
@@ -209,7 +215,7 @@ pub(crate) async fn open(node: &Node, caller: &Caller, body: &EmergencyBody) -> 
         opened: now,
         confirmed: None,
         expires: now + i64::from(emergency.minutes) * 60,
-        review_by: now + i64::from(emergency.review_days) * DAY_SECONDS,
+        review_by: review_by(emergency, now),
         holders: BTreeSet::new(),
         review: None,
     };

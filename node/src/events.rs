@@ -54,7 +54,7 @@ pub(crate) struct Event {
     pub(crate) counts: BTreeMap<&'static str, u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) decision: Option<&'static str>,
-    /// Free of identifiers: a step's name, a fingerprint, a holder's fault.
+    /// Free of identifiers: a step's name, a fingerprint, a holder's fault, the reason an emergency was opened for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) detail: Option<String>,
     /// The emergency access relied on.

@@ -408,6 +408,10 @@ impl Received<'_> {
                 event.decision = Some("permit");
                 event.agreement = Some(permit.agreement().to_string());
                 event.basis = Some(permit.basis().to_string());
+                // One of the library's own words, or there were no permit.
+                if let Ok(QueryRequest { basis: Basis::Emergency(claim), .. }) = self.request {
+                    event.detail = Some(claim.reason.clone());
+                }
                 event.fields_returned.clone_from(released.fields());
                 event.obligations = Some(released.obligations().into());
                 event.counts = [("records", released.records())].into();

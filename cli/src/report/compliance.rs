@@ -1,7 +1,8 @@
 //! R11: how each agreement is kept, as the holder that answers and as the asker that is answered. Needs the manifest.
 
-use super::processing::{agreements, mine};
-use super::{Context, Report, Section, Words, count, list_of, outcomes, str_of, time_of};
+use super::processing::agreements;
+use super::told::Told;
+use super::{Context, Report, Section, Words, count, outcomes, refused_there, str_of, time_of};
 use policies::{calendar, hours};
 use protocol::Timestamp;
 use protocol::agreement::Agreement;
@@ -10,15 +11,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Default)]
 pub(crate) struct Compliance {
-    /// Answers given, by the agreement relied on.
-    given: BTreeMap<String, Use>,
-    /// Answers got, by holder, query and purpose: the asker's entries name no agreement.
-    got: BTreeMap<[String; 3], Use>,
+    /// Answers given and got, by the agreement relied on, id@version.
+    used: BTreeMap<String, Use>,
     /// Denials by who asked whom what, and why.
     denials: BTreeMap<[String; 4], u64>,
 }
 
-#[derive(Clone, Default)]
+#[derive(Default)]
 struct Use {
     answers: u64,
     queries: BTreeSet<String>,
@@ -31,29 +30,17 @@ struct Use {
 }
 
 impl Use {
-    fn answer(&mut self, time: i64, query: &str, purpose: &str, fields: Vec<&str>) {
+    fn answer(&mut self, time: i64, query: &str, purpose: &str, told: &Told) {
         self.answers += 1;
         self.queries.insert(query.to_owned());
         self.purposes.insert(purpose.to_owned());
-        self.fields.extend(fields.into_iter().map(str::to_owned));
+        // What was compared was used.
+        self.fields.extend(told.fields().map(str::to_owned));
         count(&mut self.days, super::day(time));
         if let Some(local) = calendar::local(Timestamp(time)) {
             let minute = u16::from(local.hour().unsigned_abs()) * 60 + u16::from(local.minute().unsigned_abs());
             let day = local.weekday().to_monday_one_offset();
             self.minutes.entry((day, minute)).or_insert((time, 0)).1 += 1;
-        }
-    }
-
-    fn add(&mut self, other: &Use) {
-        self.answers += other.answers;
-        self.queries.extend(other.queries.iter().cloned());
-        self.purposes.extend(other.purposes.iter().cloned());
-        self.fields.extend(other.fields.iter().cloned());
-        for (day, answers) in &other.days {
-            *self.days.entry(day.clone()).or_default() += answers;
-        }
-        for (minute, (time, answers)) in &other.minutes {
-            self.minutes.entry(*minute).or_insert((*time, 0)).1 += answers;
         }
     }
 
@@ -65,26 +52,30 @@ impl Use {
 }
 
 impl Report for Compliance {
-    fn take(&mut self, _: u64, entry: &Value, _: &Words) {
+    fn take(&mut self, _: u64, entry: &Value, words: &Words) {
         let of = |value: &Value, field: &str| str_of(value, field).to_owned();
         let (time, purpose) = (time_of(entry), str_of(entry, "purpose"));
         match str_of(entry, "event") {
             "query.answered" => {
-                let used = self.given.entry(of(entry, "agreement")).or_default();
-                used.answer(time, str_of(entry, "query"), purpose, list_of(entry, "fields_returned"));
+                let used = self.used.entry(of(entry, "agreement")).or_default();
+                used.answer(time, str_of(entry, "query"), purpose, &Told::here(entry, words));
             }
             "query.denied" | "query.no_match" => {
                 count(&mut self.denials, ["asker", "holder", "query", "reason"].map(|field| of(entry, field)));
             }
             "query.outcome" => {
                 for outcome in outcomes(entry) {
-                    let [holder, query, reason] = ["holder", "query", "reason"].map(|field| of(outcome, field));
                     match str_of(outcome, "outcome") {
                         "answered" => {
-                            let used = self.got.entry([holder, query.clone(), purpose.to_owned()]).or_default();
-                            used.answer(time, &query, purpose, list_of(outcome, "fields"));
+                            let used = self.used.entry(of(outcome, "agreement")).or_default();
+                            used.answer(time, str_of(outcome, "query"), purpose, &Told::there(entry, outcome, words));
                         }
-                        "denied" => count(&mut self.denials, [of(entry, "asker"), holder, query, reason]),
+                        "denied" => {
+                            // A holder that was named may never have been asked.
+                            let holder = if refused_there(outcome) { of(outcome, "holder") } else { String::new() };
+                            let [query, reason] = ["query", "reason"].map(|field| of(outcome, field));
+                            count(&mut self.denials, [of(entry, "asker"), holder, query, reason]);
+                        }
                         _ => {}
                     }
                 }
@@ -95,20 +86,19 @@ impl Report for Compliance {
 
     fn sections(self: Box<Self>, context: &Context<'_>) -> (String, Vec<Section>) {
         let words = context.words;
-        let mut known = BTreeSet::new();
-        let mut rows = Vec::new();
-        for terms in agreements(context) {
-            let name = terms.reference().to_string();
-            let used = if terms.holder.as_str() == mine(context) {
-                self.given.get(&name).cloned().unwrap_or_default()
-            } else {
-                self.got_under(terms)
-            };
-            rows.push(row(terms, &name, &used, words));
-            known.insert(name);
-        }
-        for (name, used) in self.given.iter().filter(|(name, _)| !known.contains(*name)) {
-            let mut row = vec![name.clone(), String::new(), String::new(), used.answers.to_string()];
+        let mut used = self.used;
+        let mut rows: Vec<Vec<String>> = agreements(context)
+            .map(|terms| {
+                let name = terms.reference().to_string();
+                let used = used.remove(&name).unwrap_or_default();
+                row(terms, name, &used, words)
+            })
+            .collect();
+        // Of versions that the manifest has no more.
+        for (name, used) in used {
+            let name =
+                if name.is_empty() { words.say("(bez porozumienia)", "(no agreement)").to_owned() } else { name };
+            let mut row = vec![name, String::new(), String::new(), used.answers.to_string()];
             row.resize(COLUMNS.len(), String::new());
             rows.push(row);
         }
@@ -130,7 +120,9 @@ impl Report for Compliance {
                 .denials
                 .iter()
                 .map(|([asker, holder, query, reason], times)| {
-                    let (asker, holder) = (words.member(asker), words.member(holder));
+                    let own = || words.say("ten węzeł", "this node").to_owned();
+                    let holder = if holder.is_empty() { own() } else { words.member(holder) };
+                    let asker = words.member(asker);
                     vec![asker, holder, words.query(query), reason.clone(), times.to_string()]
                 })
                 .collect(),
@@ -152,21 +144,7 @@ const COLUMNS: &[(&str, &str)] = &[
     ("nieużyte cele", "purposes never used"),
 ];
 
-impl Compliance {
-    /// What this institution got that the agreement covers.
-    fn got_under(&self, terms: &Agreement) -> Use {
-        let covered = |[holder, query, purpose]: &[String; 3]| {
-            terms.holder.as_str() == holder
-                && terms.queries.iter().any(|covered| covered.as_str() == query)
-                && terms.purposes.iter().any(|covered| covered.as_str() == purpose)
-        };
-        let mut all = Use::default();
-        self.got.iter().filter(|(key, _)| covered(key)).for_each(|(_, used)| all.add(used));
-        all
-    }
-}
-
-fn row(terms: &Agreement, name: &str, used: &Use, words: &Words) -> Vec<String> {
+fn row(terms: &Agreement, name: String, used: &Use, words: &Words) -> Vec<String> {
     let unused = |all: Vec<String>, used: &BTreeSet<String>| -> Vec<String> {
         all.into_iter().filter(|one| !used.contains(one)).collect()
     };
@@ -175,7 +153,7 @@ fn row(terms: &Agreement, name: &str, used: &Use, words: &Words) -> Vec<String> 
     let purposes = unused(terms.purposes.iter().map(ToString::to_string).collect(), &used.purposes);
     let most = used.days.values().max().copied().unwrap_or_default();
     vec![
-        name.to_owned(),
+        name,
         words.member(terms.asker.as_str()),
         words.member(terms.holder.as_str()),
         used.answers.to_string(),

@@ -1,8 +1,9 @@
 //! R1 and R2: who looked at one resident's data, when, what for, on what basis. One day's equal lines are one line.
 
-use super::{Context, Report, Section, Words, list_of, outcomes, str_of, time_of};
+use super::told::Told;
+use super::{Context, Report, Section, Words, outcomes, str_of, time_of};
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// What a resident is told of one access.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,7 +25,7 @@ pub(crate) struct Disclosures {
 /// What one institution got of this one's data.
 #[derive(Default)]
 struct Recipient {
-    fields: BTreeSet<String>,
+    told: Told,
     /// The first day and the last.
     days: Option<(String, String)>,
     times: u64,
@@ -51,31 +52,36 @@ pub(crate) fn lines(entry: &Value, words: &Words) -> Vec<Line> {
         basis: words.basis(str_of(entry, "basis")),
     };
     let asker = words.member(str_of(entry, "asker"));
+    // What a resident does about a consent rests on nothing else.
+    let own_act = |pl: &str, en: &str| {
+        let what = words.say(pl, en).to_owned();
+        vec![Line { basis: String::new(), ..line(asker.clone(), what) }]
+    };
+    let officers = |pl: &str, en: &str| {
+        let duty = words.say("zadania inspektora (art. 39 RODO)", "the officer's tasks (GDPR art. 39)").to_owned();
+        let officer = words.say("inspektor ochrony danych", "data-protection officer").to_owned();
+        let what = words.say(pl, en).to_owned();
+        vec![Line { day: day.clone(), institution: officer, what, purpose: duty, basis: String::new() }]
+    };
     match str_of(entry, "event") {
-        "query.answered" => vec![line(asker, words.released(list_of(entry, "fields_returned")))],
+        "query.answered" => vec![line(asker.clone(), Told::here(entry, words).words(words))],
         "query.denied" | "query.no_match" => {
-            vec![line(asker, words.say("nic: odmówiono", "nothing: refused").to_owned())]
+            vec![line(asker.clone(), words.say("nic: odmówiono", "nothing: refused").to_owned())]
         }
         // What this institution got of others.
         "query.outcome" => outcomes(entry)
             .filter(|outcome| str_of(outcome, "outcome") == "answered")
             .map(|outcome| {
                 let from = words.member(str_of(outcome, "holder"));
-                let got = words.released(list_of(outcome, "fields"));
+                let got = Told::there(entry, outcome, words).words(words);
                 line(asker.clone(), format!("{got} ({} {from})", words.say("źródło:", "from")))
             })
             .collect(),
-        "consent.recorded" => vec![line(asker, words.say("zapisano zgodę", "a consent was recorded").to_owned())],
-        "consent.withdrawn" => vec![line(asker, words.say("wycofano zgodę", "a consent was withdrawn").to_owned())],
-        "consent.superseded" => {
-            vec![line(asker, words.say("zastąpiono zgodę nowszą", "a newer consent took a consent's place").to_owned())]
-        }
-        "dpo.searched" | "dpo.reported" | "dpo.exported" | "resident.shown" => {
-            let officer = words.say("inspektor ochrony danych", "data-protection officer").to_owned();
-            let looked = words.say("zapisy w dzienniku", "entries of the log").to_owned();
-            let duty = words.say("zadania inspektora (art. 39 RODO)", "the officer's tasks (GDPR art. 39)").to_owned();
-            vec![Line { day, institution: officer, what: looked, purpose: duty, basis: String::new() }]
-        }
+        "consent.recorded" => own_act("zapisano zgodę", "a consent was recorded"),
+        "consent.withdrawn" => own_act("wycofano zgodę", "a consent was withdrawn"),
+        "consent.superseded" => own_act("zastąpiono zgodę nowszą", "a newer consent took a consent's place"),
+        "dpo.searched" | "dpo.reported" | "dpo.exported" => officers("zapisy w dzienniku", "entries of the log"),
+        "resident.shown" => officers("dane w aktach", "the data on file"),
         _ => Vec::new(),
     }
 }
@@ -88,7 +94,7 @@ impl Report for Disclosures {
         if str_of(entry, "event") == "query.answered" {
             let day = super::day(time_of(entry));
             let recipient = self.recipients.entry(str_of(entry, "asker").to_owned()).or_default();
-            recipient.fields.extend(list_of(entry, "fields_returned").into_iter().map(str::to_owned));
+            recipient.told.add(&Told::here(entry, words));
             recipient.times += 1;
             let (first, last) = recipient.days.take().unwrap_or_else(|| (day.clone(), day.clone()));
             recipient.days = Some((first.min(day.clone()), last.max(day)));
@@ -143,7 +149,7 @@ impl Disclosures {
     fn recipients(&self, words: &Words) -> Section {
         let row = |(member, recipient): (&String, &Recipient)| {
             let (first, last) = recipient.days.clone().unwrap_or_default();
-            let fields = words.released(recipient.fields.iter().map(String::as_str));
+            let fields = recipient.told.words(words);
             vec![words.member(member), fields, first, last, recipient.times.to_string()]
         };
         Section::Table {

@@ -67,7 +67,9 @@ pub(crate) fn audit_events(index: u64, entry: &Value, origin: &str) -> Vec<Value
         "query.denied" | "query.no_match" => {
             vec![side(own, str_of(entry, "query"), str_of(entry, "request"), Vec::new(), false)]
         }
+        // What this institution's own node refused has no other side.
         "query.outcome" => outcomes(entry)
+            .filter(|outcome| !str_of(outcome, "holder").is_empty())
             .map(|outcome| {
                 let [holder, query, request] = ["holder", "query", "request"].map(|field| str_of(outcome, field));
                 let released = str_of(outcome, "outcome") == "answered";
@@ -111,6 +113,8 @@ impl Side<'_> {
             })
         });
         let own = json!({ "system": "urn:ogniwo:event", "code": str_of(entry, "event") });
+        let purpose = Some(str_of(entry, "purpose")).filter(|purpose| !purpose.is_empty());
+        let purpose = purpose.map(|purpose| json!({ "coding": [{ "system": "urn:ogniwo:purpose", "code": purpose }] }));
         let mut event = json!({
             "resourceType": "AuditEvent",
             "id": id,
@@ -119,15 +123,17 @@ impl Side<'_> {
             "action": action,
             "recorded": recorded,
             "outcome": if self.released { "0" } else { "4" },
-            "purposeOfEvent": [{ "coding": [{ "system": "urn:ogniwo:purpose", "code": str_of(entry, "purpose") }] }],
+            "purposeOfEvent": purpose.into_iter().collect::<Vec<_>>(),
             "agent": self.agents(),
             // Who recorded it is the source, or the recipient: BALP wants the very same reference.
             "source": { "observer": who(if self.import { str_of(entry, "asker") } else { self.holder }), "site": self.origin },
             "entity": self.entities(),
         });
-        if let (Some(event), Some(profile)) = (event.as_object_mut(), profile) {
-            let url = format!("{BALP}/StructureDefinition/IHE.BasicAudit.{profile}");
-            event.insert("meta".to_owned(), json!({ "profile": [url] }));
+        if let Some(event) = event.as_object_mut() {
+            // What has nothing in it stays out (FHIR JSON).
+            event.retain(|_, value| value.as_array().is_none_or(|list| !list.is_empty()));
+            let url = profile.map(|profile| format!("{BALP}/StructureDefinition/IHE.BasicAudit.{profile}"));
+            event.extend(url.map(|url| ("meta".to_owned(), json!({ "profile": [url] }))));
         }
         Some(event)
     }
@@ -177,13 +183,16 @@ impl Side<'_> {
                 "role": { "system": OBJECT_ROLE, "code": role, "display": display },
             })
         };
-        let patient = json!({
-            "what": {
-                "type": "Patient",
-                "identifier": { "system": format!("urn:ogniwo:file:{}", self.origin), "value": str_of(entry, "file") },
-            },
-            "type": { "system": ENTITY_TYPE, "code": "1", "display": "Person" },
-            "role": { "system": OBJECT_ROLE, "code": "1", "display": "Patient" },
+        // Of a refusal nobody may be known here.
+        let patient = Some(str_of(entry, "file")).filter(|file| !file.is_empty()).map(|file| {
+            json!({
+                "what": {
+                    "type": "Patient",
+                    "identifier": { "system": format!("urn:ogniwo:file:{}", self.origin), "value": file },
+                },
+                "type": { "system": ENTITY_TYPE, "code": "1", "display": "Person" },
+                "role": { "system": OBJECT_ROLE, "code": "1", "display": "Patient" },
+            })
         });
         let data = self.released.then(|| {
             let detail = |field: &&str| json!({ "type": "field", "valueString": field });
@@ -201,7 +210,7 @@ impl Side<'_> {
                 "type": { "system": format!("{BALP}/CodeSystem/BasicAuditEntityType"), "code": "XrequestId" },
             })
         });
-        std::iter::once(patient).chain(data).chain(consent).chain(request).collect()
+        patient.into_iter().chain(data).chain(consent).chain(request).collect()
     }
 }
 

@@ -12,6 +12,7 @@ mod monthly;
 mod processing;
 mod render;
 mod scope;
+mod told;
 mod words;
 
 pub(crate) mod exchange;
@@ -76,6 +77,11 @@ impl Kind {
         matches!(self, Kind::R1 | Kind::R2)
     }
 
+    /// Whether it says nothing without the federation's manifest.
+    pub(crate) fn of_agreements(self) -> bool {
+        matches!(self, Kind::R3 | Kind::R11)
+    }
+
     /// Whether it is about single accesses to residents' data.
     pub(crate) fn of_accesses(self) -> bool {
         matches!(self, Kind::R1 | Kind::R2 | Kind::R4 | Kind::R7 | Kind::R9)
@@ -91,8 +97,37 @@ pub(crate) struct Context<'a> {
     pub(crate) witnesses_checked: bool,
     /// The federation, where it is given.
     pub(crate) manifest: Option<&'a Manifest>,
+    /// The fingerprint of its manifest.
+    pub(crate) fingerprint: Option<&'a str>,
     /// What is on file of the resident a report is about, where it was asked for.
     pub(crate) held: Option<&'a ResidentData>,
+}
+
+/// What a report is asked about, where more than the entries' filter follows from it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Asked {
+    /// The member on either side.
+    pub(crate) peer: Option<String>,
+    /// The request.
+    pub(crate) request: Option<String>,
+    /// R4: when the institution became aware of the breach.
+    pub(crate) aware: Option<i64>,
+}
+
+impl Asked {
+    /// Leaves of an entry's outcomes those asked about: an entry is found by any of them.
+    pub(crate) fn narrow(&self, entry: &mut Value) {
+        let own = self.peer.as_deref() == Some(str_of(entry, "asker"));
+        let peer = self.peer.as_deref().filter(|_| !own);
+        let request = self.request.as_deref().filter(|request| *request != str_of(entry, "request"));
+        let wanted = |outcome: &Value| {
+            let of = |field: &str, value: Option<&str>| value.is_none_or(|value| str_of(outcome, field) == value);
+            of("holder", peer) && of("request", request)
+        };
+        if let Some(outcomes) = entry.get_mut("outcomes").and_then(Value::as_array_mut) {
+            outcomes.retain(wanted);
+        }
+    }
 }
 
 /// A report, ready to be written in any form.
@@ -129,12 +164,12 @@ pub(crate) trait Report {
 }
 
 /// A report about nothing yet.
-pub(crate) fn begin(kind: Kind) -> Box<dyn Report> {
+pub(crate) fn begin(kind: Kind, asked: Asked) -> Box<dyn Report> {
     match kind {
         Kind::R1 => Box::new(disclosures::Disclosures::package()),
         Kind::R2 => Box::new(disclosures::Disclosures::list()),
         Kind::R3 => Box::new(processing::Register),
-        Kind::R4 => Box::new(scope::Scope::default()),
+        Kind::R4 => Box::new(scope::Scope::of(asked)),
         Kind::R7 => Box::new(scope::Emergencies::default()),
         Kind::R8 => Box::new(monthly::Monthly::default()),
         Kind::R9 => Box::new(scope::Specific::default()),
@@ -147,7 +182,7 @@ pub(crate) fn begin(kind: Kind) -> Box<dyn Report> {
 /// The document of a report that took all entries.
 pub(crate) fn finish(kind: Kind, report: Box<dyn Report>, context: &Context<'_>) -> Document {
     let (title, mut sections) = report.sections(context);
-    sections.insert(0, Section::Facts(context.words.provenance(context.exported, context.witnesses_checked)));
+    sections.insert(0, Section::Facts(context.words.provenance(context)));
     Document { report: kind.name(), title, lang: context.words.lang.tag(), sections }
 }
 
@@ -165,6 +200,12 @@ fn list_of<'a>(entry: &'a Value, field: &str) -> Vec<&'a str> {
 
 fn outcomes(entry: &Value) -> impl Iterator<Item = &Value> {
     entry.get("outcomes").and_then(Value::as_array).into_iter().flatten()
+}
+
+/// Whether a holder refused, and not this institution's own node before it asked anybody.
+fn refused_there(outcome: &Value) -> bool {
+    let decided = outcome.get("peer_log").is_some_and(Value::is_object) && !str_of(outcome, "holder").is_empty();
+    decided && str_of(outcome, "outcome") == "denied"
 }
 
 /// One more of `key`.

@@ -1,9 +1,10 @@
 //! R8: use by month, without persons.
 
-use super::{Context, Report, Section, Words, count, outcomes, str_of, time_of};
+use super::{Context, Report, Section, Words, count, outcomes, refused_there, str_of, time_of};
 use audit::EventKind;
 use policies::calendar;
 use protocol::Timestamp;
+use protocol::query::PENDING_SECONDS;
 use protocol::time::DAY_SECONDS;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,8 +20,24 @@ const OF_PEERS: [EventKind; 4] =
 #[derive(Default)]
 pub(crate) struct Monthly {
     months: BTreeMap<String, Month>,
+    /// The first entry's time and the last's, of whatever sort.
+    period: Option<(i64, i64)>,
+    /// Since when questions wait for a person at their holder: they are put again, and are the same.
+    waiting: BTreeMap<Waiting, i64>,
     /// When each user of this institution left a trace last.
     seen: BTreeMap<String, i64>,
+}
+
+/// User, resident, query and holder of a question.
+type Waiting = [String; 4];
+
+/// The questions of an entry.
+fn questions(entry: &Value) -> impl Iterator<Item = (&Value, Waiting)> {
+    outcomes(entry).map(move |outcome| {
+        let [user, file] = ["user", "file"].map(|field| str_of(entry, field).to_owned());
+        let [query, holder] = ["query", "holder"].map(|field| str_of(outcome, field).to_owned());
+        (outcome, [user, file, query, holder])
+    })
 }
 
 #[derive(Default)]
@@ -39,6 +56,8 @@ struct Month {
 impl Report for Monthly {
     fn take(&mut self, _: u64, entry: &Value, _: &Words) {
         let time = time_of(entry);
+        let (first, last) = self.period.unwrap_or((time, time));
+        self.period = Some((first.min(time), last.max(time)));
         let event = str_of(entry, "event");
         let user = str_of(entry, "user");
         let own = EventKind::find(event).is_some_and(|event| !OF_PEERS.contains(&event));
@@ -47,6 +66,9 @@ impl Report for Monthly {
             *last = time.max(*last);
         }
         if !matches!(event, "query.asking" | "query.outcome" | "query.answered" | "query.denied" | "query.no_match") {
+            return;
+        }
+        if event == "query.asking" && self.again(entry, time) {
             return;
         }
         let month = self.months.entry(super::month(time)).or_default();
@@ -58,8 +80,14 @@ impl Report for Monthly {
                 month.out_of_hours += u64::from(calendar::out_of_hours(Timestamp(time)));
             }
             "query.outcome" => {
-                let refused = outcomes(entry).filter(|outcome| str_of(outcome, "outcome") == "denied").count();
-                month.refused += refused as u64;
+                month.refused += outcomes(entry).filter(|outcome| refused_there(outcome)).count() as u64;
+                for (outcome, question) in questions(entry) {
+                    if str_of(outcome, "outcome") == "pending" {
+                        self.waiting.entry(question).or_insert(time);
+                    } else {
+                        self.waiting.remove(&question);
+                    }
+                }
             }
             "query.answered" => month.answered += 1,
             _ => month.denied += 1,
@@ -73,8 +101,14 @@ impl Report for Monthly {
     fn sections(self: Box<Self>, context: &Context<'_>) -> (String, Vec<Section>) {
         let words = context.words;
         let idle = idle(&self.seen, context.exported.exported_at, words);
-        let skipped = self.months.len().saturating_sub(MONTHS);
-        let months: Vec<(String, Month)> = self.months.into_iter().skip(skipped).collect();
+        let mut entries = self.months;
+        let months = self.period.map(|(first, last)| names(first, last)).unwrap_or_default().into_iter();
+        let months: Vec<(String, Month)> = months
+            .map(|name| {
+                let month = entries.remove(&name).unwrap_or_default();
+                (name, month)
+            })
+            .collect();
         let rows = months.iter().map(|(name, month)| {
             let roles: Vec<String> = month.roles.iter().map(|(role, times)| format!("{role} {times}")).collect();
             vec![
@@ -114,6 +148,30 @@ impl Report for Monthly {
         let title = words.say("Użycie miesięczne", "Use by month").to_owned();
         (title, [table, idle].into_iter().chain(plots).collect())
     }
+}
+
+impl Monthly {
+    /// Whether all that is asked waits for a person already.
+    fn again(&self, entry: &Value, time: i64) -> bool {
+        let waits = |question: &Waiting| {
+            self.waiting.get(question).is_some_and(|since| time.saturating_sub(*since) <= PENDING_SECONDS)
+        };
+        let mut asked = questions(entry).peekable();
+        asked.peek().is_some() && asked.all(|(_, question)| waits(&question))
+    }
+}
+
+/// The months up to the last, at most so many as are shown; also those of which there is nothing.
+fn names(first: i64, last: i64) -> Vec<String> {
+    let month = |time: i64| calendar::local(Timestamp(time)).map(|local| local.date().first_of_month());
+    let (first, mut at) = (month(first), month(last));
+    let mut names = Vec::new();
+    while let Some(month) = at.filter(|month| Some(*month) >= first && names.len() < MONTHS) {
+        names.push(month.strftime("%Y-%m").to_string());
+        at = month.yesterday().ok().map(jiff::civil::Date::first_of_month);
+    }
+    names.reverse();
+    names
 }
 
 /// How many users have not been seen for how long.

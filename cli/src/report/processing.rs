@@ -65,11 +65,7 @@ impl Report for Register {
              every release, a log that other units vouch for.",
         );
         let title = words.say("Rejestr czynności przetwarzania (art. 30 RODO)", "Record of processing (GDPR art. 30)");
-        let without = "Bez manifestu: podaj --manifest.";
-        let mut sections = vec![table, mandates(context), templates(words), Section::Text(measures.to_owned())];
-        if context.manifest.is_none() {
-            sections.insert(0, Section::Text(words.say(without, "Without a manifest: give --manifest.").to_owned()));
-        }
+        let sections = vec![table, mandates(context), templates(words), Section::Text(measures.to_owned())];
         (title.to_owned(), sections)
     }
 }

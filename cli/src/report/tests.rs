@@ -39,14 +39,26 @@ fn of(kind: Kind, entries: &[Value]) -> Document {
 }
 
 fn with_data(kind: Kind, entries: &[Value], held: Option<&ResidentData>) -> Document {
+    made(kind, entries, &Asked::default(), held)
+}
+
+fn made(kind: Kind, entries: &[Value], asked: &Asked, held: Option<&ResidentData>) -> Document {
     let (words, exported) = (words(Lang::Pl), exported());
-    let mut report = begin(kind);
+    let mut report = begin(kind, asked.clone());
     for (index, entry) in (0..).zip(entries) {
-        report.take(index, entry, &words);
+        let mut entry = entry.clone();
+        asked.narrow(&mut entry);
+        report.take(index, &entry, &words);
     }
     let manifest = manifest();
-    let context =
-        Context { words: &words, exported: &exported, witnesses_checked: false, manifest: Some(&manifest), held };
+    let context = Context {
+        words: &words,
+        exported: &exported,
+        witnesses_checked: false,
+        manifest: Some(&manifest),
+        fingerprint: Some("FINGERPRINT"),
+        held,
+    };
     finish(kind, report, &context)
 }
 
@@ -76,7 +88,7 @@ fn manifest() -> Manifest {
         "members": [member("mops", "mops"), member("pup", "pup"), member("zlm", "hou")],
         "epochs": [], "library": { "version": 1, "digest": "" },
         "agreements": [
-            agreement("mops", "pup", &["pup.status", "pup.benefit_right"], json!([])),
+            agreement("mops", "pup", &["pup.status", "pup.benefit_right.amount"], json!([])),
             agreement("pup", "zlm", &["hou.eviction"], mondays),
         ],
     });
@@ -110,6 +122,23 @@ fn a_residents_list_is_in_plain_words_with_repeats_folded() {
     let package = of(Kind::R1, &entries);
     assert!(text(&package).contains("Prezesa Urzędu Ochrony Danych Osobowych"));
     assert!(text(&package).contains("wydawane osobno"), "an export has no data");
+}
+
+#[test]
+fn a_resident_is_told_what_the_officer_saw_and_of_consents_no_basis() {
+    let about = |event: &str, time: i64| json!({ "event": event, "time": time, "file": "F", "asker": "pup" });
+    let entries = [
+        about("resident.shown", SATURDAY),
+        about("dpo.searched", SATURDAY + 24 * HOUR),
+        about("consent.withdrawn", SATURDAY + 48 * HOUR),
+    ];
+    let list = rows(&of(Kind::R2, &entries), "Kto sprawdzał dane");
+    let told: Vec<[&str; 3]> = list.iter().map(|row| [&*row[1], &*row[2], &*row[4]]).collect();
+    let officer = "inspektor ochrony danych";
+    assert_eq!(
+        told,
+        [[officer, "dane w aktach", ""], [officer, "zapisy w dzienniku", ""], ["pup", "wycofano zgodę", ""]]
+    );
 }
 
 #[test]
@@ -147,13 +176,117 @@ fn the_scope_of_a_breach_counts_persons_and_special_categories() {
     let scope = of(Kind::R4, &[answered(SATURDAY, "F"), answered(SATURDAY + HOUR, "F"), sensitive]);
     let Section::Facts(facts) = &scope.sections[1] else { panic!("{scope:?}") };
     assert_eq!((facts[0].1.as_str(), facts[1].1.as_str()), ("2", "1"));
-    assert_eq!(rows(&scope, "Kanały"), [["mops", "pup", "3"]]);
+    assert_eq!(rows(&scope, "Kanały: nasze dane u innych"), [["mops", "pup", "3"]]);
     assert!(rows(&scope, "Klucze i certyfikaty").is_empty(), "entries of before say nothing of keys");
-    assert_eq!(rows(&scope, "Osoby, według numeru akt w dzienniku").len(), 2);
+    assert_eq!(rows(&scope, PERSONS).len(), 2);
     let mut presence = answered(SATURDAY, "F");
-    presence["fields_returned"] = json!([]);
-    let known = rows(&of(Kind::R4, &[presence]), "Osoby, według numeru akt w dzienniku");
-    assert_eq!(known, [["F", "1", "czy jest znana lub znany w tej jednostce"]]);
+    (presence["query"], presence["fields_returned"]) = (json!("q01"), json!([]));
+    assert_eq!(rows(&of(Kind::R4, &[presence]), PERSONS), [["F", "1", "czy jest znana lub znany w tej jednostce"]]);
+}
+
+const PERSONS: &str = "Osoby, według numeru akt w dzienniku: nasze dane u innych";
+
+fn facts(document: &Document) -> BTreeMap<String, String> {
+    let facts = |section: &Section| match section {
+        Section::Facts(facts) => facts.clone(),
+        _ => Vec::new(),
+    };
+    document.sections.iter().flat_map(facts).collect()
+}
+
+#[test]
+fn a_breach_at_one_peer_is_about_that_peer_alone_and_each_direction_apart() {
+    let got = json!({
+        "event": "query.outcome", "time": SATURDAY, "asker": "pup", "file": "H",
+        "outcomes": [
+            { "holder": "mops", "query": "q02", "outcome": "answered", "fields": ["mops.case.status"] },
+            { "holder": "css", "query": "q07", "outcome": "answered", "fields": ["css.amount"] },
+        ],
+    });
+    let approved = json!({ "event": "approval.granted", "time": SATURDAY, "asker": "mops", "file": "I", "user": "U" });
+    let asked = Asked { peer: Some("mops".into()), ..Asked::default() };
+    let entries = [got, approved, answered(SATURDAY + HOUR, "F")];
+    let scope = made(Kind::R4, &entries, &asked, None);
+    let from = "dane otrzymane od innych";
+    assert_eq!(rows(&scope, "Kanały: nasze dane u innych"), [["mops", "pup", "1"]]);
+    assert_eq!(rows(&scope, &format!("Kanały: {from}")), [["pup", "mops", "1"]]);
+    let status = words(Lang::Pl).field("mops.case.status");
+    assert_eq!(rows(&scope, &format!("Kategorie danych: {from}")), [[&*status, "", "wydano", "1"]]);
+    assert_eq!(facts(&scope)["Liczba osób"], "2");
+    let all = of(Kind::R4, &entries);
+    assert_eq!(rows(&all, &format!("Kanały: {from}")), [["pup", "css", "1"], ["pup", "mops", "1"]]);
+    assert_eq!(facts(&all)["Liczba osób"], "3");
+    // By this institution itself everything is meant.
+    let mut own = entries[0].clone();
+    Asked { peer: Some("pup".into()), ..Asked::default() }.narrow(&mut own);
+    assert_eq!(own, entries[0]);
+}
+
+#[test]
+fn the_scope_has_what_officers_and_approvers_saw_and_the_authoritys_clock() {
+    let saw = |event: &str, file: Value| json!({ "event": event, "time": SATURDAY, "user": "O", "file": file });
+    let entries = [
+        saw("resident.shown", json!("F")),
+        saw("dpo.reported", json!("F")),
+        saw("dpo.exported", json!("G")),
+        saw("approval.refused", json!("H")),
+        // About nobody in particular.
+        saw("dpo.reported", Value::Null),
+        saw("dpo.resolved", json!("I")),
+    ];
+    let aware = |aware: i64| Asked { aware: Some(aware), ..Asked::default() };
+    let scope = made(Kind::R4, &entries, &aware(SATURDAY), None);
+    assert_eq!(
+        rows(&scope, "Osoby, których dane oglądano w tej instytucji: inspektorzy i zatwierdzający"),
+        [
+            ["F", "2", "dane w aktach; zapisy w dzienniku"],
+            ["G", "1", "zapisy w dzienniku"],
+            ["H", "1", "pytanie do decyzji"]
+        ]
+    );
+    let all = facts(&scope);
+    assert_eq!((&*all["Liczba osób"], &*all["Pierwszy dostęp"]), ("3", "2026-11-21 12:00:00"));
+    // The log was exported 100 hours later.
+    assert_eq!(all["Stwierdzenie naruszenia"], "2026-11-21 12:00:00");
+    assert_eq!(all["Termin zgłoszenia do UODO"], "2026-11-24 12:00:00 (minął)");
+    let empty = facts(&made(Kind::R4, &[], &aware(SATURDAY + 28 * HOUR), None));
+    assert_eq!((&*empty["Pierwszy dostęp"], &*empty["Ostatni dostęp"]), ("–", "–"));
+    assert_eq!(empty["Termin zgłoszenia do UODO"], "2026-11-25 16:00:00");
+    let blank = empty.iter().filter(|(_, value)| value.starts_with("____")).count();
+    assert_eq!(blank, 3, "contact, consequences, measures");
+}
+
+#[test]
+fn what_was_compared_is_told_apart_from_presence_and_from_nothing() {
+    let words = words(Lang::Pl);
+    let compared = |time: i64| {
+        let mut entry = answered(time, "F");
+        (entry["query"], entry["fields_returned"]) = (json!("q08"), json!([]));
+        entry["fields_requested"] = json!(["pup.benefit_right.amount"]);
+        entry
+    };
+    let mut nothing = answered(SATURDAY + 24 * HOUR, "F");
+    nothing["fields_returned"] = json!([]);
+    let amount = words.field("pup.benefit_right.amount");
+    let said = format!("porównano: {amount}");
+    let list = rows(&of(Kind::R2, &[compared(SATURDAY), nothing]), "Kto sprawdzał dane");
+    assert_eq!(list.iter().map(|row| &*row[2]).collect::<Vec<_>>(), [&*said, "nic do wydania"]);
+    let both = of(Kind::R1, &[compared(SATURDAY), answered(SATURDAY, "F")]);
+    let status = words.field("pup.status");
+    assert_eq!(rows(&both, "Odbiorcy danych")[0][1], format!("{status}; {said}"));
+    let scope = of(Kind::R4, &[compared(SATURDAY)]);
+    assert_eq!(rows(&scope, "Kategorie danych: nasze dane u innych"), [[&*amount, "", "porównano", "1"]]);
+    // The asker's entry has the fields of all its questions together.
+    let asked = json!({
+        "event": "query.outcome", "time": SATURDAY, "asker": "pup", "file": "F",
+        "fields_requested": ["mops.case.status", "mops.income"],
+        "outcomes": [{ "holder": "mops", "query": "q08", "outcome": "answered", "fields": [] }],
+    });
+    let list = rows(&of(Kind::R2, &[asked]), "Kto sprawdzał dane");
+    assert_eq!(list[0][2], format!("porównano: {} (źródło: mops)", words.field("mops.income")));
+    // What was compared was used.
+    let used = of(Kind::R11, &[answered(SATURDAY, "F"), compared(SATURDAY)]);
+    assert_eq!(rows(&used, "Porozumienia")[0][7], "");
 }
 
 #[test]
@@ -188,7 +321,10 @@ fn the_monthly_report_names_nobody() {
             answered(monday, "FILE"),
             json!({ "event": "query.denied", "time": monday, "role": "caseworker" }),
             json!({ "event": "query.outcome", "time": monday, "outcomes": [
-                { "holder": "zlm", "outcome": "denied" }, { "holder": "css", "outcome": "answered" } ] }),
+                { "holder": "zlm", "outcome": "denied", "peer_log": { "index": 1 } },
+                { "holder": "css", "outcome": "answered" },
+                // Refused by our own node: nobody was asked.
+                { "holder": null, "outcome": "denied" }, { "holder": "zlm", "outcome": "denied" } ] }),
         ],
     );
     assert_eq!(rows(&report, "Miesiące"), [["2026-11", "2", "1", "1", "1", "50%", "50%", "1", "caseworker 2"]]);
@@ -198,29 +334,105 @@ fn the_monthly_report_names_nobody() {
 }
 
 #[test]
-fn unreviewed_emergencies_are_overdue_after_three_days() {
-    let emergency = |id: &str, time: i64| {
+fn a_question_that_waited_counts_once_and_months_without_any_stay() {
+    const DAY: i64 = 24 * HOUR;
+    let asking = |time: i64, holder: &str| {
+        json!({ "event": "query.asking", "time": time, "user": "U", "file": "F", "search_key": "pesel",
+            "outcomes": [{ "holder": holder, "query": "q16", "outcome": "asking" }] })
+    };
+    let came = |time: i64, outcome: &str| {
+        json!({ "event": "query.outcome", "time": time, "user": "U", "file": "F",
+            "outcomes": [{ "holder": "mops", "query": "q16", "outcome": outcome }] })
+    };
+    let before = SATURDAY - 61 * DAY;
+    let report = of(
+        Kind::R8,
+        &[
+            asking(before, "mops"),
+            came(before, "answered"),
+            // Whom to ask is found out; then it waits, is asked about twice, and is answered.
+            asking(SATURDAY, ""),
+            came(SATURDAY, "pending"),
+            asking(SATURDAY + HOUR, "mops"),
+            came(SATURDAY + HOUR, "pending"),
+            asking(SATURDAY + 2 * HOUR, "mops"),
+            came(SATURDAY + 2 * HOUR, "answered"),
+            // The same, later, is another.
+            asking(SATURDAY + 3 * HOUR, "mops"),
+            came(SATURDAY + 3 * HOUR, "answered"),
+            json!({ "event": "node.started", "time": SATURDAY + 20 * DAY }),
+        ],
+    );
+    let asked: Vec<[String; 2]> =
+        rows(&report, "Miesiące").into_iter().map(|row| [row[0].clone(), row[1].clone()]).collect();
+    assert_eq!(asked, [["2026-09", "1"], ["2026-10", "0"], ["2026-11", "2"], ["2026-12", "0"]]);
+    let plotted = report.sections.iter().find_map(|section| match section {
+        Section::Series { points, .. } => Some(points.iter().map(|(_, value)| *value).collect::<Vec<_>>()),
+        _ => None,
+    });
+    assert_eq!(plotted, Some(vec![1, 0, 2, 0]));
+}
+
+#[test]
+fn emergencies_are_overdue_by_the_librarys_days_and_say_why_and_what_was_seen() {
+    const DAY: i64 = 24 * HOUR;
+    // The log is exported 100 hours after Saturday noon.
+    let now = exported().exported_at;
+    let at_holder = |id: &str, time: i64| {
         let mut entry = answered(time, "F");
-        entry["basis"] = json!("emergency:life-at-risk");
-        entry["emergency"] = json!(id);
+        (entry["basis"], entry["emergency"]) = (json!("emergency:vital-interest@1"), json!(id));
         entry
     };
     // As the node writes it: the outcome is the detail, the user who reviewed.
-    let reviewed = json!({
-        "event": "emergency.reviewed", "time": SATURDAY + HOUR, "emergency": "a", "detail": "unjustified",
-        "basis": "emergency:life-at-risk", "user": "R", "reason_text": "nikogo nie ratowano",
+    let reviewed = |id: &str, time: i64| {
+        json!({ "event": "emergency.reviewed", "time": time, "emergency": id, "detail": "unjustified",
+            "basis": "emergency:life", "user": "R", "reason_text": "nikogo nie ratowano" })
+    };
+    let of_ours = |event: &str, id: &str, time: i64| {
+        json!({ "event": event, "time": time, "emergency": id, "basis": "emergency:life", "user": "U", "asker": "pup",
+            "reason_text": "nieprzytomny" })
+    };
+    let seen = json!({
+        "event": "query.outcome", "time": now, "emergency": "d", "basis": "emergency:life", "asker": "pup",
+        "outcomes": [
+            { "holder": "mops", "query": "q18", "outcome": "answered", "fields": ["mops.duty.phone"] },
+            { "holder": "css", "query": "q18", "outcome": "denied" },
+        ],
     });
-    let opened = json!({
-        "event": "emergency.opened", "time": SATURDAY, "emergency": "d", "basis": "emergency:life-at-risk", "user": "U",
-        "asker": "pup", "reason_text": "nieprzytomny",
-    });
-    let entries =
-        [emergency("a", SATURDAY), emergency("b", SATURDAY), emergency("c", SATURDAY + 90 * HOUR), opened, reviewed];
+    let mut with_reason = at_holder("c", now - 7 * DAY);
+    with_reason["detail"] = json!("health");
+    with_reason["obligations"] = json!({ "delete_after": now, "review_by": now - 1 });
+    let entries = [
+        at_holder("a", now - 9 * DAY),
+        at_holder("b", now - 9 * DAY),
+        with_reason,
+        of_ours("emergency.declared", "d", now - 7 * DAY - 1),
+        of_ours("emergency.opened", "d", now - 7 * DAY + 1),
+        of_ours("emergency.opened", "e", now - 7 * DAY),
+        of_ours("emergency.opened", "f", now - 9 * DAY),
+        seen,
+        reviewed("a", now - 9 * DAY + HOUR),
+        reviewed("f", now),
+    ];
     let list = rows(&of(Kind::R7, &entries), "Dostępy");
-    let states: Vec<&str> = list.iter().map(|row| row[5].as_str()).collect();
-    assert_eq!(states, ["2026-11-21 13:00:00 nieuzasadniony", "po terminie", "czeka", "po terminie"]);
-    assert_eq!(list[0][6..], ["R", "nikogo nie ratowano"]);
-    assert_eq!((list[3][3].as_str(), list[3][4].as_str()), ("life-at-risk: nieprzytomny", ""));
+    let column = |number: usize| list.iter().map(|row| row[number].as_str()).collect::<Vec<_>>();
+    // A holder waits a day longer: it may only not have heard of the review.
+    assert_eq!(
+        column(6),
+        [
+            "2026-11-16 17:00:00 nieuzasadniony",
+            "po terminie",
+            "czeka",
+            "po terminie",
+            "czeka",
+            "2026-11-25 16:00:00 nieuzasadniony, po terminie"
+        ]
+    );
+    assert_eq!(list[0][7..], ["R", "nikogo nie ratowano"]);
+    assert_eq!(column(3)[1..4], ["Ochrona życia lub zdrowia", "zagrożenie zdrowia", "zagrożenie życia: nieprzytomny"]);
+    let phone = words(Lang::Pl).field("mops.duty.phone");
+    assert_eq!(column(4)[3..5], [&*format!("mops: {phone}"), ""]);
+    assert_eq!(column(5)[4], "2026-11-25 16:00:00");
 }
 
 #[test]
@@ -391,6 +603,8 @@ fn the_record_of_processing_has_agreements_statutes_and_templates() {
     let statutes = rows(&register, "Przepisy");
     let welfare = statutes.iter().find(|row| row[0].starts_with("ups-105@")).expect("the labour office has to answer");
     assert_eq!(welfare[1..3], ["ustawa z 12.03.2004 o pomocy społecznej, art. 105", "odpowiada"]);
+    // By which manifest, every report says that has one.
+    assert_eq!(facts(&register)["Manifest (odcisk)"], "lodz.example, wersja 1, FINGERPRINT");
     assert!(names("Wzory zgód").iter().any(|name| name.starts_with("instead-of-certificate@")));
 }
 
@@ -409,22 +623,30 @@ fn single_persons_use_is_a_line_for_each_access() {
 #[test]
 fn agreements_are_held_against_their_use_on_both_sides() {
     let words = words(Lang::Pl);
-    let asked = |time: i64, outcome: &str| {
+    let asked = |time: i64, agreement: &str, outcome: &str| {
         json!({
             "event": "query.outcome", "time": time, "asker": "pup", "purpose": "social-welfare-provision",
-            "outcomes": [{ "holder": "zlm", "query": "q02", "outcome": outcome, "reason": "not_available", "fields": ["hou.eviction"] }],
+            "outcomes": [{ "holder": "zlm", "query": "q02", "outcome": outcome, "reason": "not_available",
+                "agreement": agreement, "fields": ["hou.eviction"], "peer_log": { "index": 1 } }],
         })
     };
+    let own = json!({
+        "event": "query.outcome", "time": SATURDAY, "asker": "pup",
+        "outcomes": [{ "holder": null, "query": "q02", "outcome": "denied", "reason": "no_holder" }],
+    });
     let monday = SATURDAY + 46 * HOUR;
     let entries = [
         answered(SATURDAY, "F"),
         answered(SATURDAY, "G"),
-        asked(SATURDAY, "answered"),
-        asked(monday, "answered"),
-        asked(monday, "denied"),
+        asked(SATURDAY, "pup-zlm@1", "answered"),
+        asked(monday, "pup-zlm@1", "answered"),
+        // Under a version that is none any more: not once more under this.
+        asked(monday, "pup-zlm@0", "answered"),
+        asked(monday, "pup-zlm@1", "denied"),
+        own,
     ];
     let report = of(Kind::R11, &entries);
-    let right = words.field("pup.benefit_right");
+    let right = words.field("pup.benefit_right.amount");
     let provision = words.purpose("social-welfare-provision");
     let assessment = words.purpose("social-welfare-eligibility-assessment");
     assert_eq!(
@@ -432,9 +654,14 @@ fn agreements_are_held_against_their_use_on_both_sides() {
         [
             ["mops-pup@1", "mops", "pup", "2", "2 / 50", "0", "q01", &right, &provision],
             ["pup-zlm@1", "pup", "zlm", "2", "1 / 50", "1", "q01", "", &assessment],
+            ["pup-zlm@0", "", "", "1", "", "", "", "", ""],
         ]
     );
-    assert_eq!(rows(&report, "Odmowy"), [["pup", "zlm", &words.query("q02"), "not_available", "1"]]);
+    let question = words.query("q02");
+    assert_eq!(
+        rows(&report, "Odmowy"),
+        [["pup", "ten węzeł", &question, "no_holder", "1"], ["pup", "zlm", &question, "not_available", "1"]]
+    );
 }
 
 #[test]
@@ -505,14 +732,20 @@ fn releases_are_privacy_disclosures_at_both_ends() {
         "outcomes": [
             { "holder": "pup", "query": "q02", "outcome": "answered", "fields": ["pup.status"], "request": "Q" },
             { "holder": "css", "query": "q01", "outcome": "denied", "request": "P" },
+            { "holder": null, "query": "q01", "outcome": "denied" },
         ],
     });
     let events = audit_events(4, &got, "lodz.example/mops");
-    assert_eq!(events.len(), 2, "an event for each holder");
+    assert_eq!(events.len(), 2, "an event for each holder, and none without");
     is_a_disclosure(&events[0], "Recipient");
     assert_eq!(identifier(&events[0], "urn:ogniwo:request"), identifier(&source[0], "urn:ogniwo:request"));
     assert_eq!((&events[1]["type"]["code"], &events[1]["outcome"]), (&json!("110112"), &json!("4")));
     assert!(events[1].get("meta").is_none(), "nothing was disclosed");
     assert_eq!(bundle(events)["entry"].as_array().map(Vec::len), Some(2));
+    let unknown =
+        json!({ "event": "query.no_match", "time": SATURDAY, "asker": "mops", "holder": "pup", "query": "q02" });
+    let events = audit_events(5, &unknown, "lodz.example/pup");
+    assert_eq!(events.len(), 1);
+    assert!(["entity", "purposeOfEvent"].iter().all(|empty| events[0].get(empty).is_none()), "{}", events[0]);
     assert!(audit_events(0, &json!({ "event": "node.started", "time": 1 }), "o").is_empty());
 }

@@ -1,8 +1,8 @@
 //! What ids are called, in Polish or English, and when things were in Warsaw.
 
-use audit::Exported;
+use super::Context;
 use clap::ValueEnum;
-use policies::{Catalogue, Library, calendar};
+use policies::{Catalogue, Emergency, Library, Query, calendar};
 use protocol::{Manifest, Timestamp};
 use std::collections::BTreeMap;
 
@@ -84,16 +84,34 @@ impl Words {
         names.join(", ")
     }
 
-    /// What was released: the fields, or that somebody is known.
-    pub(crate) fn released<'a>(&self, ids: impl IntoIterator<Item = &'a str>) -> String {
-        let fields = self.fields(ids);
-        let presence = self.say("czy jest znana lub znany w tej jednostce", "whether known to this unit");
-        if fields.is_empty() { presence.to_owned() } else { fields }
+    /// The query type of this id.
+    pub(crate) fn query_type(&self, id: &str) -> Option<&Query> {
+        self.catalogue().queries.get(&id.parse::<protocol::QueryType>().ok()?)
     }
 
     pub(crate) fn query(&self, id: &str) -> String {
-        let query = id.parse().ok().and_then(|query| self.catalogue().queries.get(&query));
-        query.map_or_else(|| id.to_owned(), |query| self.say(&query.pl, &query.en).to_owned())
+        self.query_type(id).map_or_else(|| id.to_owned(), |query| self.say(&query.pl, &query.en).to_owned())
+    }
+
+    /// Why the glass was broken: a reason of the library's or, where the log has no more, the emergency it belongs to.
+    pub(crate) fn emergency(&self, code: &str) -> String {
+        let known = self.catalogue().emergencies.get(code.split('@').next().unwrap_or_default());
+        let reason = self.catalogue().emergency_for(code).and_then(|(_, emergency)| emergency.reasons.get(code));
+        match (reason, known) {
+            (Some(name), _) => self.say(&name.pl, &name.en).to_owned(),
+            (None, Some(known)) => self.say(&known.pl, &known.en).to_owned(),
+            (None, None) => code.to_owned(),
+        }
+    }
+
+    /// When the review of an emergency is due that was opened at `at`; of one the library does not know, as of the
+    /// shortest it has.
+    pub(crate) fn review_by(&self, code: &str, at: i64) -> Option<i64> {
+        let emergencies = &self.catalogue().emergencies;
+        let known = emergencies.get(code.split('@').next().unwrap_or_default());
+        let known = known.or_else(|| self.catalogue().emergency_for(code).map(|(_, emergency)| emergency));
+        let due = |emergency: &Emergency| node::review_by(emergency, Timestamp(at)).0;
+        known.map(due).or_else(|| emergencies.values().map(due).min())
     }
 
     /// A basis as it stands in the log.
@@ -115,23 +133,30 @@ impl Words {
     }
 
     /// What a report rests on.
-    pub(crate) fn provenance(&self, exported: &Exported, witnesses_checked: bool) -> Vec<(String, String)> {
+    pub(crate) fn provenance(&self, context: &Context<'_>) -> Vec<(String, String)> {
+        let exported = context.exported;
         let names: Vec<&str> = exported.witnesses.iter().map(|(key, _)| key.name()).collect();
         let say = |pl: &str, en: &str| self.say(pl, en).to_owned();
         let unchecked = self.say(
             " (niesprawdzone: klucze z samego eksportu; podaj --manifest)",
             " (unchecked: by keys of the export itself; give --manifest)",
         );
-        let unchecked = if names.is_empty() || witnesses_checked { "" } else { unchecked };
+        let unchecked = if names.is_empty() || context.witnesses_checked { "" } else { unchecked };
         let witnesses = format!("{}{unchecked}", names.join(", "));
-        vec![
+        let mut facts = vec![
             (say("Dziennik", "Log"), exported.vkey.name().to_owned()),
             (say("Stan na", "As of"), moment(exported.exported_at)),
             (say("Wpisy w dzienniku", "Entries of the log"), exported.size.to_string()),
             (say("Wpisy w tym eksporcie", "Entries exported"), exported.entries.to_string()),
             (say("Poświadczone przez innych", "Vouched for by others"), exported.cosigned.to_string()),
             (say("Świadkowie", "Witnesses"), witnesses),
-        ]
+        ];
+        if let Some((manifest, fingerprint)) = context.manifest.zip(context.fingerprint) {
+            let version = self.say("wersja", "version");
+            let named = format!("{}, {version} {}, {fingerprint}", manifest.realm, manifest.version);
+            facts.push((say("Manifest (odcisk)", "Manifest (fingerprint)"), named));
+        }
+        facts
     }
 }
 

@@ -405,6 +405,10 @@ async fn an_emergency_is_confirmed_counted_and_reviewed() {
     let count = |event: &str| log.iter().filter(|entry| entry["event"] == event).count();
     assert_eq!(count("emergency.declared"), 2);
     assert_eq!((count("emergency.opened"), count("emergency.reviewed")), (2, 2));
+    harness.federation.nodes.get_mut(&member("mops")).expect("mops").stop().await.expect("stopped");
+    let log = read_log(&harness, "mops");
+    let answered = log.iter().find(|entry| entry["event"] == "query.answered").expect("an entry");
+    assert_eq!((&answered["basis"], &answered["detail"]), (&json!("emergency:vital-interest@1"), &json!("life")));
 }
 
 #[tokio::test(flavor = "multi_thread")]

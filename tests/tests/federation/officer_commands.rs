@@ -83,6 +83,8 @@ fn searching_and_reporting(harness: &Harness) {
     officer.run("css", &["audit", "search", "--resident"]).failed(10, "No such resident");
     caseworker.run("", &["audit", "search"]).failed(10, "data-protection officer");
     officer.run("", &["audit", "search", "--from", "yesterday"]).failed(3, "yesterday");
+    officer.run("", &["audit", "search", "--event", "query.denid"]).failed(3, "query.denied");
+    officer.run("", &["audit", "search", "--decision", "foo"]).failed(3, "foo");
     // What to do next follows from what went wrong.
     let unknown = officer.run("css", &["audit", "search", "--resident"]);
     assert!(unknown.stderr.contains("next: check the number"), "{}", unknown.stderr);
@@ -186,7 +188,15 @@ fn held_against_the_manifest(harness: &Harness, export: &str) {
     let dir = std::path::Path::new(export);
     let read = |name: &str| std::fs::read_to_string(dir.join(name)).expect("a file");
     let verify = |more: &[&str]| ogniwo_typing("", &[&["audit", "verify", export] as &[&str], more].concat());
-    verify(&["--manifest", &manifest]).succeeded();
+    let verified = verify(&["--manifest", &manifest]).succeeded();
+    assert!(verified.contains("by the manifest of version "), "{verified}");
+    let register = ["audit", "report", "R3", "--export", export];
+    ogniwo_typing("", &register).failed(3, "--manifest");
+    let register = ogniwo_typing("", &[&register as &[&str], &["--manifest", &manifest]].concat()).succeeded();
+    let verified: Value =
+        serde_json::from_str(&verify(&["--manifest", &manifest, "--json"]).succeeded()).expect("JSON");
+    let fingerprint = verified["manifest"]["fingerprint"].as_str().expect("a fingerprint");
+    assert!(register.contains(fingerprint), "{register}");
     // Without the cosignatures its owner may have written all of it anew.
     for name in ["cosigned", "witnesses"] {
         std::fs::remove_file(dir.join(name)).expect("it was cosigned");
@@ -227,6 +237,8 @@ fn held_against_the_manifest(harness: &Harness, export: &str) {
     case.failed(3, "live");
     assert!(case.stderr.contains("correct what was given"), "{}", case.stderr);
     ogniwo_typing("", &["audit", "report", "R8", "--export", export, "--form", "find-usage"]).failed(3, "no such form");
+    // It is of one resident alone, and says so without being told whose.
+    ogniwo_typing("", &["audit", "report", "R2", "--export", export]).succeeded();
 }
 
 fn comparing_and_reviewing(harness: &Harness) {
