@@ -55,7 +55,7 @@ pub struct QueryBody {
     pub purpose: Purpose,
     /// On what legal basis.
     pub basis: BasisBody,
-    /// Reference of the open case; peers get it only as a MAC.
+    /// Reference of the open case; peers get it only as a MAC. A blank one is none.
     #[serde(default)]
     pub case_ref: Option<String>,
     /// Why, in the caseworker's words; stays in this institution's log.
@@ -294,7 +294,7 @@ pub(crate) async fn ask(
     let file = find(node, &body.resident)?;
     let basis = body.basis.claim(node, caller, file, now).map_err(AskError::Refused)?;
     let begun_ms = node.clock.now_ms();
-    let case = body.case_ref.as_ref().map(|case| B64(node.macs.case.mac(&[case.as_bytes()]).to_vec()));
+    let case = node.macs.case_id(body.case_ref.as_deref());
 
     let mut event = Event::at(Happened::QueryAsking, begun_ms).by(node, caller);
     event.clock = Some(node.clock_status());

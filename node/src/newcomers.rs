@@ -206,7 +206,7 @@ async fn begin(
     event.search_key = Some(body.resident.search_key());
     event.detail = Some(body.reason.as_str().to_owned());
     event.reason_text = Some(body.text.clone());
-    event.case = body.case_ref.as_ref().map(|case| node.macs.case.mac(&[case.as_bytes()]).as_slice().into());
+    event.case = node.macs.case_id(body.case_ref.as_deref());
     let _recorded = node.log.append(&event).await?;
     let newcomer = Newcomer { expires: now + LIFE_SECONDS };
     node.store.write(|write| {
