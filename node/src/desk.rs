@@ -1,7 +1,7 @@
 //! What is done at the institution's own desk besides asking — flags, newcomers, approvals, emergencies — and why it may not be.
 
 use crate::bulk::Passing as _;
-use crate::faults::Fault;
+use crate::faults::{Expected, Fault};
 use crate::locate::RegistryError;
 use crate::node::Node;
 use crate::pseudonymise::PseudonymError;
@@ -23,7 +23,7 @@ pub(crate) enum DeskError {
     #[error("refused: {}", .0.code())]
     Refused(Reason),
     #[error("{field} is not acceptable: {expected}")]
-    Value { field: &'static str, expected: String },
+    Value { field: &'static str, expected: Expected },
     #[error("nothing of this id")]
     Unknown,
     #[error("it was decided before")]
@@ -51,7 +51,7 @@ impl DeskError {
             DeskError::Closed(reason) => Problem::because(503, *reason).retry_after(5),
             DeskError::Resident(error) => error.problem(),
             DeskError::Refused(reason) => Problem::because(403, *reason),
-            DeskError::Value { field, expected } => Fault::ValueInvalid.problem().detail(expected).field(*field),
+            DeskError::Value { field, expected } => expected.problem(field),
             DeskError::Unknown => Fault::Unknown.problem(),
             DeskError::Decided => Fault::AlreadyDecided.problem(),
             DeskError::OnFile => Fault::ResidentOnFile.problem().field("resident"),
