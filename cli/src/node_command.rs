@@ -3,7 +3,7 @@
 //! A running node does the work it is asked for itself, through its admin socket; import also works while it is
 //! stopped.
 
-use crate::args::{ApiArgs, AskArgs, ClearArgs, FlagArgs, FlagCommand, NodeCommand};
+use crate::args::{ApiArgs, AskArgs, ClearArgs, FlagArgs, FlagCommand, NodeCommand, ResidentArgs};
 use crate::exit::{Failure, places, read_text, unwritable, write_file};
 use crate::output::Output;
 use crate::process::Listening;
@@ -97,13 +97,7 @@ pub(crate) async fn run(command: NodeCommand, output: &Output) -> Result<(), Fai
             crate::desk_command::newcomer(&api, &body, output).await
         }
         NodeCommand::Unenrol { api, resident, reason: Some(reason), undo, all: _ } => {
-            let flag = vec!["unenrolled".to_owned()];
-            let command = if undo {
-                FlagCommand::Clear(ClearArgs { api, resident, flag, reason })
-            } else {
-                FlagCommand::Set(FlagArgs { api, resident, flag, reason })
-            };
-            crate::desk_command::flag(command, output).await
+            crate::desk_command::flag(unenrolled(api, resident, reason, undo), output).await
         }
         NodeCommand::Unenrol { api, .. } => {
             let admin = Admin::of(&Config::load(&api.node.config)?.data);
@@ -129,6 +123,16 @@ pub(crate) async fn run(command: NodeCommand, output: &Output) -> Result<(), Fai
         NodeCommand::Answer { api, id } => answer(&api, &id, output).await,
         NodeCommand::Keyholder(command) => crate::keyholder_command::run(command, output).await,
         NodeCommand::Resident(command) => crate::resident_command::run(command, output).await,
+    }
+}
+
+/// The flag that takes a resident's names away, set or lifted.
+fn unenrolled(api: ApiArgs, resident: ResidentArgs, reason: String, undo: bool) -> FlagCommand {
+    let flag = vec!["unenrolled".to_owned()];
+    if undo {
+        FlagCommand::Clear(ClearArgs { api, resident, flag, reason })
+    } else {
+        FlagCommand::Set(FlagArgs { api, resident, flag, reason })
     }
 }
 

@@ -11,6 +11,7 @@ use crate::tokens::Caller;
 use audit::AppendError;
 use protocol::encoding::Bytes;
 use protocol::jws::JwsError;
+use protocol::saying::pick;
 use protocol::{FileId, Problem, Reason};
 
 /// Why something is not done.
@@ -24,6 +25,8 @@ pub(crate) enum DeskError {
     Refused(Reason),
     #[error("{field} is not acceptable: {expected}")]
     Value { field: &'static str, expected: Expected },
+    #[error("no question of this institution's serves in an emergency")]
+    NoEmergency,
     #[error("nothing of this id")]
     Unknown,
     #[error("it was decided before")]
@@ -52,6 +55,15 @@ impl DeskError {
             DeskError::Resident(error) => error.problem(),
             DeskError::Refused(reason) => Problem::because(403, *reason),
             DeskError::Value { field, expected } => expected.problem(field),
+            DeskError::NoEmergency => Problem::said(403, Reason::BasisNotAllowed.code(), |language| {
+                let words = [
+                    "Your institution may ask nothing in an emergency.",
+                    "Use another basis, or telephone whoever may know.",
+                    "W stanie nagłym jednostka nie może zadać żadnego pytania.",
+                    "Użyj innej podstawy albo zadzwoń do jednostki, która może coś wiedzieć.",
+                ];
+                pick(words, language)
+            }),
             DeskError::Unknown => Fault::Unknown.problem(),
             DeskError::Decided => Fault::AlreadyDecided.problem(),
             DeskError::OnFile => Fault::ResidentOnFile.problem().field("resident"),

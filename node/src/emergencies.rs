@@ -197,7 +197,7 @@ pub(crate) async fn open(node: &Node, caller: &Caller, body: &EmergencyBody) -> 
     let catalogue = node.engine.library().catalogue();
     if kind.is_none_or(|kind| catalogue.in_danger(emergency, kind).next().is_none()) {
         // It would open nothing, and be reviewed all the same.
-        return Err(DeskError::Refused(Reason::BasisNotAllowed));
+        return Err(DeskError::NoEmergency);
     }
     if body.text.trim().is_empty() {
         return Err(DeskError::Value { field: "text", expected: Expected::new("what happened", "co się stało") });
