@@ -1253,6 +1253,9 @@ pub enum PolicyCommand {
         /// The draft library.
         #[arg(long, value_name = "DIR")]
         draft: PathBuf,
+        /// The institution's own `forbid` policies beside the draft; those of --local, if not said.
+        #[arg(long, value_name = "DIR")]
+        draft_local: Option<PathBuf>,
         /// The rules in use.
         #[command(flatten)]
         rules: RuleArgs,
@@ -1602,7 +1605,7 @@ pub enum FlagCommand {
     #[command(
         after_help = "Example:\n  ogniwo flag clear --token-file token --local-number M/17 objected --reason 'sprzeciw wycofany'"
     )]
-    Clear(FlagArgs),
+    Clear(ClearArgs),
     /// Show a resident's flags.
     #[command(after_help = "Example:\n  ogniwo flag show --token-file token --local-number M/17")]
     Show {
@@ -1626,6 +1629,23 @@ pub struct FlagArgs {
     pub resident: ResidentArgs,
     /// The flags.
     #[arg(required = true, value_parser = ["restricted", "unlisted", "deceased", "objected", "minor", "ward", "do_not_contact", "unenrolled"])]
+    pub flag: Vec<String>,
+    /// Why; stays in this institution's log.
+    #[arg(long)]
+    pub reason: String,
+}
+
+/// A lifting of flags. A restriction is not lifted so: `ogniwo node resident restrict --lift`.
+#[derive(Debug, Args)]
+pub struct ClearArgs {
+    /// How to reach the node.
+    #[command(flatten)]
+    pub api: ApiArgs,
+    /// About whom.
+    #[command(flatten)]
+    pub resident: ResidentArgs,
+    /// The flags; `restricted` is lifted by `ogniwo node resident restrict --lift`.
+    #[arg(required = true, value_parser = ["unlisted", "deceased", "objected", "minor", "ward", "do_not_contact", "unenrolled"])]
     pub flag: Vec<String>,
     /// Why; stays in this institution's log.
     #[arg(long)]

@@ -43,14 +43,7 @@ pub(crate) async fn run(command: ConsentCommand, output: &Output) -> Result<(), 
         ConsentCommand::Withdraw { api: to, id, module, method, elsewhere: false, .. } => {
             let path = format!("/v1/consents/{id}/withdraw");
             let body = json!({ "modules": modules(&module), "method": method });
-            let withdrawn = api(&to)?.call(Method::POST, &path, &token(&to)?, Some(&body)).await;
-            withdrawn.map_err(|failure: Failure| match failure.code.as_str() {
-                "consent_unknown" => Failure::new(
-                    &failure.code,
-                    format!("{failure} Recorded at another unit? Withdraw it with --elsewhere."),
-                ),
-                _ => failure,
-            })?
+            api(&to)?.call(Method::POST, &path, &token(&to)?, Some(&body)).await?
         }
         ConsentCommand::Revoke { api: to, id, cause, text } => {
             let path = format!("/v1/consents/{id}/revoke");
@@ -67,8 +60,9 @@ pub(crate) async fn run(command: ConsentCommand, output: &Output) -> Result<(), 
             });
             return Ok(());
         }
-        ConsentCommand::Withdraw { api: to, id, module, elsewhere: true, resident: who, .. } => {
-            let body = json!({ "resident": resident(&who)?, "consent": id, "modules": modules(&module) });
+        ConsentCommand::Withdraw { api: to, id, module, method, elsewhere: true, resident: who } => {
+            let body =
+                json!({ "resident": resident(&who)?, "consent": id, "modules": modules(&module), "method": method });
             let taken: WithdrawalReceipt =
                 api(&to)?.call(Method::POST, "/v1/withdrawals", &token(&to)?, Some(&body)).await?;
             confirmed(&taken)?;
@@ -145,7 +139,25 @@ fn confirmed(taken: &WithdrawalReceipt) -> Result<(), Failure> {
 fn evidence_digest(path: &std::path::Path) -> Result<String, Failure> {
     let scan =
         std::fs::read(path).map_err(|e| Failure::new("value", format!("{} cannot be read: {e}", path.display())))?;
+    if scan.is_empty() {
+        return Err(Failure::new("value", format!("{} is empty: it proves nothing", path.display())));
+    }
     Ok(b64(&sha256(&[&scan])))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_file_is_no_evidence() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("scan.pdf");
+        std::fs::write(&path, b"").expect("written");
+        assert_eq!(evidence_digest(&path).expect_err("empty").code, "value");
+        std::fs::write(&path, b"scan").expect("written");
+        assert_eq!(evidence_digest(&path).expect("a digest").len(), 43);
+    }
 }
 
 fn words(receipt: &ConsentReceipt) -> String {
@@ -159,6 +171,9 @@ fn words(receipt: &ConsentReceipt) -> String {
         let fields: Vec<&str> = fields.iter().map(protocol::FieldId::as_str).collect();
         let late = if receipt.undelivered.contains(holder) { "  (not told yet; delivery goes on)" } else { "" };
         text.push_str(&format!("\n  {holder}: {}{late}", fields.join(", ")));
+    }
+    if let Some(said) = &receipt.message {
+        text.push_str(&format!("\n  {}\n  {}", said.en, said.pl));
     }
     text
 }

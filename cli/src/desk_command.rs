@@ -1,20 +1,24 @@
 //! `ogniwo approve | flag | emergency`, `ogniwo node newcomer`: through the local API, with the caller's own token.
 
-use crate::args::{ApiArgs, ApproveCommand, EmergencyCommand, FlagArgs, FlagCommand};
+use crate::args::{ApiArgs, ApproveCommand, ClearArgs, EmergencyCommand, FlagArgs, FlagCommand};
 use crate::exit::Failure;
 use crate::node_command::{api, token};
 use crate::output::Output;
 use crate::prompt::resident;
 use http::Method;
 use node::{ApprovalList, ApprovalView, EmergencyList, EmergencyView, FlagList, NewcomerView};
-use protocol::FieldId;
+use policies::{Catalogue, Library};
+use protocol::{FieldId, Purpose, QueryType};
 use serde_json::{Value, json};
 
 pub(crate) async fn approve(command: ApproveCommand, output: &Output) -> Result<(), Failure> {
+    let names = Names(Library::builtin().ok());
     let view: ApprovalView = match command {
         ApproveCommand::List { api: to } => {
             let list: ApprovalList = api(&to)?.call(Method::GET, "/v1/approvals", &token(&to)?, None).await?;
-            output.result(&list, || list.approvals.iter().map(approval_words).collect::<Vec<_>>().join("\n"));
+            output.result(&list, || {
+                list.approvals.iter().map(|view| approval_words(view, &names)).collect::<Vec<_>>().join("\n")
+            });
             return Ok(());
         }
         ApproveCommand::Show { api: to, id } => {
@@ -30,7 +34,7 @@ pub(crate) async fn approve(command: ApproveCommand, output: &Output) -> Result<
             api(&to)?.call(Method::POST, &path, &token(&to)?, Some(&json!({ "reason": reason }))).await?
         }
     };
-    output.result(&view, || approval_words(&view));
+    output.result(&view, || approval_words(&view, &names));
     Ok(())
 }
 
@@ -41,7 +45,14 @@ pub(crate) async fn flag(command: FlagCommand, output: &Output) -> Result<(), Fa
     };
     let list = match command {
         FlagCommand::Set(arguments) => change(arguments, "set").await?,
-        FlagCommand::Clear(arguments) => change(arguments, "clear").await?,
+        FlagCommand::Clear(ClearArgs { api, resident, flag, reason }) => {
+            let again = flag.iter().any(|flag| flag == "unlisted");
+            let list = change(FlagArgs { api, resident, flag, reason }, "clear").await?;
+            if again {
+                output.note("The resident is not listed again yet: run `ogniwo node enrol`.");
+            }
+            list
+        }
         FlagCommand::Show { api: to, resident: who } => {
             let body = json!({ "resident": resident(&who)? });
             api(&to)?.call(Method::POST, "/v1/flags/show", &token(&to)?, Some(&body)).await?
@@ -90,12 +101,43 @@ pub(crate) async fn emergency(command: EmergencyCommand, output: &Output) -> Res
     Ok(())
 }
 
-fn approval_words(view: &ApprovalView) -> String {
+/// What people call the things of a library; where it does not have one, nothing.
+struct Names(Option<Library>);
+
+impl Names {
+    fn of(&self, name: impl FnOnce(&Catalogue) -> Option<(String, String)>) -> String {
+        let named = self.0.as_ref().and_then(|library| name(library.catalogue()));
+        named.map(|(pl, en)| format!("\n    {pl} / {en}")).unwrap_or_default()
+    }
+
+    fn query(&self, id: &QueryType) -> String {
+        self.of(|catalogue| catalogue.queries.get(id).map(|query| (query.pl.clone(), query.en.clone())))
+    }
+
+    fn purpose(&self, id: &Purpose) -> String {
+        self.of(|catalogue| catalogue.purposes.get(id).map(|purpose| (purpose.pl.clone(), purpose.en.clone())))
+    }
+
+    fn field(&self, id: &FieldId) -> String {
+        self.of(|catalogue| catalogue.fields.get(id).map(|field| (field.pl.clone(), field.en.clone())))
+    }
+
+    /// The statute of a basis that is a mandate, `mandate:ID@VERSION`, and what it is for.
+    fn statute(&self, basis: &str) -> String {
+        let id = basis.strip_prefix("mandate:").and_then(|mandate| mandate.split('@').next());
+        self.of(|catalogue| {
+            let mandate = catalogue.mandates.get(id?)?;
+            Some((format!("{}, {}: {}", mandate.statute, mandate.article, mandate.pl), mandate.en.clone()))
+        })
+    }
+}
+
+fn approval_words(view: &ApprovalView, names: &Names) -> String {
     let state = format!("{:?}", view.state).to_lowercase();
-    let fields: Vec<&str> = view.fields.iter().map(FieldId::as_str).collect();
+    let fields: String = view.fields.iter().map(|id| format!("\n    {id}{}", names.field(id))).collect();
     let numbers: Vec<&str> = view.local_numbers.iter().map(String::as_str).collect();
     let mut text = format!(
-        "{} {state}, until {}\n  {} (user {}, {}) asks {} about {}, for {}\n  basis {}{}\n  fields {}",
+        "{} {state}, until {}\n  {} (user {}, {}) asks {} about {}{}\n  for {}{}\n  basis {}{}{}\n  fields{fields}",
         view.id,
         moment(view.until),
         view.asker,
@@ -103,10 +145,12 @@ fn approval_words(view: &ApprovalView) -> String {
         view.role,
         view.query,
         numbers.join(", "),
+        names.query(&view.query),
         view.purpose,
+        names.purpose(&view.purpose),
         view.basis,
         if view.case { ", with an open case" } else { "" },
-        fields.join(", ")
+        names.statute(&view.basis),
     );
     if let Some(approved) = &view.approved {
         let approved: Vec<&str> = approved.iter().map(FieldId::as_str).collect();
@@ -148,4 +192,31 @@ fn emergency_words(view: &EmergencyView) -> String {
         text.push_str(&format!("\n  \"{written}\""));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_approves_reads_what_the_ids_mean() {
+        let view = json!({
+            "id": "x", "state": "waiting", "asker": "mops", "user": "u", "role": "caseworker", "query": "q11",
+            "purpose": "social-welfare-eligibility-assessment", "basis": "mandate:ups-105@2", "case": true,
+            "fields": ["hou.eviction", "hou.unknown"], "local_numbers": ["Z/1"], "received": 0, "until": 60,
+        });
+        let view = serde_json::from_value(view).expect("a view");
+        let library = Library::builtin().expect("a library");
+        let catalogue = library.catalogue();
+        let (query, field): (QueryType, FieldId) =
+            ("q11".parse().expect("a query"), "hou.eviction".parse().expect("a field"));
+        let (query, field) = (&catalogue.queries[&query], &catalogue.fields[&field]);
+        let mandate = &catalogue.mandates["ups-105"];
+        let words = approval_words(&view, &Names(Some(library.clone())));
+        for name in [&query.pl, &query.en, &field.pl, &field.en, &mandate.statute, &mandate.article] {
+            assert!(words.contains(name.as_str()), "{name}: {words}");
+        }
+        assert!(words.contains("q11") && words.contains("hou.unknown"), "{words}");
+        assert!(approval_words(&view, &Names(None)).contains("hou.eviction"));
+    }
 }

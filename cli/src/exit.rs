@@ -33,9 +33,13 @@ impl Failure {
         match self.code.as_str() {
             "exists" => "choose another place, or move away what is there if it is not needed",
             "authority_missing" => "name the authority's directory with --dir, or make one with `ogniwo certs init`",
-            "config" | "policies" | "tokens" => Exit::Config.next_step(),
+            "config" | "tokens" => Exit::Config.next_step(),
+            "policies" => "correct the library or the policies and try `ogniwo policy check`",
             "resident_unknown" => "check the number; that it was looked for is in the log",
-            "finding_unknown" | "consent_unknown" | "unknown" => "check the id against what is listed",
+            "consent_unknown" => {
+                "compare the id with the receipt; was it recorded elsewhere? withdraw it with --elsewhere"
+            }
+            "finding_unknown" | "unknown" => "check the id against what is listed",
             "role_not_allowed" => "use the token of somebody who has the role",
             "confirmation_missing" => "give a second officer's token with --confirm-token-file",
             _ if self.exit() == Exit::Config => "correct what was given and try again; nothing was done",
@@ -333,6 +337,8 @@ mod tests {
     fn what_to_do_next_follows_from_what_went_wrong() {
         for (code, exit, word) in [
             ("config", Exit::Config, "check-config"),
+            ("policies", Exit::Config, "policy check"),
+            ("consent_unknown", Exit::Refused, "receipt"),
             ("value", Exit::Config, "given"),
             ("pesel_checksum", Exit::Config, "given"),
             ("resident_unknown", Exit::Refused, "number"),

@@ -3,7 +3,7 @@
 //! A running node does the work it is asked for itself, through its admin socket; import also works while it is
 //! stopped.
 
-use crate::args::{ApiArgs, AskArgs, FlagArgs, FlagCommand, NodeCommand};
+use crate::args::{ApiArgs, AskArgs, ClearArgs, FlagArgs, FlagCommand, NodeCommand, ResidentArgs};
 use crate::exit::{Failure, places, read_text, unwritable, write_file};
 use crate::output::Output;
 use crate::process::Listening;
@@ -11,9 +11,10 @@ use crate::prompt::{expected, new_passphrase, passphrase, resident};
 use crate::wire::{Admin, LocalApi};
 use http::Method;
 use node::{
-    Config, EnrolSummary, ImportMode, ImportRequest, ImportSummary, Node, NodeStatus, OutcomeKind, QueryResult,
-    SharedSummary, Surroundings, Swept, UnenrolSummary,
+    Config, EnrolSummary, ImportMode, ImportRequest, ImportSummary, Node, NodeStatus, ObligationsBody, OutcomeKind,
+    QueryResult, SharedSummary, Surroundings, Swept, UnenrolSummary,
 };
+use protocol::query::Match;
 use protocol::{MemberId, SpiffeId};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -96,9 +97,7 @@ pub(crate) async fn run(command: NodeCommand, output: &Output) -> Result<(), Fai
             crate::desk_command::newcomer(&api, &body, output).await
         }
         NodeCommand::Unenrol { api, resident, reason: Some(reason), undo, all: _ } => {
-            let arguments = FlagArgs { api, resident, flag: vec!["unenrolled".to_owned()], reason };
-            let command = if undo { FlagCommand::Clear(arguments) } else { FlagCommand::Set(arguments) };
-            crate::desk_command::flag(command, output).await
+            crate::desk_command::flag(unenrolled(api, resident, reason, undo), output).await
         }
         NodeCommand::Unenrol { api, .. } => {
             let admin = Admin::of(&Config::load(&api.node.config)?.data);
@@ -124,6 +123,16 @@ pub(crate) async fn run(command: NodeCommand, output: &Output) -> Result<(), Fai
         NodeCommand::Answer { api, id } => answer(&api, &id, output).await,
         NodeCommand::Keyholder(command) => crate::keyholder_command::run(command, output).await,
         NodeCommand::Resident(command) => crate::resident_command::run(command, output).await,
+    }
+}
+
+/// The flag that takes a resident's names away, set or lifted.
+fn unenrolled(api: ApiArgs, resident: ResidentArgs, reason: String, undo: bool) -> FlagCommand {
+    let flag = vec!["unenrolled".to_owned()];
+    if undo {
+        FlagCommand::Clear(ClearArgs { api, resident, flag, reason })
+    } else {
+        FlagCommand::Set(FlagArgs { api, resident, flag, reason })
     }
 }
 
@@ -439,12 +448,69 @@ pub(crate) fn query_words(result: &QueryResult) -> String {
             text.push_str(if present { "\n    has an active file" } else { "\n    has no active file" });
         }
         for (field, found) in &outcome.matches {
-            let found = format!("{found:?}").to_lowercase();
+            let found = match found {
+                Match::Match => "match",
+                Match::Mismatch => "mismatch",
+                Match::NotComparable => "not_comparable",
+            };
             text.push_str(&format!("\n    {field:<28} {found}"));
         }
         for (field, value) in &outcome.fields {
             text.push_str(&format!("\n    {field:<28} {value}"));
         }
+        if let Some(obligations) = &outcome.obligations {
+            text.push_str(&duties(obligations));
+        }
     }
     text
+}
+
+/// What the recipient of an answer must do, in both languages.
+fn duties(obligations: &ObligationsBody) -> String {
+    let ObligationsBody { delete_after, onward_transfer, do_not_contact, review_by } = obligations;
+    let day = |seconds: i64| policies::calendar::day(protocol::Timestamp(seconds));
+    let mut en = format!("Delete after {}.", day(*delete_after));
+    let mut pl = format!("Usuń po {}.", day(*delete_after));
+    if !onward_transfer {
+        en.push_str(" Do not pass it on.");
+        pl.push_str(" Nie przekazuj dalej.");
+    }
+    if *do_not_contact {
+        en.push_str(" DO NOT CONTACT the resident.");
+        pl.push_str(" NIE KONTAKTUJ SIĘ z mieszkańcem.");
+    }
+    if let Some(by) = review_by {
+        en.push_str(&format!(" To be reviewed by {}.", day(*by)));
+        pl.push_str(&format!(" Ocena do {}.", day(*by)));
+    }
+    format!("\n    {en}\n    {pl}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outcome_says_its_duties_and_comparisons_in_words() {
+        let told = |obligations: Value| {
+            let outcome = json!({
+                "query": "q09", "holder": "pup", "outcome": "answered", "obligations": obligations,
+                "matches": { "person.surname": "not_comparable" },
+            });
+            let result = json!({ "id": "x", "outcomes": [outcome] });
+            query_words(&serde_json::from_value(result).expect("a result"))
+        };
+        let plain = told(json!({ "delete_after": 1_795_262_400, "onward_transfer": false }));
+        assert!(plain.contains("not_comparable"), "{plain}");
+        assert!(plain.contains("Delete after ") && plain.contains("Usuń po "), "{plain}");
+        assert!(plain.contains("Do not pass it on.") && plain.contains("Nie przekazuj dalej."), "{plain}");
+        assert!(!plain.contains("CONTACT") && !plain.contains("reviewed"), "{plain}");
+        let more = json!({
+            "delete_after": 1_795_262_400, "onward_transfer": true, "do_not_contact": true, "review_by": 1_795_262_400,
+        });
+        let more = told(more);
+        assert!(more.contains("DO NOT CONTACT") && more.contains("NIE KONTAKTUJ SIĘ"), "{more}");
+        assert!(more.contains("reviewed by 2026") && more.contains("Ocena do 2026"), "{more}");
+        assert!(!more.contains("pass it on"), "{more}");
+    }
 }

@@ -7,7 +7,7 @@ use crate::found::open_officer;
 use crate::node_command::{api, token};
 use crate::output::Output;
 use http::Method;
-use policies::{Engine, Examples, Explanation, Library, Outcome, Recorded, Released, Simulation, Unfit};
+use policies::{Decided, Engine, Examples, Explanation, Library, Outcome, Recorded, Released, Simulation, Unfit};
 use protocol::SignedManifest;
 use protocol::bundle::LibraryPin;
 use protocol::encoding::b64;
@@ -55,9 +55,9 @@ pub(crate) async fn run(command: PolicyCommand, output: &Output) -> Result<(), F
             }
             Ok(())
         }
-        PolicyCommand::Simulate { recorded, draft, rules } => {
+        PolicyCommand::Simulate { recorded, draft, draft_local, rules } => {
             let now = engine(rules.library.as_deref(), rules.local.as_deref())?;
-            let draft = engine(Some(&draft), rules.local.as_deref())?;
+            let draft = engine(Some(&draft), draft_local.as_deref().or(rules.local.as_deref()))?;
             let recorded: Result<Vec<Recorded>, _> =
                 read_text(&recorded)?.lines().filter(|line| !line.is_empty()).map(serde_json::from_str).collect();
             let recorded = recorded.map_err(|e| Failure::new("value", format!("not a recorded decision: {e}")))?;
@@ -223,11 +223,35 @@ fn changes(simulation: &Simulation) -> String {
         for change in changes {
             let first = &change.first;
             let asked = format!("{} {} -> {} as {}", first.query, first.asker, first.holder, first.role);
-            text.push_str(&format!(
-                "  {what:<9} {:>6} x {asked}: {:?} -> {:?}\n",
-                change.times, change.now, change.draft
-            ));
+            let (now, draft) = (decided(&change.now), decided(&change.draft));
+            text.push_str(&format!("  {what:<9} {:>6} x {asked}: {now} -> {draft}\n", change.times));
         }
     }
     text
+}
+
+fn decided(decided: &Decided) -> String {
+    match decided {
+        Decided::Answered(fields) if fields.is_empty() => "answered".to_owned(),
+        Decided::Answered(fields) => {
+            let fields: Vec<&str> = fields.iter().map(protocol::FieldId::as_str).collect();
+            format!("answered with {}", fields.join(", "))
+        }
+        Decided::Refused(reason) => format!("refused, {}", reason.code()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use protocol::{FieldId, Reason};
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn decisions_are_told_in_words() {
+        let fields: [FieldId; 2] = ["pup.dereg_reason", "pup.status"].map(|id| id.parse().expect("a field"));
+        assert_eq!(decided(&Decided::Answered(BTreeSet::from(fields))), "answered with pup.dereg_reason, pup.status");
+        assert_eq!(decided(&Decided::Answered(BTreeSet::new())), "answered");
+        assert_eq!(decided(&Decided::Refused(Reason::CaseMissing)), "refused, case_missing");
+    }
 }

@@ -6,6 +6,7 @@
 
 use crate::desk::{self, DeskError};
 use crate::events::{Event, Happened};
+use crate::faults::Expected;
 use crate::node::Node;
 use crate::query::{Received, basis_name, read};
 use crate::records::FileRecord;
@@ -276,7 +277,10 @@ pub(crate) async fn grant(
         None => row.fields.clone(),
         Some(fields) if !fields.is_empty() && fields.is_subset(&row.fields) => fields.clone(),
         Some(_) => {
-            return Err(DeskError::Value { field: "fields", expected: "some of the fields proposed".to_owned() });
+            return Err(DeskError::Value {
+                field: "fields",
+                expected: Expected::new("some of the fields proposed", "niektóre z proponowanych pól"),
+            });
         }
     };
     let by = desk::user(node, caller);
@@ -300,7 +304,7 @@ pub(crate) async fn refuse(
 ) -> Result<ApprovalView, DeskError> {
     let (question, row, now) = to_decide(node, caller, id)?;
     if body.reason.trim().is_empty() {
-        return Err(DeskError::Value { field: "reason", expected: "a reason".to_owned() });
+        return Err(DeskError::Value { field: "reason", expected: Expected::new("a reason", "uzasadnienie") });
     }
     let mut event = noted(node, Happened::ApprovalRefused, &question, &row)?.by(node, caller);
     event.reason = Some(Reason::ApprovalRefused.code());

@@ -2,12 +2,13 @@
 //!
 //! Each holder has its own outcome; what one answers does not wait for another's failure beyond the deadline.
 
+use crate::consents::{self, Spent};
 use crate::desk;
 use crate::emergencies;
 use crate::events::{Duties, Event, Happened, OutcomeLine, moment, position};
-use crate::faults::Fault;
+use crate::faults::{Expected, Fault};
 use crate::guard::GuardError;
-use crate::local_api::MessageSchema;
+use crate::local_api::{CodeSchema, MessageSchema};
 use crate::locate::RegistryError;
 use crate::manifests::Held;
 use crate::node::Node;
@@ -25,15 +26,16 @@ use audit::AppendError;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use keyring::random;
-use policies::{Engine, Step};
+use policies::{Asked as Question, Denial, Engine, Step, Tier};
 use protocol::encoding::{Bytes as B64, b64};
 use protocol::jws::{self, JwsError};
+use protocol::manifest::Member;
 use protocol::query::{
     AnswerMessage, AnswerOutcome, Basis, Confirmation, LogPosition, MAX_LIFE_SECONDS, Match, Obligations, QueryAnswer,
     QueryRequest, User,
 };
-use protocol::saying::Message;
-use protocol::{FieldId, FileId, Index, MemberId, Problem, Purpose, QueryType, Reason, Role, Timestamp};
+use protocol::saying::{Language, Message, pick};
+use protocol::{ConsentId, FieldId, FileId, Index, MemberId, Problem, Purpose, QueryType, Reason, Role, Timestamp};
 use pseudonym::Output;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -55,7 +57,7 @@ pub struct QueryBody {
     pub purpose: Purpose,
     /// On what legal basis.
     pub basis: BasisBody,
-    /// Reference of the open case; peers get it only as a MAC.
+    /// Reference of the open case; peers get it only as a MAC. A blank one is none.
     #[serde(default)]
     pub case_ref: Option<String>,
     /// Why, in the caseworker's words; stays in this institution's log.
@@ -93,7 +95,7 @@ pub enum BasisBody {
     Consent {
         /// Its id.
         #[schema(value_type = String)]
-        id: protocol::ConsentId,
+        id: ConsentId,
     },
     /// A mandate of the library.
     Mandate {
@@ -130,6 +132,7 @@ pub struct Outcome {
     pub outcome: OutcomeKind,
     /// Code of the refusal or failure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<CodeSchema>)]
     pub reason: Option<String>,
     /// What to do next.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -212,6 +215,8 @@ pub(crate) enum AskError {
     NoAsks,
     #[error("a reason is required")]
     NoReason,
+    #[error("the purpose is not one of the catalogue")]
+    Purpose,
     #[error("refused: {}", .0.code())]
     Refused(Reason),
     #[error(transparent)]
@@ -234,6 +239,7 @@ impl AskError {
             AskError::Resident(error) => error.problem(),
             AskError::NoAsks => Fault::AsksCount.problem().field("asks"),
             AskError::NoReason => Fault::ReasonMissing.problem().field("reason"),
+            AskError::Purpose => Expected::new("a purpose of the catalogue", "cel z katalogu").problem("purpose"),
             AskError::Refused(reason) => Problem::because(403, *reason).field("basis"),
             AskError::Log(_) => Problem::because(503, Reason::LogUnavailable),
             AskError::Store(_) | AskError::Guard(_) => Fault::StoreFailed.problem(),
@@ -289,12 +295,15 @@ pub(crate) async fn ask(
     if body.reason.trim().is_empty() {
         return Err(AskError::NoReason);
     }
+    if !node.engine.library().catalogue().purposes.contains_key(&body.purpose) {
+        return Err(AskError::Purpose);
+    }
     let held = node.manifest().map_err(AskError::Closed)?;
     let now = node.now().map_err(AskError::Closed)?;
     let file = find(node, &body.resident)?;
     let basis = body.basis.claim(node, caller, file, now).map_err(AskError::Refused)?;
     let begun_ms = node.clock.now_ms();
-    let case = body.case_ref.as_ref().map(|case| B64(node.macs.case.mac(&[case.as_bytes()]).to_vec()));
+    let case = node.macs.case_id(body.case_ref.as_deref());
 
     let mut event = Event::at(Happened::QueryAsking, begun_ms).by(node, caller);
     event.clock = Some(node.clock_status());
@@ -319,12 +328,22 @@ pub(crate) async fn ask(
     let receipt = node.log.append(&event).await?;
 
     let known = file.map(|file| client(node, &held, file, now)).transpose()?.flatten();
+    let mut newer = None;
+    if known.is_some() {
+        judge(node, &held, body, (&basis, case.as_ref()), &mut roles, now);
+        if let (Basis::Consent(consent), Some(file)) = (&basis, file)
+            && let Some(Spent { reason, by }) = consents::spent(node, consent.id, file, &desk::user(node, caller), now)?
+        {
+            newer = by;
+            roles.iter_mut().filter(|role| role.is_ok()).for_each(|role| *role = Err(reason));
+        }
+    }
     let limited = match &basis {
         // Danger waits for nothing.
         Basis::Emergency(_) => false,
         _ => put == Put::First && limit(node, &b64(&desk::user(node, caller).0), &mut roles, now)?,
     };
-    let asking = Asking { node, held: &held, caller, body, basis, case, log: position(&receipt), trace, now };
+    let asking = Asking { node, held: &held, caller, body, basis, newer, case, log: position(&receipt), trace, now };
     let mut told = asking.everyone(known.as_ref(), roles).await;
     if let Basis::Emergency(claim) = &asking.basis {
         for told in &mut told {
@@ -337,7 +356,12 @@ pub(crate) async fn ask(
     (done.time, done.ms) = moment(node.clock.now_ms());
     done.outcomes = told.iter().map(Told::line).collect();
     (done.decision, done.reason) = together(&told);
-    done.detail = limited.then(|| format!("{}: the institution's own limit of the role", Step::Quota));
+    done.detail = if limited {
+        Some(format!("{}: the institution's own limit of the role", Step::Quota))
+    } else {
+        let faults: Vec<&str> = told.iter().filter_map(|told| told.fault.as_deref()).collect();
+        (!faults.is_empty()).then(|| faults.join(", "))
+    };
     done.latency_ms = Some(node.since(begun_ms));
     done.fields_returned = told.iter().flat_map(|t| t.outcome.fields.keys().cloned()).collect();
     let _recorded = node.log.append(&done).await?;
@@ -382,6 +406,23 @@ fn role_for<'a>(node: &Node, held: &Held, caller: &'a Caller, query: &QueryType)
     Err(refusal)
 }
 
+/// Judges each question that has a role by what depends on no resident, as its holders would.
+fn judge(
+    node: &Node,
+    held: &Held,
+    body: &QueryBody,
+    on: (&Basis, Option<&B64>),
+    roles: &mut [Result<&Role, Reason>],
+    now: Timestamp,
+) {
+    for (ask, role) in body.asks.iter().zip(roles) {
+        let Ok(known) = *role else { continue };
+        if let Err(reason) = ask.answerable(node, held, &body.purpose, on, known, now) {
+            *role = Err(reason);
+        }
+    }
+}
+
 /// Judges each question that has a role by the institution's own limits; whether one of them may not be put.
 fn limit(node: &Node, user: &str, roles: &mut [Result<&Role, Reason>], now: Timestamp) -> Result<bool, GuardError> {
     let mut limited = false;
@@ -421,6 +462,45 @@ impl Ask {
         }
     }
 
+    /// Whether one of the holders that may be meant could answer, as far as that depends on no resident.
+    fn answerable(
+        &self,
+        node: &Node,
+        held: &Held,
+        purpose: &Purpose,
+        (basis, case): (&Basis, Option<&B64>),
+        role: &Role,
+        now: Timestamp,
+    ) -> Result<(), Reason> {
+        let asker = held.manifest.member(&node.config.member).ok_or(Reason::NodeClosed)?;
+        let kinds = node.engine.query(&self.query).map(|query| &query.holder_kinds);
+        let meant = |member: &&Member| match &self.holder {
+            Some(named) => named == &member.id,
+            None => kinds.is_some_and(|kinds| kinds.contains(&member.kind)),
+        };
+        let (revoked, fields) = (node.revoked.get(), self.fields_asked(node));
+        let mut refusal: Option<Denial> = None;
+        for holder in held.manifest.others(&asker.id).filter(meant) {
+            let (query, fields, expected) = (&self.query, &fields, &self.expected);
+            let asked = Question { asker, holder, role, query, fields, expected, purpose, basis, case };
+            match node.engine.answerable(&asked, &held.manifest, &revoked, now) {
+                Ok(()) => return Ok(()),
+                // Who came nearest to an answer says most.
+                Err(denial) if refusal.as_ref().is_none_or(|before| before.step() < denial.step()) => {
+                    refusal = Some(denial);
+                }
+                Err(_) => {}
+            }
+        }
+        // Nobody is meant whom we know: that is said where holders are looked for.
+        let Some(denial) = refusal else { return Ok(()) };
+        Err(match denial.reason() {
+            // Its reason was one of the library's when it was opened: it serves other questions.
+            Reason::EmergencyReason => Reason::BasisNotAllowed,
+            reason => reason,
+        })
+    }
+
     fn line(&self, outcome: &'static str) -> OutcomeLine {
         OutcomeLine {
             agreement: None,
@@ -443,6 +523,8 @@ struct Told {
     outcome: Outcome,
     /// Code of the refusal or failure.
     code: Option<&'static str>,
+    /// What stood in the way of an answer, for the log.
+    fault: Option<String>,
     agreement: Option<String>,
     obligations: Option<Duties>,
     request: Option<[u8; 32]>,
@@ -468,7 +550,17 @@ impl Told {
             duty_desks: BTreeMap::new(),
         };
         let (code, agreement, obligations) = (None, None, None);
-        Told { outcome, code, agreement, obligations, request: None, response: None, peer_log: None, ask: None }
+        Told {
+            outcome,
+            code,
+            fault: None,
+            agreement,
+            obligations,
+            request: None,
+            response: None,
+            peer_log: None,
+            ask: None,
+        }
     }
 
     fn refused(ask: &Ask, reason: Reason) -> Self {
@@ -499,10 +591,26 @@ impl Told {
         Some(PendingAsk { place, ask, request: self.request?, until })
     }
 
-    fn unavailable(query: &QueryType, holder: &MemberId, why: &str) -> Self {
-        let mut told = Told::new(query, Some(holder), OutcomeKind::Unavailable).because(Reason::PeerUnavailable);
-        told.outcome.reason = Some(why.to_owned());
-        told
+    /// Nothing came of asking `holder`; `fault` says more to the operator.
+    fn unavailable(query: &QueryType, holder: &MemberId, reason: Reason, fault: Option<&str>) -> Self {
+        let told = Told::new(query, Some(holder), OutcomeKind::Unavailable).because(reason);
+        Told { fault: fault.map(|fault| format!("{holder}: {fault}")), ..told }
+    }
+
+    /// In words that say more of this case.
+    fn saying(mut self, words: [&'static str; 4]) -> Self {
+        self.outcome.next_step = Some(pick(words, Language::En).next.to_owned());
+        self.outcome.message = Some(Message::of(|language| pick(words, language)));
+        self
+    }
+
+    /// With a sentence more.
+    fn adding(mut self, pl: &str, en: &str) -> Self {
+        if let Some(message) = &mut self.outcome.message {
+            *message = Message { pl: format!("{} {pl}", message.pl), en: format!("{} {en}", message.en) };
+        }
+        self.outcome.next_step = Some(en.to_owned());
+        self
     }
 
     fn line(&self) -> OutcomeLine {
@@ -532,6 +640,8 @@ struct Asking<'a> {
     caller: &'a Caller,
     body: &'a QueryBody,
     basis: Basis,
+    /// What took the place of the consent cited.
+    newer: Option<ConsentId>,
     case: Option<B64>,
     log: LogPosition,
     trace: Trace,
@@ -588,7 +698,7 @@ impl Asking<'_> {
     ) -> Vec<Told> {
         let (role, known) = match (role, known) {
             (Ok(role), Ok(known)) => (role, known),
-            (Err(reason), _) => return vec![Told::refused(ask, reason)],
+            (Err(reason), _) => return vec![self.refused(ask, reason)],
             (_, Err((kind, reason))) => {
                 return vec![Told::new(&ask.query, ask.holder.as_ref(), *kind).because(*reason)];
             }
@@ -598,6 +708,51 @@ impl Asking<'_> {
             return vec![Told::refused(ask, Reason::NoHolder)];
         }
         join_all(holders.into_iter().map(|(holder, place)| self.put(ask, (holder, place), role, known))).await
+    }
+
+    /// A refusal before anything left, in words about this question.
+    fn refused(&self, ask: &Ask, reason: Reason) -> Told {
+        let told = Told::refused(ask, reason);
+        match (reason, &self.basis) {
+            (Reason::RequestMalformed, _) if self.compares(ask) => told.saying([
+                "The values to compare are missing, or are not those of the fields asked.",
+                "Give the expected value of each field.",
+                "Brak wartości do porównania albo nie odpowiadają wskazanym polom.",
+                "Podaj oczekiwaną wartość każdego pola.",
+            ]),
+            (Reason::RequestMalformed, _) => told.saying([
+                "This query compares nothing: it takes no expected values.",
+                "Leave them out, or choose a query that compares.",
+                "To pytanie niczego nie porównuje i nie przyjmuje oczekiwanych wartości.",
+                "Pomiń je albo wybierz pytanie, które porównuje.",
+            ]),
+            (Reason::BasisNotAllowed, Basis::Emergency(claim)) => match self.in_danger(&claim.reason) {
+                Some((queries, purposes)) => told.adding(
+                    &format!("W stanie nagłym można zadać: {queries}; w celu: {purposes}."),
+                    &format!("In an emergency you may ask: {queries}; for: {purposes}."),
+                ),
+                None => told,
+            },
+            (Reason::ConsentSuperseded, _) => match self.newer {
+                Some(newer) => told.adding(&format!("Nowsza to {newer}."), &format!("The newer one is {newer}.")),
+                None => told,
+            },
+            _ => told,
+        }
+    }
+
+    fn compares(&self, ask: &Ask) -> bool {
+        self.node.engine.query(&ask.query).is_some_and(|query| query.tier == Tier::Verify)
+    }
+
+    /// What we may ask in an emergency of this reason, and for what.
+    fn in_danger(&self, reason: &str) -> Option<(String, String)> {
+        let catalogue = self.node.engine.library().catalogue();
+        let (_, emergency) = catalogue.emergency_for(reason)?;
+        let kind = &self.held.manifest.member(&self.node.config.member)?.kind;
+        let queries: Vec<&str> = catalogue.in_danger(emergency, kind).map(QueryType::as_str).collect();
+        let purposes: Vec<&str> = emergency.purposes.iter().map(Purpose::as_str).collect();
+        Some((queries.join(", "), purposes.join(", ")))
     }
 
     /// Those located who may answer this question under an agreement; a holder named is asked even without one, so that
@@ -629,13 +784,20 @@ impl Asking<'_> {
             Ok(request) => request,
             Err(error) => {
                 tracing::error!(%error, "a request could not be written");
-                return Told::unavailable(&ask.query, holder, "internal");
+                return Told::unavailable(&ask.query, holder, Reason::PeerUnavailable, Some("internal"));
             }
         };
         let digest = jws::digest(&request);
         let mut told = match self.call(holder, request).await {
             Ok(message) => self.read(ask, holder, &message, &digest),
-            Err(error) => Told::unavailable(&ask.query, holder, error.code()),
+            // Its own word, given before it read the question.
+            Err(CallError::Problem(problem)) if problem.code == protocol::Told::Closed.code() => {
+                Told::new(&ask.query, Some(holder), OutcomeKind::Unavailable).told(protocol::Told::Closed)
+            }
+            Err(error) => {
+                tracing::warn!(code = error.code(), "a holder could not be asked");
+                Told::unavailable(&ask.query, holder, Reason::PeerUnavailable, Some(error.code()))
+            }
         };
         told.agreement = self.agreement(ask, holder);
         told.request = Some(digest);
@@ -701,10 +863,10 @@ impl Asking<'_> {
             {
                 answer
             }
-            _ => return Told::unavailable(&ask.query, holder, "answer_invalid"),
+            _ => return Told::unavailable(&ask.query, holder, Reason::AnswerInvalid, None),
         };
         let Some(values) = message.open(&answer) else {
-            return Told::unavailable(&ask.query, holder, "answer_invalid");
+            return Told::unavailable(&ask.query, holder, Reason::AnswerInvalid, None);
         };
         let asked = ask.fields_asked(self.node);
         let compared = match &answer.outcome {
@@ -712,7 +874,7 @@ impl Asking<'_> {
             _ => true,
         };
         if !compared || !values.keys().all(|field| asked.contains(field)) {
-            return Told::unavailable(&ask.query, holder, "answer_invalid");
+            return Told::unavailable(&ask.query, holder, Reason::AnswerInvalid, None);
         }
         let response = Response::of(&answer.outcome, &message.disclosures);
         let mut told = match answer.outcome {
@@ -731,7 +893,19 @@ impl Asking<'_> {
                 pending.outcome.until = Some(until.0);
                 pending
             }
-            AnswerOutcome::Denied { told } => Told::new(&ask.query, Some(holder), OutcomeKind::Denied).told(told),
+            AnswerOutcome::Denied { told } => {
+                let denied = Told::new(&ask.query, Some(holder), OutcomeKind::Denied).told(told);
+                if told == protocol::Told::QuotaExceeded && self.compares(ask) {
+                    denied.saying([
+                        "A value was compared as often as may be in 30 days, or another quota is used up.",
+                        "Ask for the paper: a value can be compared again 30 days after it was.",
+                        "Wartość porównano tyle razy, ile wolno w ciągu 30 dni, albo wyczerpano inny limit.",
+                        "Poproś o dokument: wartość można porównać ponownie po 30 dniach.",
+                    ])
+                } else {
+                    denied
+                }
+            }
         };
         told.response = Some(response);
         told.peer_log = Some(answer.log);

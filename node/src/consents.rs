@@ -17,7 +17,7 @@ pub(crate) use take::{answer, record, renew, request};
 
 use crate::desk;
 use crate::events::{Event, Happened};
-use crate::faults::Fault;
+use crate::faults::{Expected, Fault};
 use crate::grants::GrantError;
 use crate::locate::RegistryError;
 use crate::node::Node;
@@ -30,7 +30,7 @@ use kept::Consent;
 use policies::receipt::{self, Tongue};
 use policies::record::{ConsentEvent, ConsentHappened, Method};
 use protocol::consent::TemplateRef;
-use protocol::encoding::b64;
+use protocol::encoding::{Bytes, b64};
 use protocol::jws::JwsError;
 use protocol::{ConsentId, FileId, Problem, Reason, Timestamp};
 use serde_json::Value;
@@ -53,7 +53,7 @@ pub(crate) enum ConsentError {
     #[error("the role does not permit it")]
     Role,
     #[error("{field} is not acceptable: {expected}")]
-    Value { field: &'static str, expected: String },
+    Value { field: &'static str, expected: Expected },
     #[error("refused: {}", .0.code())]
     Refused(Reason),
     #[error("no such consent")]
@@ -83,7 +83,7 @@ impl ConsentError {
             ConsentError::Resident(error) => error.problem(),
             ConsentError::NotServed => because(403, Reason::NotServed).field("resident"),
             ConsentError::Role => because(403, Reason::RoleNotAllowed),
-            ConsentError::Value { field, expected } => Fault::ValueInvalid.problem().detail(expected).field(*field),
+            ConsentError::Value { field, expected } => expected.problem(field),
             ConsentError::Refused(reason) => because(409, *reason),
             ConsentError::Unknown => because(404, Reason::ConsentUnknown),
             ConsentError::Pseudonym(error) => because(503, Reason::KeyHoldersUnavailable).detail(error.to_string()),
@@ -106,6 +106,35 @@ pub(crate) struct Recorded {
 pub(crate) fn recorded_here(read: &Read<'_>, id: ConsentId) -> Result<Option<Recorded>, StoreError> {
     let consent: Option<Consent> = read.get(Table::CONSENTS, id.as_bytes())?;
     Ok(consent.map(|Consent { file, template, .. }| Recorded { file, template }))
+}
+
+/// Why a consent recorded here serves nothing any more, or not this user.
+pub(crate) struct Spent {
+    pub(crate) reason: Reason,
+    /// The consent that took its place.
+    pub(crate) by: Option<ConsentId>,
+}
+
+/// What stands against asking on a consent for ourselves that was recorded here for the resident of `file`, if `user` asks.
+pub(crate) fn spent(
+    node: &Node,
+    id: ConsentId,
+    file: FileId,
+    user: &Bytes,
+    now: Timestamp,
+) -> Result<Option<Spent>, StoreError> {
+    let consent: Option<Consent> = node.store.read()?.get(Table::CONSENTS, id.as_bytes())?;
+    let ours = |consent: &Consent| consent.file == file && consent.recipient == node.config.member;
+    let Some(consent) = consent.filter(ours) else { return Ok(None) };
+    let newer = consent.events.iter().filter(|event| event.at <= now).find_map(|event| match event.happened {
+        ConsentHappened::Superseded(newer) => Some(newer),
+        _ => None,
+    });
+    if newer.is_some() {
+        return Ok(Some(Spent { reason: Reason::ConsentSuperseded, by: newer }));
+    }
+    let same = consent.grants.iter().any(|grant| &grant.collected_by == user);
+    Ok(same.then_some(Spent { reason: Reason::ConsentSameUser, by: None }))
 }
 
 /// Whether `modules` are some of `template`'s; of a template that is not of our library nothing is known.

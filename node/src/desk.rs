@@ -1,7 +1,7 @@
 //! What is done at the institution's own desk besides asking — flags, newcomers, approvals, emergencies — and why it may not be.
 
 use crate::bulk::Passing as _;
-use crate::faults::Fault;
+use crate::faults::{Expected, Fault};
 use crate::locate::RegistryError;
 use crate::node::Node;
 use crate::pseudonymise::PseudonymError;
@@ -11,6 +11,7 @@ use crate::tokens::Caller;
 use audit::AppendError;
 use protocol::encoding::Bytes;
 use protocol::jws::JwsError;
+use protocol::saying::pick;
 use protocol::{FileId, Problem, Reason};
 
 /// Why something is not done.
@@ -23,7 +24,9 @@ pub(crate) enum DeskError {
     #[error("refused: {}", .0.code())]
     Refused(Reason),
     #[error("{field} is not acceptable: {expected}")]
-    Value { field: &'static str, expected: String },
+    Value { field: &'static str, expected: Expected },
+    #[error("no question of this institution's serves in an emergency")]
+    NoEmergency,
     #[error("nothing of this id")]
     Unknown,
     #[error("it was decided before")]
@@ -51,7 +54,16 @@ impl DeskError {
             DeskError::Closed(reason) => Problem::because(503, *reason).retry_after(5),
             DeskError::Resident(error) => error.problem(),
             DeskError::Refused(reason) => Problem::because(403, *reason),
-            DeskError::Value { field, expected } => Fault::ValueInvalid.problem().detail(expected).field(*field),
+            DeskError::Value { field, expected } => expected.problem(field),
+            DeskError::NoEmergency => Problem::said(403, Reason::BasisNotAllowed.code(), |language| {
+                let words = [
+                    "Your institution may ask nothing in an emergency.",
+                    "Use another basis, or telephone whoever may know.",
+                    "W stanie nagłym jednostka nie może zadać żadnego pytania.",
+                    "Użyj innej podstawy albo zadzwoń do jednostki, która może coś wiedzieć.",
+                ];
+                pick(words, language)
+            }),
             DeskError::Unknown => Fault::Unknown.problem(),
             DeskError::Decided => Fault::AlreadyDecided.problem(),
             DeskError::OnFile => Fault::ResidentOnFile.problem().field("resident"),

@@ -7,6 +7,7 @@
 
 use crate::desk::{self, DeskError};
 use crate::events::{Event, Happened};
+use crate::faults::Expected;
 use crate::grants::GrantError;
 use crate::manifests::Held;
 use crate::node::Node;
@@ -197,8 +198,15 @@ pub(crate) async fn open(node: &Node, caller: &Caller, body: &EmergencyBody) -> 
     let now = node.now().map_err(DeskError::Closed)?;
     let known = node.engine.library().catalogue().emergency_for(&body.reason).map(|(_, emergency)| emergency);
     let emergency: &Emergency = known.ok_or(DeskError::Refused(Reason::EmergencyReason))?;
+    let held = node.manifest().map_err(DeskError::Closed)?;
+    let kind = held.manifest.member(&node.config.member).map(|member| &member.kind);
+    let catalogue = node.engine.library().catalogue();
+    if kind.is_none_or(|kind| catalogue.in_danger(emergency, kind).next().is_none()) {
+        // It would open nothing, and be reviewed all the same.
+        return Err(DeskError::NoEmergency);
+    }
     if body.text.trim().is_empty() {
-        return Err(DeskError::Value { field: "text", expected: "what happened".to_owned() });
+        return Err(DeskError::Value { field: "text", expected: Expected::new("what happened", "co się stało") });
     }
     let (file, user) = (desk::file(node, &body.resident)?, desk::user(node, caller));
     if overdue(node, &node.config.member, &user, now)? {
@@ -263,9 +271,9 @@ pub(crate) fn claim(
     file: Option<FileId>,
     now: Timestamp,
 ) -> Result<Basis, Reason> {
-    let (_, row) = own(node, caller, id).map_err(|_| Reason::EmergencyReason)?;
+    let (_, row) = own(node, caller, id).map_err(|_| Reason::EmergencyUnknown)?;
     if file != Some(row.file) {
-        return Err(Reason::EmergencyReason);
+        return Err(Reason::EmergencyUnknown);
     }
     if row.confirmed.is_none() {
         return Err(Reason::EmergencyUnconfirmed);
@@ -304,6 +312,8 @@ pub(crate) fn answered(
 ) -> Result<(), StoreError> {
     let Basis::Emergency(claim) = &request.basis else { return Ok(()) };
     let key = key(Side::Answered, &claim.id(&request.iss));
+    let known = node.engine.library().catalogue().emergency_for(&claim.reason);
+    let open_seconds = known.map_or(0, |(_, emergency)| i64::from(emergency.minutes) * 60);
     let row = Row {
         side: Side::Answered,
         asker: request.iss.clone(),
@@ -314,7 +324,7 @@ pub(crate) fn answered(
         file,
         opened: claim.opened,
         confirmed: Some(claim.confirmed),
-        expires: request.iat,
+        expires: claim.opened + open_seconds,
         review_by: obligations.review_by.unwrap_or(request.iat),
         holders: BTreeSet::from([node.config.member.clone()]),
         review: None,
@@ -365,7 +375,7 @@ pub(crate) async fn review(
     desk::only(caller, &REVIEWERS)?;
     let now = node.now().map_err(DeskError::Closed)?;
     if body.text.trim().is_empty() {
-        return Err(DeskError::Value { field: "text", expected: "a reason".to_owned() });
+        return Err(DeskError::Value { field: "text", expected: Expected::new("a reason", "uzasadnienie") });
     }
     let id: [u8; 16] = unb64(id).ok_or(DeskError::Unknown)?;
     let by = desk::user(node, caller);

@@ -98,14 +98,43 @@ faults! {
         "A newcomer cannot be registered anew.", "Take the person on as a client, or ask the person.",
         "Nowej osoby nie można zgłosić drugi raz.", "Przyjmij osobę jako klienta albo zapytaj ją samą.";
     RegistryRefused = 409 "registry_refused",
-        "The registry does not accept it.", "Ask your IT; the code is the registry's.",
-        "Rejestr tego nie przyjął.", "Zwróć się do informatyka; kod pochodzi z rejestru.";
+        "The registry does not accept it.", "Ask your IT; `detail` is the registry's code.",
+        "Rejestr tego nie przyjął.", "Zwróć się do informatyka; `detail` to kod rejestru.";
     StoreFailed = 503 "store_failed",
         "The node's store failed.", "Ask your IT; what was acknowledged is kept.",
         "Magazyn danych węzła zawiódł.", "Zwróć się do informatyka; to, co potwierdzono, jest zachowane.";
     Internal = 500 "internal",
         "The node failed; see its trace.", "Ask your IT.",
         "Węzeł zawiódł; szczegóły są w jego śladzie.", "Zwróć się do informatyka.";
+}
+
+/// What a value must be, in both languages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Expected {
+    en: String,
+    pl: String,
+}
+
+impl Expected {
+    pub(crate) fn new(en: impl Into<String>, pl: impl Into<String>) -> Self {
+        Expected { en: en.into(), pl: pl.into() }
+    }
+
+    /// The caller is told what `field` must be.
+    pub(crate) fn problem(&self, field: &str) -> Problem {
+        let Expected { en, pl } = self;
+        let message = Message {
+            pl: format!("Niedopuszczalna wartość pola `{field}`; właściwa: {pl}. Popraw ją."),
+            en: format!("The value of `{field}` is not acceptable; it must be: {en}. Correct it."),
+        };
+        Fault::ValueInvalid.problem().detail(en).field(field).message(message)
+    }
+}
+
+impl std::fmt::Display for Expected {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.en)
+    }
 }
 
 impl Fault {
@@ -124,11 +153,16 @@ impl Fault {
         Problem::said(self.status(), code, |language| self.saying(language))
     }
 
-    /// What the registry refused a user, who reads its code and these words.
+    /// What the registry refused a user.
     pub(crate) fn by_registry(problem: &Problem) -> Problem {
         let mut known = [Fault::ProvisionalQuota, Fault::ProvisionalRenewed].into_iter();
-        let fault = known.find(|fault| fault.code() == problem.code).unwrap_or(Fault::RegistryRefused);
-        problem.clone().message(fault.message())
+        match known.find(|fault| fault.code() == problem.code) {
+            Some(fault) => problem.clone().message(fault.message()),
+            None => {
+                let Problem { status, retry_after, code, .. } = problem;
+                Problem { status: *status, retry_after: *retry_after, ..Fault::RegistryRefused.problem().detail(code) }
+            }
+        }
     }
 }
 
@@ -138,6 +172,15 @@ mod tests {
     use protocol::Reason;
     use std::collections::BTreeSet;
     use transport::Refusal;
+
+    #[test]
+    fn a_wrong_value_is_said_in_both_languages_with_its_field() {
+        let problem = Expected::new("1 to 30", "od 1 do 30").problem("days");
+        assert_eq!((problem.code.as_str(), problem.field.as_deref()), ("value_invalid", Some("days")));
+        let message = problem.message.unwrap();
+        assert!(message.pl.contains("`days`") && message.pl.contains("od 1 do 30"), "{message:?}");
+        assert!(message.en.contains("`days`") && message.en.contains("1 to 30"), "{message:?}");
+    }
 
     #[test]
     fn everything_is_said_in_both_languages_under_its_own_code() {

@@ -6,6 +6,7 @@
 use crate::desk::{self, DeskError};
 use crate::enrol;
 use crate::events::{Event, Happened};
+use crate::faults::Expected;
 use crate::node::Node;
 use crate::records::FileRecord;
 use crate::residents::Resident;
@@ -239,16 +240,21 @@ pub(crate) fn under_age(read: &Read<'_>, file: FileId, now: Timestamp) -> Result
 pub(crate) async fn put(node: &Arc<Node>, caller: &Caller, body: &FlagBody) -> Result<FlagList, DeskError> {
     desk::only(caller, &ROLES)?;
     if body.reason.trim().is_empty() {
-        return Err(DeskError::Value { field: "reason", expected: "a reason".to_owned() });
+        return Err(DeskError::Value { field: "reason", expected: Expected::new("a reason", "uzasadnienie") });
     }
     if !body.set.is_disjoint(&body.clear) {
-        return Err(DeskError::Value { field: "clear", expected: "no flag that is also set".to_owned() });
+        return Err(DeskError::Value {
+            field: "clear",
+            expected: Expected::new("no flag that is also set", "żaden ze znaczników, które są ustawiane"),
+        });
     }
     if body.clear.contains(&Flag::Restricted) {
         // Art. 18(3): the resident is told before, which only the officer's route asks for.
-        let expected =
-            "not `restricted`, which the data-protection officer ends (`ogniwo node resident restrict --lift`)";
-        return Err(DeskError::Value { field: "clear", expected: expected.to_owned() });
+        let expected = Expected::new(
+            "not `restricted`, which the data-protection officer ends (`ogniwo node resident restrict --lift`)",
+            "bez `restricted`: ograniczenie kończy inspektor ochrony danych (`ogniwo node resident restrict --lift`)",
+        );
+        return Err(DeskError::Value { field: "clear", expected });
     }
     let now = node.now().map_err(DeskError::Closed)?;
     let file = desk::file(node, &body.resident)?;

@@ -2,7 +2,7 @@
 
 use crate::consents;
 use crate::events::{Event, Happened};
-use crate::faults::Fault;
+use crate::faults::Expected;
 use crate::flags;
 use crate::node::{Node, NodeError};
 use crate::store::{Read, StoreError, Table};
@@ -70,7 +70,7 @@ impl GrantError {
             GrantError::Closed(reason) => Problem::because(503, *reason).retry_after(5),
             GrantError::Refused(reason) => Problem::because(403, *reason),
             GrantError::Modules => {
-                Fault::ValueInvalid.problem().detail("modules of the consent's template").field("modules")
+                Expected::new("modules of the consent's template", "moduły z wzoru zgody").problem("modules")
             }
             GrantError::Node(_) => Problem::because(503, Reason::LogUnavailable).retry_after(5),
         }

@@ -14,17 +14,19 @@ use axum::http::{HeaderMap, header};
 use axum::{Json, Router};
 use protocol::encoding::sha256;
 use protocol::saying::Message;
-use protocol::{Problem, Reason};
+use protocol::{Problem, Reason, Told};
+use pseudonym::{DocumentError, PeselError};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_path_to_error::Segment;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock};
 use transport::{ProblemResponse, Refusal};
-use utoipa::openapi::schema::{SchemaType, Type};
+use utoipa::openapi::schema::{Schema, SchemaType, Type};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, ObjectBuilder, Ref, RefOr, ResponseBuilder};
-use utoipa::{IntoResponses, Modify, OpenApi, ToSchema};
+use utoipa::{IntoResponses, Modify, OpenApi, PartialSchema, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -46,6 +48,7 @@ pub(crate) struct ProblemSchema {
     /// What to do.
     detail: Option<String>,
     /// Stable code.
+    #[schema(value_type = CodeSchema)]
     code: String,
     /// The field of the request at fault.
     field: Option<String>,
@@ -78,8 +81,8 @@ struct Health {
         resident this institution serves, register newcomers, decide what others ask, record and withdraw consents, note what must not be \
         answered. Codes of refusals: the schema `Code`; what never comes as far as a route (no such path or method, too large, \
         too many at once, too slow) is refused in the same form."),
-    modifiers(&Bearer, &Codes),
-    components(schemas(ProblemSchema, MessageSchema))
+    modifiers(&Bearer),
+    components(schemas(ProblemSchema, MessageSchema, CodeSchema))
 )]
 struct Description;
 
@@ -96,27 +99,40 @@ impl Modify for Bearer {
     }
 }
 
-/// Every code with which a node refuses, with what a person reads of it.
-struct Codes;
+/// Every code with which the local API refuses, or an outcome says why, with what a person reads of it.
+pub(crate) struct CodeSchema;
 
-impl Modify for Codes {
-    fn modify(&self, api: &mut utoipa::openapi::OpenApi) {
-        let reasons = Reason::ALL.iter().map(|r| (r.code(), Message::of(|language| r.saying(language))));
-        let faults = Fault::ALL.iter().map(|fault| (fault.code(), fault.message()));
-        let listener = Refusal::ALL.iter().map(|own| (own.code, Message::of(|language| own.saying(language))));
-        let said: Vec<(&str, Message)> = reasons.chain(faults).chain(listener).collect();
+impl PartialSchema for CodeSchema {
+    fn schema() -> RefOr<Schema> {
+        let said = codes();
         let words: Vec<String> =
             said.iter().map(|(code, Message { pl, en })| format!("* `{code}`: {en} / {pl}")).collect();
-        let told = protocol::Told::ALL.iter().map(|told| told.code());
-        let codes: BTreeSet<&str> = said.iter().map(|(code, _)| *code).chain(told).collect();
-        let schema = ObjectBuilder::new()
+        ObjectBuilder::new()
             .schema_type(SchemaType::Type(Type::String))
-            .enum_values(Some(codes))
+            .enum_values(Some(said.into_keys()))
             .description(Some(words.join("\n")))
-            .build();
-        let components = api.components.get_or_insert_with(Default::default);
-        components.schemas.insert("Code".to_owned(), schema.into());
+            .build()
+            .into()
     }
+}
+
+impl ToSchema for CodeSchema {
+    fn name() -> Cow<'static, str> {
+        Cow::Borrowed("Code")
+    }
+}
+
+/// What is said under each code. A code that a peer tells too is described as at home.
+fn codes() -> BTreeMap<&'static str, Message> {
+    let told = Told::ALL.iter().map(|told| (told.code(), Message::of(|language| told.saying(language))));
+    let reasons = Reason::ALL.iter().map(|r| (r.code(), Message::of(|language| r.saying(language))));
+    let faults = Fault::ALL.iter().map(|fault| (fault.code(), fault.message()));
+    let listener = Refusal::ALL.iter().map(|own| (own.code, Message::of(|language| own.saying(language))));
+    let pesels = PeselError::ALL.iter().map(|error| (error.code(), Fault::PeselInvalid.message()));
+    let documents = DocumentError::ALL.iter().map(|error| (error.code(), Fault::DocumentInvalid.message()));
+    let signed_in = Message::of(|language| Reason::TokenInvalid.saying(language));
+    let tokens = TokenError::ALL.iter().map(|error| (error.code(), signed_in.clone()));
+    told.chain(reasons).chain(faults).chain(listener).chain(pesels).chain(documents).chain(tokens).collect()
 }
 
 /// Routes for the institution's applications.
@@ -374,5 +390,30 @@ async fn ready(State(node): State<Arc<Node>>) -> Answer<Json<Health>> {
     match node.ready() {
         Ok(()) => Ok(Json(Health { status: "ready".to_owned() })),
         Err(reason) => Err(Problem::because(503, reason).into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_is_described_where_it_is_said() {
+        let api = serde_json::to_value(openapi()).expect("a description");
+        let code = api.pointer("/components/schemas/Code").expect("the schema");
+        let listed: BTreeSet<&str> = code["enum"].as_array().expect("codes").iter().filter_map(Value::as_str).collect();
+        let pesels = PeselError::ALL.iter().map(PeselError::code);
+        let tokens = TokenError::ALL.iter().map(|error| error.code());
+        let told = Told::ALL.iter().map(|told| told.code());
+        for code in pesels.chain(tokens).chain(told).chain(["peer_unavailable", "answer_invalid", "value_invalid"]) {
+            assert!(listed.contains(code), "{code}");
+        }
+        let words = code["description"].as_str().expect("words");
+        assert_eq!(words.lines().count(), listed.len(), "each has its words");
+        let problem = api.pointer("/components/schemas/Problem/properties/code").expect("a property");
+        let outcome = api.pointer("/components/schemas/Outcome/properties/reason").expect("a property");
+        for said in [problem, outcome] {
+            assert!(said.to_string().contains("#/components/schemas/Code"), "{said}");
+        }
     }
 }

@@ -12,6 +12,7 @@ use crate::bulk::Passing as _;
 use crate::desk::{self, DeskError};
 use crate::enrol::{input, publication, subject};
 use crate::events::{Event, Happened};
+use crate::faults::Expected;
 use crate::import::today;
 use crate::locate::{RegistryError, seal_entry, write_entries};
 use crate::manifests::Held;
@@ -111,7 +112,10 @@ pub(crate) fn has_come(read: &Read<'_>, file: FileId) -> Result<bool, StoreError
 pub(crate) async fn put(node: &Arc<Node>, caller: &Caller, body: &NewcomerBody) -> Result<NewcomerView, DeskError> {
     desk::only(caller, &ROLES)?;
     if body.text.trim().is_empty() {
-        return Err(DeskError::Value { field: "text", expected: "why the resident is a client soon".to_owned() });
+        return Err(DeskError::Value {
+            field: "text",
+            expected: Expected::new("why the resident is a client soon", "dlaczego mieszkaniec będzie klientem"),
+        });
     }
     let held = node.manifest().map_err(DeskError::Closed)?;
     let now = node.now().map_err(DeskError::Closed)?;
@@ -158,9 +162,10 @@ fn identifier(node: &Node, resident: &Resident) -> Result<(Kind, Zeroizing<Strin
             let text = pseudonym::document(&document.kind, &document.country, &document.number);
             Ok((Kind::Document, text.map_err(crate::residents::ResidentError::from)?))
         }
-        Resident::LocalNumber(_) => {
-            Err(DeskError::Value { field: "resident", expected: "a PESEL or a document".to_owned() })
-        }
+        Resident::LocalNumber(_) => Err(DeskError::Value {
+            field: "resident",
+            expected: Expected::new("a PESEL or a document", "PESEL albo dokument"),
+        }),
     }
 }
 
@@ -206,7 +211,7 @@ async fn begin(
     event.search_key = Some(body.resident.search_key());
     event.detail = Some(body.reason.as_str().to_owned());
     event.reason_text = Some(body.text.clone());
-    event.case = body.case_ref.as_ref().map(|case| node.macs.case.mac(&[case.as_bytes()]).as_slice().into());
+    event.case = node.macs.case_id(body.case_ref.as_deref());
     let _recorded = node.log.append(&event).await?;
     let newcomer = Newcomer { expires: now + LIFE_SECONDS };
     node.store.write(|write| {

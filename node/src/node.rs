@@ -143,6 +143,12 @@ impl Macs {
         Bytes(self.staff.mac(&[staff.as_bytes()]).to_vec())
     }
 
+    /// What stands for a case in logs and messages, if one is named: a blank reference is none.
+    pub(crate) fn case_id(&self, reference: Option<&str>) -> Option<Bytes> {
+        let reference = reference.map(str::trim).filter(|reference| !reference.is_empty())?;
+        Some(Bytes(self.case.mac(&[reference.as_bytes()]).to_vec()))
+    }
+
     /// What stands for a terminal in the log.
     pub(crate) fn terminal_id(&self, name: &str) -> Bytes {
         Bytes(self.terminal.mac(&[name.as_bytes()]).to_vec())

@@ -71,6 +71,19 @@ pub enum TokenError {
 }
 
 impl TokenError {
+    /// Every error.
+    pub const ALL: &'static [TokenError] = &[
+        TokenError::Missing,
+        TokenError::Malformed,
+        TokenError::ClaimMissing,
+        TokenError::UnknownKey,
+        TokenError::Signature,
+        TokenError::Issuer,
+        TokenError::Audience,
+        TokenError::Expired,
+        TokenError::NotYetValid,
+    ];
+
     /// Stable code.
     #[must_use]
     pub fn code(self) -> &'static str {

@@ -1,12 +1,12 @@
 //! The legal basis of a request: what is claimed, and which fields it covers.
 
+use crate::asked::Asked;
 use crate::catalogue::{BasisKind, Emergency, Evidence, Mandate, Query};
 use crate::engine::Engine;
 use crate::permit::{BasisRef, Denial, Step};
 use crate::template::Permission;
 use protocol::consent::{ConsentRef, Grant};
-use protocol::manifest::Member;
-use protocol::query::{Basis, EmergencyClaim, QueryRequest};
+use protocol::query::{Basis, EmergencyClaim};
 use protocol::time::DAY_SECONDS;
 use protocol::{FieldId, Reason, Timestamp};
 
@@ -26,6 +26,15 @@ impl Ground<'_> {
             Ground::Mandate { .. } => BasisKind::Mandate,
             Ground::Consent(_) => BasisKind::Consent,
             Ground::Emergency { .. } => BasisKind::Emergency,
+        }
+    }
+
+    /// Whether `field` may leave on it; of a consent that is known only with the resident.
+    pub(crate) fn may_cover(&self, field: &FieldId) -> bool {
+        match self {
+            Ground::Mandate { mandate, .. } => mandate.fields.contains(field),
+            Ground::Emergency { emergency, .. } => emergency.fields.contains(field),
+            Ground::Consent(_) => true,
         }
     }
 
@@ -87,22 +96,15 @@ impl Cover<'_> {
 
 impl Engine {
     /// The basis claimed, if it may carry `query` between these institutions.
-    pub(crate) fn ground<'a>(
-        &'a self,
-        request: &'a QueryRequest,
-        query: &Query,
-        asker: &Member,
-        holder: &Member,
-        now: Timestamp,
-    ) -> Result<Ground<'a>, Denial> {
-        let ground = match &request.basis {
+    pub(crate) fn ground<'a>(&'a self, asked: &Asked<'a>, query: &Query, now: Timestamp) -> Result<Ground<'a>, Denial> {
+        let ground = match asked.basis {
             Basis::None => return Err(deny(Reason::BasisMissing, "none given")),
             Basis::Consent(reference) => Ground::Consent(reference),
             Basis::Mandate { id } => {
                 let mandate = self.mandate(id).filter(|mandate| {
-                    mandate.asker_kinds.contains(&asker.kind)
-                        && mandate.holder_kinds.contains(&holder.kind)
-                        && mandate.purposes.contains(&request.purpose)
+                    mandate.asker_kinds.contains(&asked.asker.kind)
+                        && mandate.holder_kinds.contains(&asked.holder.kind)
+                        && mandate.purposes.contains(asked.purpose)
                         && mandate.valid_from <= now
                         && mandate.valid_to.is_none_or(|end| now <= end)
                 });
@@ -111,9 +113,9 @@ impl Engine {
             }
             Basis::Emergency(claim) => {
                 let found = self.library.catalogue.emergency_for(&claim.reason).filter(|(_, emergency)| {
-                    emergency.asker_kinds.contains(&asker.kind)
-                        && emergency.holder_kinds.contains(&holder.kind)
-                        && emergency.purposes.contains(&request.purpose)
+                    emergency.asker_kinds.contains(&asked.asker.kind)
+                        && emergency.holder_kinds.contains(&asked.holder.kind)
+                        && emergency.purposes.contains(asked.purpose)
                 });
                 let detail = "no such reason for these institutions and this purpose";
                 let (id, emergency) = found.ok_or_else(|| deny(Reason::EmergencyReason, detail))?;
@@ -123,11 +125,11 @@ impl Engine {
         if !query.bases.contains(&ground.kind()) {
             return Err(deny(Reason::BasisNotAllowed, "this query may not rest on it"));
         }
-        match (&ground, &request.basis) {
+        match (&ground, asked.basis) {
             (Ground::Mandate { mandate, .. }, _) if query.tier > mandate.max_tier => {
                 return Err(deny(Reason::BasisNotAllowed, "the mandate does not carry as much as this query says"));
             }
-            (Ground::Mandate { mandate, .. }, _) => evidence(mandate, request)?,
+            (Ground::Mandate { mandate, .. }, _) => evidence(mandate, asked)?,
             (Ground::Emergency { emergency, .. }, Basis::Emergency(claim)) => open(emergency, claim, now)?,
             _ => {}
         }
@@ -135,8 +137,8 @@ impl Engine {
     }
 }
 
-fn evidence(mandate: &Mandate, request: &QueryRequest) -> Result<(), Denial> {
-    let case_cited = request.case.as_ref().is_some_and(|case| case.0.len() == HASH_BYTES);
+fn evidence(mandate: &Mandate, asked: &Asked<'_>) -> Result<(), Denial> {
+    let case_cited = asked.case.is_some_and(|case| case.0.len() == HASH_BYTES);
     if mandate.requires.contains(&Evidence::Case) && !case_cited {
         return Err(deny(Reason::CaseMissing, "the mandate needs an open case"));
     }

@@ -24,7 +24,8 @@ pub fn begins(day: Date) -> Option<Timestamp> {
 }
 
 /// The day `at` lies in, `YYYY-MM-DD`; nothing for a moment no calendar has.
-pub(crate) fn day(at: Timestamp) -> String {
+#[must_use]
+pub fn day(at: Timestamp) -> String {
     local(at).map_or_else(String::new, |local| local.date().to_string())
 }
 

@@ -338,6 +338,21 @@ impl Catalogue {
         found.map(|(id, emergency)| (id.as_str(), emergency))
     }
 
+    /// The query types that an institution of kind `asker` may put in `emergency`.
+    pub fn in_danger<'c>(
+        &'c self,
+        emergency: &'c Emergency,
+        asker: &'c MemberKind,
+    ) -> impl Iterator<Item = &'c QueryType> + 'c {
+        let serves = move |query: &Query| {
+            emergency.asker_kinds.contains(asker)
+                && query.asker_kinds.contains(asker)
+                && query.bases.contains(&BasisKind::Emergency)
+                && !query.holder_kinds.is_disjoint(&emergency.holder_kinds)
+        };
+        self.queries.iter().filter(move |(_, query)| serves(query)).map(|(id, _)| id)
+    }
+
     /// The version of a template that `reference` names.
     #[must_use]
     pub fn template(&self, reference: &TemplateRef) -> Option<&Template> {

@@ -5,6 +5,7 @@
 //! then come the resident's own steps, of which the first tells `not_available` for unknown, restricted and unlisted
 //! alike, before a consent is looked at.
 
+use crate::asked::{Asked, Terms};
 use crate::basis::Ground;
 use crate::catalogue::{Query, Tier};
 use crate::engine::Engine;
@@ -60,12 +61,8 @@ impl Engine {
         to.passed(Step::Request, || "signed by the peer, for this member, fresh, first use".to_owned());
         let (ticket, used_old_ticket) = ticket(facts, request)?;
         to.passed(Step::Ticket, || if used_old_ticket { "old, the registry is away" } else { "in time" }.to_owned());
-        let agreement = agreement(facts, request, now)?;
-        to.passed(Step::Agreement, || agreement.reference().to_string());
-        let query = self.askable_here(request, asker, holder)?;
-        to.passed(Step::Query, || format!("{}, {}, role {}", request.query, query.tier.as_str(), request.user.role));
-        let ground = self.ground(request, query, asker, holder, now)?;
-        to.passed(Step::Basis, || format!("{} for {}", ground.kind().as_str(), request.purpose));
+        let asked = Asked::by(request, asker, holder);
+        let Terms { agreement, query, ground } = self.terms(&asked, facts.manifest, facts.revoked, now, to)?;
         meters(facts, agreement, query, &ground, now)?;
         to.passed(Step::Quota, || format!("{} of {} queries used today", facts.used.today, agreement.queries_per_day));
         let flags = subject(facts, ticket, &ground)?;
@@ -117,21 +114,6 @@ impl Engine {
             return Err(deny(Reason::NodeClosed, "the library is not the one the manifest pins"));
         }
         facts.manifest.member(facts.me).ok_or_else(|| deny(Reason::NodeClosed, "this node is not in its manifest"))
-    }
-
-    fn askable_here(&self, request: &QueryRequest, asker: &Member, holder: &Member) -> Result<&Query, Denial> {
-        let query = self.askable(&request.query, &asker.kind, &request.user.role);
-        let query = query.map_err(|reason| Denial::new(Step::Query, reason, "not for this asker or role"))?;
-        if !query.holder_kinds.contains(&holder.kind) {
-            return Err(Denial::new(Step::Query, Reason::QueryUnknown, "not a query type this holder answers"));
-        }
-        // Values come with what they are compared with, and nowhere else.
-        let compares = query.tier == Tier::Verify;
-        if compares == request.expected.is_empty() || (compares && !request.expected.keys().eq(&request.fields)) {
-            let detail = "values to compare do not go with the query type and its fields";
-            return Err(Denial::new(Step::Query, Reason::RequestMalformed, detail));
-        }
-        Ok(query)
     }
 
     fn policies(
@@ -245,12 +227,6 @@ fn ticket<'a>(facts: &Facts<'a>, request: &QueryRequest) -> Result<(&'a Ticket, 
     Ok((ticket, used_old_ticket))
 }
 
-fn agreement<'a>(facts: &Facts<'a>, request: &QueryRequest, now: Timestamp) -> Result<&'a Agreement, Denial> {
-    let (manifest, revoked) = (facts.manifest, facts.revoked);
-    Engine::agreement_for(manifest, revoked, &request.iss, facts.me, &request.query, &request.purpose, now)
-        .map_err(|reason| Denial::new(Step::Agreement, reason, "for this asker, query and purpose"))
-}
-
 /// What was counted, and the hour. Danger waits for neither quota nor hours, but is counted by itself.
 fn meters(
     facts: &Facts<'_>,
@@ -310,7 +286,7 @@ fn subject(facts: &Facts<'_>, ticket: &Ticket, ground: &Ground<'_>) -> Result<Fl
     Ok(flags)
 }
 
-fn some_left(query: &Query, fields: &BTreeSet<FieldId>) -> Result<(), Denial> {
+pub(crate) fn some_left(query: &Query, fields: &BTreeSet<FieldId>) -> Result<(), Denial> {
     if query.tier != Tier::Presence && fields.is_empty() {
         let detail = "no field was asked, agreed and covered by the basis";
         return Err(Denial::new(Step::Fields, Reason::NoFields, detail));

@@ -4,6 +4,7 @@
 //! mandates, emergencies, consent templates, Cedar policies — checked against each other and against the library's own
 //! examples before one of them is used.
 
+mod asked;
 mod basis;
 mod bundle;
 pub mod calendar;
@@ -30,6 +31,7 @@ mod template;
 mod tests;
 mod verify;
 
+pub use asked::Asked;
 pub use bundle::{Bundle, Change};
 pub use catalogue::{
     BasisKind, Buckets, Catalogue, Emergency, Evidence, Field, FieldType, Mandate, Name, PurposeTerm, Query,

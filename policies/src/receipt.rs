@@ -33,25 +33,30 @@ pub(crate) fn withdrawal(tongue: Tongue) -> &'static str {
 /// A receipt's parts, from which either form is written.
 struct Receipt<'a> {
     words: &'static Words,
+    heading: &'static str,
     text: &'a TemplateText,
     lines: Vec<(&'static str, String)>,
-    modules: Vec<(&'a str, bool)>,
+    /// Each with the answer that stands, once there is one.
+    modules: Vec<(&'a str, Option<bool>)>,
+    /// How it is withdrawn, if there is something to withdraw; the resident's rights.
+    notes: Vec<&'static str>,
 }
 
 /// The receipt as plain text.
 #[must_use]
 pub fn text(record: &ConsentRecord<'_>, catalogue: &Catalogue, tongue: Tongue, now: Timestamp) -> String {
     let receipt = Receipt::new(record, catalogue, tongue, now);
-    let mut out = format!("{}\n{}\n\n{}\n\n", receipt.words.heading, receipt.text.title, receipt.text.text);
+    let mut out = format!("{}\n{}\n\n{}\n\n", receipt.heading, receipt.text.title, receipt.text.text);
     for (module, given) in &receipt.modules {
+        let answer = given.map(|given| format!(": {}", receipt.words.answer(given))).unwrap_or_default();
         // Writing to a string does not fail.
-        let _ = writeln!(out, "[{}] {module}: {}", if *given { "x" } else { " " }, receipt.words.answer(*given));
+        let _ = writeln!(out, "[{}] {module}{answer}", if *given == Some(true) { "x" } else { " " });
     }
     out.push('\n');
     for (label, value) in &receipt.lines {
         let _ = writeln!(out, "{label}: {value}");
     }
-    let _ = write!(out, "\n{}\n{}\n", receipt.words.withdraw, receipt.words.rights);
+    let _ = writeln!(out, "\n{}", receipt.notes.join("\n"));
     out
 }
 
@@ -63,20 +68,22 @@ pub fn html(record: &ConsentRecord<'_>, catalogue: &Catalogue, tongue: Tongue, n
     let modules: String = receipt
         .modules
         .iter()
-        .map(|(module, given)| format!("<li>{}: <strong>{}</strong></li>\n", escaped(module), words.answer(*given)))
+        .map(|(module, given)| {
+            let answer = given.map(|given| format!(": <strong>{}</strong>", words.answer(given))).unwrap_or_default();
+            format!("<li>{}{answer}</li>\n", escaped(module))
+        })
         .collect();
+    let notes: String = receipt.notes.iter().map(|note| format!("<p>{note}</p>\n")).collect();
     let lines: String =
         receipt.lines.iter().map(|(label, value)| format!("<dt>{label}</dt><dd>{}</dd>\n", escaped(value))).collect();
     format!(
         "<!DOCTYPE html>\n<html lang=\"{}\">\n<head><meta charset=\"utf-8\"><title>{}</title></head>\n<body>\n<h1>{}</h1>\n\
-         <h2>{}</h2>\n<p>{}</p>\n<ul>\n{modules}</ul>\n<dl>\n{lines}</dl>\n<p>{}</p>\n<p>{}</p>\n</body>\n</html>\n",
+         <h2>{}</h2>\n<p>{}</p>\n<ul>\n{modules}</ul>\n<dl>\n{lines}</dl>\n{notes}</body>\n</html>\n",
         words.code,
-        words.heading,
-        words.heading,
+        receipt.heading,
+        receipt.heading,
         escaped(&text.title),
         escaped(&text.text),
-        words.withdraw,
-        words.rights,
     )
 }
 
@@ -84,9 +91,11 @@ impl<'a> Receipt<'a> {
     fn new(record: &'a ConsentRecord<'_>, catalogue: &'a Catalogue, tongue: Tongue, now: Timestamp) -> Self {
         let words = Words::of(tongue);
         let (template, standing) = (record.template, record.standing(now));
-        // What was not answered is refused, and says so.
-        let modules =
-            template.modules.iter().map(|(id, module)| (tongue.module(module), standing.contains(id))).collect();
+        let state = record.state(now);
+        let (answered, refused) = (state != ConsentState::Requested, state == ConsentState::Refused);
+        // What was not answered is refused, and says so, once anything was answered.
+        let answer = |id: &String| answered.then(|| standing.contains(id));
+        let modules = template.modules.iter().map(|(id, module)| (tongue.module(module), answer(id))).collect();
         let purposes = record.purposes.iter().filter_map(|purpose| catalogue.purposes.get(purpose));
         let purposes = purposes.map(|term| match tongue {
             Tongue::Pl => term.pl.as_str(),
@@ -98,23 +107,37 @@ impl<'a> Receipt<'a> {
                 record.fields(holder, &standing).into_iter().map(|id| tongue.field(catalogue, id)).collect();
             if fields.is_empty() { holder.name.to_owned() } else { format!("{} ({})", holder.name, fields.join("; ")) }
         });
-        let given = record.answered_at().map(calendar::day).unwrap_or_default();
-        let lines = vec![
-            (words.id, record.id.to_string()),
-            (words.template, format!("{} {}", record.reference.id, record.reference.version)),
-            (words.recorder, record.recorder.name.to_owned()),
-            (words.recipient, record.recipient.name.to_owned()),
-            (words.holders, holders.collect::<Vec<_>>().join(", ")),
-            (words.purposes, purposes.collect::<Vec<_>>().join(", ")),
-            (words.given_on, given),
-            (words.method, words.method(record.method).to_owned()),
-            (words.evidence, b64(record.evidence)),
-            (words.from, calendar::day(record.valid_from)),
-            (words.to, calendar::day(record.valid_to)),
-            (words.acting, words.acting(record.acting).to_owned()),
-            (words.state, words.state(record.state(now)).to_owned()),
+        let given_on = record.answered_at().map(calendar::day).unwrap_or_default();
+        let holders = holders.collect::<Vec<_>>().join(", ");
+        let nobody = holders.is_empty() && matches!(state, ConsentState::Given | ConsentState::Renewed);
+        let holders = if nobody { words.nobody.to_owned() } else { holders };
+        let (heading, said, given) = match state {
+            ConsentState::Requested => (words.asked, false, false),
+            ConsentState::Refused => (words.declined, true, false),
+            _ => (words.heading, true, true),
+        };
+        let lines = [
+            (true, words.id, record.id.to_string()),
+            (true, words.template, format!("{} {}", record.reference.id, record.reference.version)),
+            (true, words.recorder, record.recorder.name.to_owned()),
+            (true, words.recipient, record.recipient.name.to_owned()),
+            (given, words.holders, holders),
+            (true, words.purposes, purposes.collect::<Vec<_>>().join(", ")),
+            (said, words.given_on, given_on),
+            (said, words.method, words.method(record.method).to_owned()),
+            (said, words.evidence, b64(record.evidence)),
+            (given, words.from, calendar::day(record.valid_from)),
+            (given, words.to, calendar::day(record.valid_to)),
+            (said, words.acting, words.acting(record.acting).to_owned()),
+            (true, words.state, words.state(state).to_owned()),
         ];
-        Receipt { words, text: tongue.template(template), lines, modules }
+        let lines =
+            lines.into_iter().filter(|(applies, ..)| *applies).map(|(_, label, value)| (label, value)).collect();
+        let mut notes = vec![words.rights];
+        if answered && !refused {
+            notes.insert(0, words.withdraw);
+        }
+        Receipt { words, heading, text: tongue.template(template), lines, modules, notes }
     }
 }
 
@@ -148,6 +171,10 @@ impl Tongue {
 struct Words {
     code: &'static str,
     heading: &'static str,
+    asked: &'static str,
+    declined: &'static str,
+    /// Holders of a consent that concerns none.
+    nobody: &'static str,
     given: &'static str,
     refused: &'static str,
     id: &'static str,
@@ -220,6 +247,9 @@ impl Words {
 const POLISH: Words = Words {
     code: "pl",
     heading: "Potwierdzenie zgody",
+    asked: "Prośba o zgodę",
+    declined: "Odmowa zgody",
+    nobody: "dziś nie dotyczy żadnej jednostki",
     given: "tak",
     refused: "nie",
     id: "Numer zgody",
@@ -259,6 +289,9 @@ const POLISH: Words = Words {
 const ENGLISH: Words = Words {
     code: "en",
     heading: "Receipt of consent",
+    asked: "Request for consent",
+    declined: "Refusal of consent",
+    nobody: "no unit is concerned today",
     given: "yes",
     refused: "no",
     id: "Number of the consent",
@@ -298,6 +331,9 @@ const ENGLISH: Words = Words {
 const UKRAINIAN: Words = Words {
     code: "uk",
     heading: "Підтвердження згоди",
+    asked: "Прохання про згоду",
+    declined: "Відмова у згоді",
+    nobody: "сьогодні не стосується жодної установи",
     given: "так",
     refused: "ні",
     id: "Номер згоди",

@@ -52,7 +52,7 @@ impl Comparable {
                 words.sort_unstable();
                 (!words.is_empty()).then_some(Comparable::Text { words, letters })
             }
-            FieldType::Date => text.parse().ok().map(Comparable::Date),
+            FieldType::Date => text.parse().ok().or_else(|| polish_date(&text)).map(Comparable::Date),
             FieldType::Decimal => hundredths(&text).map(Comparable::Hundredths),
             FieldType::Integer => text.parse().ok().map(Comparable::Integer),
             // Too easily guessed; no such field is verifiable.
@@ -96,6 +96,17 @@ fn fold(word: &str) -> String {
     word.chars().map(plain).collect()
 }
 
+/// A day as it is written in Poland: `3.02.2001`.
+fn polish_date(text: &str) -> Option<Date> {
+    let mut parts = text.split('.');
+    let (day, month, year) = (parts.next()?, parts.next()?, parts.next()?);
+    let digits = |part: &str, most: usize| (1..=most).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_digit());
+    if parts.next().is_some() || !digits(day, 2) || !digits(month, 2) || !digits(year, 4) || year.len() != 4 {
+        return None;
+    }
+    Date::new(year.parse().ok()?, month.parse().ok()?, day.parse().ok()?).ok()
+}
+
 /// An amount in hundredths: digits, and after a comma or point at most two more. Spaces between thousands do not count.
 pub(crate) fn hundredths(text: &str) -> Option<i64> {
     let text: String = text.chars().filter(|c| !c.is_whitespace()).collect();
@@ -133,7 +144,12 @@ mod tests {
         check(Text, json!("Kowalski"), json!("Kowalska"), Mismatch);
         check(Date, json!("2001-02-03"), json!("2001-02-03"), Same);
         check(Date, json!("2001-02-03"), json!("2001-03-02"), Mismatch);
-        check(Date, json!("2001-02-03"), json!("3.2.2001"), NotComparable);
+        check(Date, json!("2001-02-03"), json!("3.2.2001"), Same);
+        check(Date, json!("2001-02-03"), json!(" 03.02.2001"), Same);
+        check(Date, json!("2001-02-03"), json!("02.03.2001"), Mismatch);
+        for wrong in ["3.2.01", "3.2", "3.2.2001.", "+3.2.2001", "30.02.2001", "3 lutego 2001"] {
+            check(Date, json!("2001-02-03"), json!(wrong), NotComparable);
+        }
         check(Decimal, json!("1 234,50"), json!("1234.5"), Same);
         check(Decimal, json!("700.00"), json!(701), Same);
         check(Decimal, json!("700.00"), json!("701.01"), Mismatch);

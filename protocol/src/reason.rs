@@ -94,6 +94,8 @@ reasons! {
     EmergencyUnconfirmed = "emergency_unconfirmed", BasisMissing;
     /// The emergency is over: its time ran out.
     EmergencyExpired = "emergency_expired", BasisMissing;
+    /// The user opened no emergency of this id for this resident.
+    EmergencyUnknown = "emergency_unknown", BasisMissing;
     /// Nothing of what was asked opens in an emergency.
     EmergencyClosed = "emergency_closed", NotAvailable;
     /// The member has declared as many emergencies here as it may in a day.
@@ -122,6 +124,8 @@ reasons! {
     ConsentUnknown = "consent_unknown", ConsentMissing;
     /// The consent was withdrawn.
     ConsentWithdrawn = "consent_withdrawn", ConsentWithdrawn;
+    /// A newer answer took the consent's place; said where it was recorded.
+    ConsentSuperseded = "consent_superseded", ConsentWithdrawn;
     /// The consent's period is over or has not begun.
     ConsentExpired = "consent_expired", ConsentMissing;
     /// The consent is for another recipient.
@@ -166,6 +170,8 @@ reasons! {
     NoHolder = "no_holder", NotAvailable;
     /// The peer could not be reached in time.
     PeerUnavailable = "peer_unavailable", Closed;
+    /// The peer's answer is not its own, not to this question, or says more than was asked.
+    AnswerInvalid = "answer_invalid", Closed;
     /// The registry could not be reached.
     RegistryUnavailable = "registry_unavailable", Closed;
     /// Too few key holders answered.

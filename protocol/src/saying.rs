@@ -233,6 +233,12 @@ impl Reason {
                 "Minął czas dostępu w stanie nagłym.",
                 "Otwórz nowy, jeśli zagrożenie trwa.",
             ],
+            Reason::EmergencyUnknown => [
+                "You opened no emergency of this id for this resident.",
+                "Compare the id, or open an emergency for this resident.",
+                "Nie otworzono takiego dostępu w stanie nagłym dla tej osoby.",
+                "Porównaj identyfikator albo zgłoś stan nagły dla tej osoby.",
+            ],
             Reason::EmergencyLimit => [
                 "Your institution opened as many emergencies as it may today.",
                 "Telephone the holder's duty desk.",
@@ -258,9 +264,9 @@ impl Reason {
                 "Poczekaj do jutra albo poproś osobę prowadzącą sprawę.",
             ],
             Reason::GuessLimit => [
-                "As many values of this field were compared as may be.",
+                "As many values of this field were compared in 30 days as may be.",
                 "Ask for the paper; the series is shown to the data-protection officer.",
-                "Wykorzystano wszystkie próby porównania tego pola.",
+                "Wykorzystano wszystkie próby porównania tego pola w ciągu 30 dni.",
                 "Poproś o dokument; seria prób trafia do inspektora ochrony danych.",
             ],
             Reason::OutsideHours => [
@@ -280,6 +286,12 @@ impl Reason {
                 "Ask the resident for the paper instead.",
                 "Zgodę wycofano.",
                 "Poproś mieszkańca o dokument.",
+            ],
+            Reason::ConsentSuperseded => [
+                "A newer answer of the resident took this consent's place.",
+                "Cite the newer consent.",
+                "Zgodę zastąpiła nowsza odpowiedź mieszkańca.",
+                "Wskaż nowszą zgodę.",
             ],
             Reason::ConsentExpired => [
                 "The consent's period is over or has not begun.",
@@ -412,6 +424,12 @@ impl Reason {
                 "Try again later.",
                 "Jednostka nie odpowiedziała w czasie.",
                 "Spróbuj później.",
+            ],
+            Reason::AnswerInvalid => [
+                "The institution's answer cannot be believed.",
+                "Ask your IT: it is not signed by that institution for this question.",
+                "Odpowiedzi jednostki nie można uznać.",
+                "Zwróć się do informatyka: nie jest podpisana przez tę jednostkę dla tego pytania.",
             ],
             Reason::RegistryUnavailable => [
                 "The registry could not be reached.",

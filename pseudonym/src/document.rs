@@ -87,6 +87,9 @@ pub(crate) fn is_canonical(id: &str) -> bool {
 }
 
 impl DocumentError {
+    /// Every error.
+    pub const ALL: &'static [DocumentError] = &[DocumentError::Type, DocumentError::Country, DocumentError::Number];
+
     /// A stable code for APIs and reports.
     #[must_use]
     pub fn code(&self) -> &'static str {

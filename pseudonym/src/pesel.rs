@@ -101,6 +101,16 @@ impl Drop for Pesel {
 }
 
 impl PeselError {
+    /// Every error.
+    pub const ALL: &'static [PeselError] = &[
+        PeselError::Empty,
+        PeselError::BadCharacter,
+        PeselError::Length,
+        PeselError::Checksum,
+        PeselError::Date,
+        PeselError::FutureBirth,
+    ];
+
     /// A stable code for APIs and reports.
     #[must_use]
     pub fn code(&self) -> &'static str {

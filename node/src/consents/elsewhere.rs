@@ -7,10 +7,12 @@
 //! goes to every member of the federation, since nobody here knows who recorded the consent or holds a grant of it; to those
 //! who do not know the resident it says nothing.
 
-use super::{ConsentError, WithdrawalBody, WithdrawalReceipt, end, may_record, modules_fit, named, recorded_here};
-use super::{WithdrawBody, on_paper};
+use super::{
+    ConsentError, WithdrawBody, WithdrawalBody, WithdrawalReceipt, end, may_record, modules_fit, named, recorded_here,
+};
 use crate::enrol::input;
 use crate::events::{Event, Happened};
+use crate::faults::Expected;
 use crate::grants::keep_withdrawal;
 use crate::import::today;
 use crate::manifests::Held;
@@ -91,7 +93,7 @@ pub(crate) async fn withdraw_anywhere(
         event.consent = Some(body.consent);
         event.search_key = Some(body.resident.search_key());
         let part = body.modules.as_ref().map(|modules| format!(", {}", named(modules))).unwrap_or_default();
-        event.detail = Some(format!("recorded elsewhere{part}"));
+        event.detail = Some(format!("recorded elsewhere, {}{part}", body.method.as_str()));
         let _recorded = node.log.append(&event).await?;
         let epoch = held.epoch(now).ok_or(ConsentError::Closed(Reason::EpochUnknown))?.0.epoch;
         node.store.write(|write| {
@@ -196,7 +198,7 @@ async fn of_our_own(
     caller: &Caller,
     body: &WithdrawalBody,
 ) -> Result<WithdrawalReceipt, ConsentError> {
-    let whole = WithdrawBody { modules: body.modules.clone(), method: on_paper() };
+    let whole = WithdrawBody { modules: body.modules.clone(), method: body.method };
     let receipt = end::withdraw(node, caller, body.consent, &whole).await?;
     let mut told: BTreeSet<MemberId> = receipt.holders.into_keys().collect();
     told.insert(node.config.member.clone());
@@ -218,8 +220,10 @@ fn granted_here(
     body: &WithdrawalBody,
     file: Option<FileId>,
 ) -> Result<bool, ConsentError> {
-    let expected =
-        || ConsentError::Value { field: "modules", expected: "modules of the consent's template".to_owned() };
+    let expected = || ConsentError::Value {
+        field: "modules",
+        expected: Expected::new("modules of the consent's template", "moduły z wzoru zgody"),
+    };
     let grant: Option<Grant> = read.get(Table::GRANTS, body.consent.as_bytes())?;
     let Some(grant) = grant else {
         let catalogue = node.engine.library().catalogue();

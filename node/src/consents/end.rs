@@ -5,6 +5,7 @@ use super::{
     ConsentError, ConsentReceipt, RevokeBody, WithdrawBody, event, kept, may_record, modules_fit, named, note,
 };
 use crate::events::{Event, Happened};
+use crate::faults::Expected;
 use crate::grants::{GrantError, keep_withdrawal};
 use crate::manifests::Held;
 use crate::node::Node;
@@ -30,7 +31,10 @@ pub(crate) async fn withdraw(
     let consent = kept(&node.store.read()?, id)?;
     let modules = body.modules.as_ref();
     if !modules_fit(node, &consent.template, modules) {
-        return Err(ConsentError::Value { field: "modules", expected: "modules of the consent's template".to_owned() });
+        return Err(ConsentError::Value {
+            field: "modules",
+            expected: Expected::new("modules of the consent's template", "moduły z wzoru zgody"),
+        });
     }
     // Recorded first: a withdrawal that takes effect must never be missing from the log.
     let standing = consent.with(node, &held, id, |record| record.standing(now))?;
@@ -53,7 +57,10 @@ pub(crate) async fn revoke(
 ) -> Result<ConsentReceipt, ConsentError> {
     may_record(caller)?;
     if body.text.trim().is_empty() {
-        return Err(ConsentError::Value { field: "text", expected: "what it is proven by".to_owned() });
+        return Err(ConsentError::Value {
+            field: "text",
+            expected: Expected::new("what it is proven by", "czym to wykazano"),
+        });
     }
     let held = node.manifest().map_err(ConsentError::Closed)?;
     let now = node.now().map_err(ConsentError::Closed)?;

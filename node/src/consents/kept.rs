@@ -5,9 +5,10 @@ use crate::manifests::Held;
 use crate::node::Node;
 use policies::Template;
 use policies::receipt::Tongue;
-use policies::record::{Answer, Answers, ConsentEvent, ConsentRecord, Method, Party};
+use policies::record::{self, Answer, Answers, ConsentEvent, ConsentRecord, Method, Party};
 use protocol::consent::{Acting, Grant, TemplateRef};
 use protocol::encoding::Bytes as B64;
+use protocol::saying::Message;
 use protocol::{ConsentId, FieldId, FileId, MemberId, Purpose, Reason, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -118,6 +119,11 @@ impl Consent {
     ) -> Result<ConsentReceipt, ConsentError> {
         let (state, standing) = self.with(node, held, id, |record| (record.state(now), record.standing(now)))?;
         let holders = self.releases(node, held, &standing)?;
+        let in_force = matches!(state, record::ConsentState::Given | record::ConsentState::Renewed);
+        let message = (in_force && holders.is_empty()).then(|| Message {
+            pl: "Zgoda dziś nie dotyczy żadnej jednostki.".to_owned(),
+            en: "No unit is concerned by the consent today.".to_owned(),
+        });
         Ok(ConsentReceipt {
             id,
             state: state.into(),
@@ -128,6 +134,7 @@ impl Consent {
             valid_to: self.valid_to.0,
             undelivered: holders.keys().filter(|h| undelivered.contains(*h)).cloned().collect(),
             holders,
+            message,
             renews: self.renews,
         })
     }

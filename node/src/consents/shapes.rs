@@ -1,10 +1,12 @@
 //! What the local API takes and gives of consents.
 
+use crate::local_api::MessageSchema;
 use crate::residents::Resident;
 use policies::receipt::Tongue;
 use policies::record::{self, Method, RevocationCause};
 use protocol::consent::Acting;
 use protocol::encoding::Bytes as B64;
+use protocol::saying::Message;
 use protocol::{ConsentId, FieldId, MemberId, Purpose};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -131,6 +133,10 @@ pub struct WithdrawalBody {
     /// These modules; all of it, if not said.
     #[serde(default)]
     pub modules: Option<BTreeSet<String>>,
+    /// How it was said; on paper at the counter, if not said.
+    #[serde(default = "on_paper")]
+    #[schema(value_type = String, example = "phone_recorded")]
+    pub method: Method,
 }
 
 /// A withdrawal that was taken, as far as it has come.
@@ -212,6 +218,10 @@ pub struct ConsentReceipt {
     /// Institutions that could not be told yet; delivery goes on.
     #[schema(value_type = Vec<String>)]
     pub undelivered: BTreeSet<MemberId>,
+    /// Said of a consent in force that no institution can answer on today.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<MessageSchema>)]
+    pub message: Option<Message>,
     /// The consent this one renews.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]

@@ -7,6 +7,7 @@ use super::{
 };
 use crate::desk;
 use crate::events::Happened;
+use crate::faults::Expected;
 use crate::flags;
 use crate::grants::{keep_grant, keep_refusal};
 use crate::manifests::Held;
@@ -76,7 +77,10 @@ pub(crate) async fn answer(
     let now = node.now().map_err(ConsentError::Closed)?;
     let consent = kept(&node.store.read()?, id)?;
     if consent.with(node, &held, id, |record| record.state(now))? != record::ConsentState::Requested {
-        return Err(ConsentError::Value { field: "id", expected: "a consent that was not answered yet".to_owned() });
+        return Err(ConsentError::Value {
+            field: "id",
+            expected: Expected::new("a consent that was not answered yet", "zgoda, na którą jeszcze nie odpowiedziano"),
+        });
     }
     answered(node, caller, &held, id, consent, body, ConsentHappened::Given, now).await
 }
@@ -274,18 +278,21 @@ impl Letters<'_> {
 
 /// The template meant, if everything in `body` fits it.
 fn checked<'n>(node: &'n Node, held: &Held, body: &ConsentRequest) -> Result<&'n Template, ConsentError> {
-    let refuse = |field, expected: &str| Err(ConsentError::Value { field, expected: expected.to_owned() });
+    let refuse = |field, en: &str, pl: &str| Err(ConsentError::Value { field, expected: Expected::new(en, pl) });
     let Some(template) = node.engine.template(&body.template) else {
-        return refuse("template", "a consent template of the library");
+        return refuse("template", "a consent template of the library", "wzór zgody z biblioteki");
     };
     if body.purposes.is_empty() || !body.purposes.is_subset(&template.purposes) {
-        return refuse("purposes", "one or more of the template's purposes");
+        return refuse("purposes", "one or more of the template's purposes", "jeden lub więcej celów z wzoru");
     }
     if body.days.is_some_and(|days| days == 0 || days > template.max_days) {
-        return Err(ConsentError::Value { field: "days", expected: format!("1 to {}", template.max_days) });
+        return Err(ConsentError::Value {
+            field: "days",
+            expected: Expected::new(format!("1 to {0}", template.max_days), format!("od 1 do {0}", template.max_days)),
+        });
     }
     if held.manifest.member(&body.recipient).is_none() {
-        return refuse("recipient", "a member of the federation");
+        return refuse("recipient", "a member of the federation", "członek federacji");
     }
     Ok(template)
 }
@@ -325,8 +332,11 @@ fn asked(
 fn answers(template: &Template, body: &ConsentAnswer) -> Result<Answers, ConsentError> {
     let own = |modules: &BTreeMap<String, ModuleAnswer>| -> Result<Answers, ConsentError> {
         if !modules.keys().all(|module| template.modules.contains_key(module)) {
-            let known: Vec<&str> = template.modules.keys().map(String::as_str).collect();
-            return Err(ConsentError::Value { field: "modules", expected: format!("of: {}", known.join(", ")) });
+            let known = template.modules.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+            return Err(ConsentError::Value {
+                field: "modules",
+                expected: Expected::new(format!("of: {known}"), format!("spośród: {known}")),
+            });
         }
         let answer = |answer: &ModuleAnswer| match answer {
             ModuleAnswer::Given => Answer::Given,
@@ -335,11 +345,17 @@ fn answers(template: &Template, body: &ConsentAnswer) -> Result<Answers, Consent
         Ok(modules.iter().map(|(module, given)| (module.clone(), answer(given))).collect())
     };
     if body.evidence_sha256.0.len() != 32 {
-        let expected = "the SHA-256 of the evidence, 43 characters of base64url".to_owned();
+        let expected = Expected::new(
+            "the SHA-256 of the evidence, 43 characters of base64url",
+            "skrót SHA-256 dowodu, 43 znaki base64url",
+        );
         return Err(ConsentError::Value { field: "evidence_sha256", expected });
     }
     if !body.other_guardians.is_empty() && body.acting != Acting::Guardian {
-        return Err(ConsentError::Value { field: "other_guardians", expected: "acting as guardian".to_owned() });
+        return Err(ConsentError::Value {
+            field: "other_guardians",
+            expected: Expected::new("acting as guardian", "tylko przy oświadczeniu opiekuna (`acting`: guardian)"),
+        });
     }
     let mut all = vec![own(&body.modules)?];
     for other in &body.other_guardians {

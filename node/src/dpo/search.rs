@@ -180,7 +180,7 @@ impl LogFilter {
             peer: self.peer.clone(),
             purpose: self.purpose.clone(),
             basis: self.basis.clone(),
-            case: self.case_ref.as_ref().map(|case| b64(&node.macs.case.mac(&[case.as_bytes()]))),
+            case: self.case_ref.as_ref().map(|case| b64(&node.macs.case.mac(&[case.trim().as_bytes()]))),
             decision: self.decision.clone(),
             request: self.request.clone(),
             key: self.key.clone(),

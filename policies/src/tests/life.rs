@@ -245,6 +245,38 @@ fn a_receipt_says_what_was_given_in_three_languages() {
 }
 
 #[test]
+fn a_receipt_of_what_was_not_given_is_none_of_a_consent() {
+    let catalogue = ENGINE.library().catalogue();
+    let read = |events: Vec<ConsentEvent>, tongue| {
+        kept(events).with(|record| {
+            (receipt::text(record, catalogue, tongue, NOW), receipt::html(record, catalogue, tongue, NOW))
+        })
+    };
+    for (tongue, asked, declined, to, evidence, withdraw) in [
+        (Tongue::Pl, "Prośba o zgodę", "Odmowa zgody", "Ważna do", "Skrót SHA-256", "Działa to od razu"),
+        (Tongue::En, "Request for consent", "Refusal of consent", "Valid to", "SHA-256 of", "It works at once"),
+        (Tongue::Uk, "Прохання про згоду", "Відмова у згоді", "Діє до", "Відбиток SHA-256", "Це діє негайно"),
+    ] {
+        let (text, html) = read(vec![event(ConsentHappened::Requested, 0)], tongue);
+        for said in [&text, &html] {
+            assert!(said.contains(asked), "{said}");
+            assert!(![to, evidence, withdraw].iter().any(|word| said.contains(word)), "{said}");
+        }
+        let (text, html) = read(vec![event(ConsentHappened::Requested, 0), event(ConsentHappened::Refused, 0)], tongue);
+        for said in [&text, &html] {
+            assert!(said.contains(declined) && said.contains(evidence), "{said}");
+            assert!(![to, withdraw].iter().any(|word| said.contains(word)), "{said}");
+        }
+    }
+    let given = kept(vec![event(ConsentHappened::Given, 0)]);
+    let nobody = given.with(|record| {
+        let record = ConsentRecord { holders: &[], ..record.clone() };
+        receipt::text(&record, catalogue, Tongue::Pl, NOW)
+    });
+    assert!(nobody.contains("Danych udzieli: dziś nie dotyczy żadnej jednostki"), "{nobody}");
+}
+
+#[test]
 fn an_export_is_a_consent_record_and_names_nobody() {
     let module = ConsentHappened::PartlyWithdrawn(BTreeSet::from(["labour-benefit".to_owned()]));
     let kept = kept(vec![event(ConsentHappened::Given, 0), event(module, 60)]);

@@ -2,7 +2,7 @@
 
 use super::{ENGINE, NOW, by_consent, by_mandate, comparing, in_danger, member, with_approval};
 use crate::example::{Decided, Scenario};
-use crate::{BasisRef, Engine, Refusal, StatusFact, Tier};
+use crate::{Asked, BasisRef, Denial, Engine, Refusal, StatusFact, Step, Tier};
 use protocol::agreement::{AnswerMode, Hours, Weekday};
 use protocol::consent::Acting;
 use protocol::jws::JwsError;
@@ -314,6 +314,10 @@ fn every_reason_has_a_fact_that_gives_it() {
     .map(Reason::code)
     .collect();
     let elsewhere = [
+        // The asking side's own.
+        Reason::AnswerInvalid,
+        Reason::ConsentSuperseded,
+        Reason::EmergencyUnknown,
         Reason::ClockWrong,
         Reason::LogUnavailable,
         Reason::TokenInvalid,
@@ -329,6 +333,55 @@ fn every_reason_has_a_fact_that_gives_it() {
     }
     let all: BTreeSet<_> = Reason::ALL.iter().map(|reason| reason.code()).collect();
     assert_eq!(all.difference(&seen).collect::<Vec<_>>(), Vec::<&&str>::new());
+}
+
+/// What the asking side finds by itself; nothing where there is no such question.
+fn before_asking(scenario: &Scenario) -> Option<Result<(), Denial>> {
+    let request = scenario.request.as_ref().ok()?;
+    let member = |id| scenario.manifest.member(id);
+    let asked = Asked::by(request, member(&scenario.peer)?, member(&scenario.me)?);
+    Some(ENGINE.answerable(&asked, &scenario.manifest, &scenario.revoked, NOW))
+}
+
+#[test]
+fn the_asking_side_finds_by_itself_what_depends_on_no_resident() {
+    let bases: [(fn() -> Scenario, &[Break]); 7] = [
+        (by_mandate, EITHER),
+        (by_consent, EITHER),
+        (by_mandate, MANDATE),
+        (by_consent, CONSENT),
+        (comparing, VERIFY),
+        (in_danger, EMERGENCY),
+        (with_approval, HUMAN),
+    ];
+    let mut found = BTreeSet::new();
+    for (base, breaks) in bases {
+        assert_eq!(before_asking(&base()), Some(Ok(())));
+        for (position, broken) in breaks.iter().enumerate() {
+            let mut scenario = base();
+            (broken.apply)(&mut scenario);
+            let denial = scenario.decide(&ENGINE).expect_err("one fact is broken");
+            let Some(judged) = before_asking(&scenario) else { continue };
+            match denial.step() {
+                Step::Agreement | Step::Query | Step::Basis => {
+                    assert_eq!(judged, Err(denial.clone()), "break {position}");
+                    found.insert(denial.reason().code());
+                }
+                // Of a resident, or counted: nobody can say but the holder.
+                Step::Quota | Step::Subject | Step::Consent | Step::Mode => {
+                    assert_eq!(judged, Ok(()), "break {position}: {denial}");
+                }
+                _ => {}
+            }
+        }
+    }
+    for code in ["agreement_missing", "agreement_revoked", "query_unknown", "request_malformed", "case_missing"] {
+        assert!(found.contains(code), "{code}: {found:?}");
+    }
+    let mut scenario = by_mandate();
+    scenario.request_mut().fields = BTreeSet::from(["pup.nothing".parse().unwrap()]);
+    let refused = before_asking(&scenario).expect("a question").expect_err("no such field");
+    assert_eq!((refused.step(), refused.reason()), (Step::Fields, Reason::NoFields));
 }
 
 #[test]

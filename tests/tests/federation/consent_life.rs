@@ -127,7 +127,8 @@ async fn a_withdrawal_at_any_member_is_refused_at_every_holder_even_while_the_re
     let css = member("css");
     harness.federation.nodes.get_mut(&css).expect("css").stop().await.expect("stopped");
     // A part of it, at zlm, which neither recorded it nor holds a grant of it.
-    let part = json!({ "resident": resident(), "consent": id, "modules": ["labour-status"] });
+    let part =
+        json!({ "resident": resident(), "consent": id, "modules": ["labour-status"], "method": "phone_recorded" });
     let taken: WithdrawalReceipt = harness.post("zlm", "front-desk", "/v1/withdrawals", &part).await.expect("taken");
     assert!(taken.told.contains(&member("pup")) && taken.undelivered == BTreeSet::from([css.clone()]), "{taken:?}");
     let withdrawn = Some("consent_withdrawn".to_owned());

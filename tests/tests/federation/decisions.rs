@@ -329,6 +329,8 @@ async fn guesses_outlive_the_guard_that_counted_them() {
     harness.clock.advance(60);
     let cut = verify(&harness, "ewa", json!({ "person.surname": "Zielińska" })).await;
     assert_eq!(cut["reason"], "quota_exceeded", "{cut}");
+    let words = [&cut["message"]["pl"], &cut["message"]["en"]].map(|said| said.as_str().expect("words").to_owned());
+    assert!(words.iter().all(|said| said.contains("30 d")) && !words[1].contains("tomorrow"), "{words:?}");
     assert_eq!(tests::refusals(&mut harness, "pup").await, ["guess_limit"]);
 }
 
@@ -467,10 +469,8 @@ async fn a_holder_takes_so_many_emergencies_of_a_member_in_a_day() {
 async fn a_past_decision_is_explained_and_can_be_tried_again() {
     let harness = Harness::filled().await;
     assert_eq!(said(&harness.ask("mops", "pup", "q02", resident(), mandate()).await), ANSWERED);
-    assert_eq!(
-        harness.ask("mops", "pup", "q02", resident(), json!({ "kind": "none" })).await.outcome,
-        OutcomeKind::Denied
-    );
+    flag(&harness, "pup", "set", "deceased", resident()).await.expect("set");
+    assert_eq!(said(&harness.ask("mops", "pup", "q02", resident(), mandate()).await), UNAVAILABLE);
     assert_eq!(code(get::<DecisionList>(&harness, "pup", "caseworker", "/v1/decisions").await), "role_not_allowed");
     let list: DecisionList = get(&harness, "pup", "dpo", "/v1/decisions").await.expect("a list");
     assert_eq!((list.decisions.len(), list.left_out), (2, 0));
@@ -488,11 +488,11 @@ async fn a_past_decision_is_explained_and_can_be_tried_again() {
     let path = |of: &Value| format!("/v1/decisions/{}", of["request"].as_str().expect("a digest"));
     harness.federation.nodes.get_mut(&member("pup")).expect("pup").restart().await.expect("started");
     let why: Decision = get(&harness, "pup", "dpo", &path(denied)).await.expect("a decision");
-    assert_eq!(why.entry["reason"], "basis_missing");
+    assert_eq!(why.entry["reason"], "subject_deceased");
     assert!(why.message.is_some() && !why.entry.contains_key("file") && !why.entry.contains_key("user"));
     let steps = |why: &Decision| why.passed.iter().map(|seen| seen.step.clone()).collect::<Vec<_>>().join(" ");
-    assert_eq!(steps(&why), "node peer request ticket agreement query");
-    assert_eq!(why.stopped.expect("a step").step, "basis");
+    assert_eq!(steps(&why), "node peer request ticket agreement query basis quota");
+    assert_eq!(why.stopped.expect("a step").step, "subject");
     // A permit too, step by step, with names and no values.
     let why: Decision = get(&harness, "pup", "dpo", &path(answered)).await.expect("a decision");
     let all = "node peer request ticket agreement query basis quota subject consent policy fields mode";

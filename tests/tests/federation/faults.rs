@@ -170,7 +170,7 @@ async fn with_too_few_key_holders_there_are_no_pseudonyms_until_they_are_back() 
     restart(&mut harness, "css").await;
     let enrolled = harness.enrol("mops").await.expect("enrolled");
     assert_eq!((enrolled.pseudonymised, enrolled.published), (1, 1));
-    unavailable(&ask(&harness, "mops+pup").await, "connect_failed");
+    unavailable(&ask(&harness, "mops+pup").await, "peer_unavailable");
     restart(&mut harness, "pup").await;
     answered(&ask(&harness, "mops+pup").await);
 }

@@ -5,6 +5,7 @@
 
 mod agreements;
 mod architecture;
+mod asking;
 mod blindness;
 mod commands;
 mod consent_life;

@@ -553,10 +553,12 @@ async fn a_question_is_one_trace_on_every_side_and_a_mixed_outcome_is_found_as_b
     let harness = Harness::filled().await;
     let body = json!({
         "resident": { "pesel": pesel_of("mops+pup+css") },
-        // Of the second nothing is agreed; whom it names refuses itself.
-        "asks": [{ "query": "q02", "holder": "pup" }, { "query": "q02", "holder": "css" }],
+        // Of the second css gives nothing.
+        "asks": [{ "query": "q02", "holder": "pup" }, { "query": "q07", "holder": "css" }],
         "purpose": tests::PURPOSE, "basis": { "kind": "mandate", "id": "ups-105" }, "case_ref": "X", "reason": "test",
     });
+    let flagged = json!({ "resident": body["resident"], "set": ["deceased"], "reason": "akt zgonu" });
+    let _flags: node::FlagList = harness.post("css", "dpo", "/v1/flags", &flagged).await.expect("set");
     let ask = async |trace: &str| -> Vec<Value> {
         let asked = request(&harness, "mops", "POST", "/v1/queries").json(&body);
         let answer = asked.header("traceparent", &format!("00-{trace}-00f067aa0ba902b7-01")).send().await;

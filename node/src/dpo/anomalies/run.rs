@@ -205,7 +205,7 @@ fn cases(node: &Node, record: FileRecord) -> HashMap<String, Case> {
         let Some(number) = row.local_number else { continue };
         let end = row.fields.iter().find(|(field, _)| field.as_str().ends_with(CASE_END));
         let end = end.and_then(|(_, value)| value.as_str()?.parse().ok());
-        let case = b64(&node.macs.case.mac(&[number.as_bytes()]));
+        let case = b64(&node.macs.case.mac(&[number.trim().as_bytes()]));
         let this = end.map_or(Case::Open, Case::Ended);
         // A number with several rows is open as long as one of them is.
         let both = |before: &Case| match (*before, this) {
