@@ -594,6 +594,9 @@ impl Told {
     /// Nothing came of asking `holder`; `fault` says more to the operator.
     fn unavailable(query: &QueryType, holder: &MemberId, reason: Reason, fault: Option<&str>) -> Self {
         let told = Told::new(query, Some(holder), OutcomeKind::Unavailable).because(reason);
+        // A code may be a peer's own: nothing but a code is written down.
+        let code = |fault: &&str| fault.len() <= 40 && fault.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+        let fault = fault.map(|fault| Some(fault).filter(code).unwrap_or("unreadable"));
         Told { fault: fault.map(|fault| format!("{holder}: {fault}")), ..told }
     }
 
@@ -795,7 +798,7 @@ impl Asking<'_> {
                 Told::new(&ask.query, Some(holder), OutcomeKind::Unavailable).told(protocol::Told::Closed)
             }
             Err(error) => {
-                tracing::warn!(code = error.code(), "a holder could not be asked");
+                tracing::warn!(%error, "a holder could not be asked");
                 Told::unavailable(&ask.query, holder, Reason::PeerUnavailable, Some(error.code()))
             }
         };

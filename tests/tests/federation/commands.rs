@@ -160,9 +160,10 @@ async fn people_decide_at_their_desks() {
     let refused = ask(pesel, "q02", "pup");
     assert!(refused.code == Some(10) && refused.stdout.contains("not_available"), "{}", refused.stdout);
     Desk::of(&harness, "pup", "caseworker")
-        .types(pesel, &["flag", "clear", "restricted", "--reason", "x"])
+        .types(pesel, &["flag", "clear", "objected", "--reason", "x"])
         .failed(10, "");
-    officer.types(pesel, &["flag", "clear", "restricted", "--reason", "over"]).failed(3, "not acceptable");
+    let lifted_otherwise = officer.types(pesel, &["flag", "clear", "restricted", "--reason", "over"]);
+    assert_eq!(lifted_otherwise.code, Some(2), "usage");
     let lift = ["node", "resident", "restrict", "--lift", "--resident-informed", "--reason", "over"];
     officer.types(pesel, &lift).succeeded();
     assert_eq!(ask(pesel, "q02", "pup").code, Some(0));
