@@ -145,21 +145,6 @@ fn evidence_digest(path: &std::path::Path) -> Result<String, Failure> {
     Ok(b64(&sha256(&[&scan])))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_empty_file_is_no_evidence() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let path = dir.path().join("scan.pdf");
-        std::fs::write(&path, b"").expect("written");
-        assert_eq!(evidence_digest(&path).expect_err("empty").code, "value");
-        std::fs::write(&path, b"scan").expect("written");
-        assert_eq!(evidence_digest(&path).expect("a digest").len(), 43);
-    }
-}
-
 fn words(receipt: &ConsentReceipt) -> String {
     let state = format!("{:?}", receipt.state).to_lowercase();
     let mut text = format!("Consent {}: {state} ({}), recipient {}", receipt.id, receipt.template, receipt.recipient);
@@ -176,4 +161,19 @@ fn words(receipt: &ConsentReceipt) -> String {
         text.push_str(&format!("\n  {}\n  {}", said.en, said.pl));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_file_is_no_evidence() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("scan.pdf");
+        std::fs::write(&path, b"").expect("written");
+        assert_eq!(evidence_digest(&path).expect_err("empty").code, "value");
+        std::fs::write(&path, b"scan").expect("written");
+        assert_eq!(evidence_digest(&path).expect("a digest").len(), 43);
+    }
 }

@@ -156,13 +156,11 @@ impl Fault {
     /// What the registry refused a user.
     pub(crate) fn by_registry(problem: &Problem) -> Problem {
         let mut known = [Fault::ProvisionalQuota, Fault::ProvisionalRenewed].into_iter();
-        match known.find(|fault| fault.code() == problem.code) {
-            Some(fault) => problem.clone().message(fault.message()),
-            None => {
-                let Problem { status, retry_after, code, .. } = problem;
-                Problem { status: *status, retry_after: *retry_after, ..Fault::RegistryRefused.problem().detail(code) }
-            }
+        if let Some(fault) = known.find(|fault| fault.code() == problem.code) {
+            return problem.clone().message(fault.message());
         }
+        let Problem { status, retry_after, code, .. } = problem;
+        Problem { status: *status, retry_after: *retry_after, ..Fault::RegistryRefused.problem().detail(code) }
     }
 }
 

@@ -345,7 +345,8 @@ fn before_asking(scenario: &Scenario) -> Option<Result<(), Denial>> {
 
 #[test]
 fn the_asking_side_finds_by_itself_what_depends_on_no_resident() {
-    let bases: [(fn() -> Scenario, &[Break]); 7] = [
+    type Base = (fn() -> Scenario, &'static [Break]);
+    let bases: [Base; 7] = [
         (by_mandate, EITHER),
         (by_consent, EITHER),
         (by_mandate, MANDATE),
