@@ -167,8 +167,14 @@ async fn a_server_with_another_members_certificate_is_not_asked() {
     let next = harness.federation.founded.with_endpoints(now, &elsewhere).expect("a manifest");
     harness.federation.publish(&next).await.expect("published");
     let after = harness.ask("mops", "pup", "q02", resident(), basis()).await;
-    assert_eq!((after.outcome, after.reason.as_deref()), (OutcomeKind::Unavailable, Some("peer_wrong_member")));
+    assert_eq!((after.outcome, after.reason.as_deref()), (OutcomeKind::Unavailable, Some("peer_unavailable")));
     assert_eq!(refusals(&mut harness, "css").await, [""; 0], "nothing was said to who answered instead");
+    // Why, stands in the log.
+    let config = harness.federation.founded.node_config(&member("mops"));
+    harness.federation.nodes.get_mut(&member("mops")).expect("a node").stop().await.expect("stopped");
+    let log = tests::log_of(&config);
+    let last = log.iter().rfind(|entry| entry.payload["event"] == "query.outcome").expect("an outcome");
+    assert!(last.payload["detail"].as_str().is_some_and(|why| why.contains("peer_wrong_member")), "{last:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

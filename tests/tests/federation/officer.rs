@@ -88,7 +88,10 @@ async fn a_search_finds_by_what_people_say_and_stands_in_the_log_itself() {
     whom_ids_stand_for(&harness, &found[0]).await;
 
     harness.federation.nodes.get_mut(&tests::member("mops")).expect("a node").stop().await.expect("stopped");
-    let acts: Vec<Value> = read_log(&harness, "mops").into_iter().filter(|e| e["event"] == "dpo.searched").collect();
+    let log = read_log(&harness, "mops");
+    let (denied, acts): (Vec<&Value>, Vec<&Value>) =
+        log.iter().filter(|entry| entry["event"] == "dpo.searched").partition(|entry| entry["decision"] == "deny");
+    assert_eq!(denied.len(), 1, "who is no officer");
     assert_eq!(acts.len(), 1 + 6 + pages + 1 + 1, "every page, the resident who is not there, a list of findings");
     assert_eq!((&acts[0]["filter"], &acts[0]["file"]), (&json!(["file"]), &found[0]["file"]));
     assert_eq!(acts[0]["counts"], json!({ "found": 2 }));
@@ -174,8 +177,11 @@ async fn an_export_verifies_alone_and_the_specific_report_needs_two() {
 
     harness.federation.nodes.get_mut(&tests::member("mops")).expect("a node").stop().await.expect("stopped");
     let log = read_log(&harness, "mops");
-    let reported: Vec<_> = log.iter().filter(|e| e["event"] == "dpo.reported").collect();
+    let (denied, reported): (Vec<&Value>, Vec<&Value>) =
+        log.iter().filter(|entry| entry["event"] == "dpo.reported").partition(|entry| entry["decision"] == "deny");
     assert_eq!(reported.len(), 1);
+    let why: Vec<_> = denied.iter().map(|entry| (&entry["report"], &entry["reason"])).collect();
+    assert_eq!(why, [(&json!("R9"), &json!("confirmation_missing")); 2]);
     assert!(reported[0]["confirmed_by"].is_string() && reported[0]["confirmed_by"] != reported[0]["user"]);
 }
 
@@ -383,7 +389,8 @@ async fn accesses_are_explained_first_and_the_rest_is_found_once() {
     harness.federation.nodes.get_mut(&tests::member("mops")).expect("a node").stop().await.expect("stopped");
     let looks =
         read_log(&harness, "mops").into_iter().filter(|e| e["event"] == "log.reviewed" && e["user"].is_string());
-    assert_eq!(looks.count(), 4);
+    let (denied, looks): (Vec<Value>, Vec<Value>) = looks.partition(|entry| entry["decision"] == "deny");
+    assert_eq!((denied.len(), looks.len()), (1, 4));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -417,8 +424,8 @@ async fn a_restriction_is_the_officers_word_and_its_end_too() {
     let log = read_log(&harness, "pup");
     let acts: Vec<&Value> = log.iter().filter(|entry| entry["event"] == "resident.restricted").collect();
     let decisions: Vec<&Value> = acts.iter().map(|act| &act["decision"]).collect();
-    assert_eq!(decisions, [&json!("restricted"), &json!("lifted"), &Value::Null]);
-    assert_eq!((&acts[0]["file"], &acts[2]["counts"]), (&answer["file"], &json!({ "found": 0 })));
+    assert_eq!(decisions, [&json!("deny"), &json!("restricted"), &json!("lifted"), &Value::Null]);
+    assert_eq!((&acts[1]["file"], &acts[3]["counts"]), (&answer["file"], &json!({ "found": 0 })));
 }
 
 #[tokio::test(flavor = "multi_thread")]

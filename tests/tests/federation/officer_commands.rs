@@ -4,7 +4,7 @@ use crate::ran::{Ran, ogniwo_typing};
 use node::OutcomeKind;
 use serde_json::{Value, json};
 use std::path::PathBuf;
-use tests::{Harness, Options, leaks, member, pesel_of};
+use tests::{Harness, Options, leaks, member, pesel_of, status, until};
 
 /// The officer of one unit at its command line.
 struct Desk {
@@ -58,7 +58,7 @@ async fn every_command_of_the_officers_runs_as_a_process() {
     }
     // Blocking, as processes are waited for; the federation's are others.
     // An export carries what others cosigned.
-    crate::witnesses::cosign(&harness, "mops").await;
+    until("the others' cosignatures", async || status(&harness, "mops").await.cosigned.entries > 0).await;
     tokio::task::block_in_place(|| {
         searching_and_reporting(&harness);
         comparing_and_reviewing(&harness);
