@@ -23,7 +23,7 @@ pub(crate) async fn reconcile(arguments: ReconcileArgs, output: &Output) -> Resu
         std::iter::once(head).chain(lines).collect::<Vec<_>>().join("\n")
     });
     let open = done.findings.iter().any(|finding| finding.state == node::ReviewState::Open);
-    if open { Err(Failure::new("verification_failed", "the two logs disagree")) } else { Ok(()) }
+    if open { Err(Failure::new("logs_disagree", "the two logs disagree")) } else { Ok(()) }
 }
 
 pub(crate) async fn anomalies(arguments: AnomaliesArgs, output: &Output) -> Result<(), Failure> {

@@ -35,6 +35,7 @@ impl Failure {
             "authority_missing" => "name the authority's directory with --dir, or make one with `ogniwo certs init`",
             "config" | "tokens" => Exit::Config.next_step(),
             "policies" => "correct the library or the policies and try `ogniwo policy check`",
+            "logs_disagree" => "look at each with `ogniwo audit review`; nothing was changed",
             "resident_unknown" => "check the number; that it was looked for is in the log",
             "consent_unknown" => {
                 "compare the id with the receipt; was it recorded elsewhere? withdraw it with --elsewhere"
@@ -269,7 +270,7 @@ impl Exit {
             | "result_unknown"
             | "unknown" => Exit::Refused,
             code if code.starts_with("token_") => Exit::Refused,
-            "verification_failed" | "log_rolled_back" => Exit::Verification,
+            "verification_failed" | "log_rolled_back" | "logs_disagree" => Exit::Verification,
             "in_use" | "not_running" | "exists" | "nothing_missing" => Exit::InUse,
             "log_unavailable" | "store_failed" | "file" | "authority_io" => Exit::Storage,
             "certificate" | "nothing_to_renew" | "certificate_unknown" | "time_out_of_range" => Exit::Certificate,
