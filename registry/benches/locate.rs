@@ -22,7 +22,7 @@ use federation::{DAY, Federation, agreement, institution, member, no_passphrase}
 use keyring::StorageKey;
 use protocol::registry::{LocateRequest, SEALED_BYTES};
 use protocol::{Epoch, Index};
-use redb::{Database, ReadableDatabase as _, TableDefinition};
+use redb::{Database, DatabaseError, ReadableDatabase as _, TableDefinition};
 use registry::{
     Blind, Cluster, Content, Embedded, Engine, IndexStore, Ledger, Postgres, PostgresConfig, ROW_BYTES, RowKey, State,
 };
@@ -197,7 +197,17 @@ async fn locate(federation: &Federation, work: &[LocateRequest], flights: usize)
 }
 
 fn read_redb(federation: &Federation, work: &[Vec<RowKey>], flights: usize) -> Duration {
-    let db = Database::builder().set_cache_size(federation.config.cache_bytes).open(federation.config.index()).unwrap();
+    let open = || Database::builder().set_cache_size(federation.config.cache_bytes).open(federation.config.index());
+    // The registry's last handle may be let go a moment after it was stopped.
+    let waited = Instant::now();
+    let db = loop {
+        match open() {
+            Err(DatabaseError::DatabaseAlreadyOpen) if waited.elapsed() < Duration::from_mins(1) => {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            opened => break opened.unwrap(),
+        }
+    };
     let (db, lanes) = (&db, flights * LANES);
     let began = Instant::now();
     std::thread::scope(|scope| {
