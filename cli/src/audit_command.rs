@@ -1,13 +1,12 @@
 //! `ogniwo audit`: verify, search, export, report. Works on a copy of a log, on an export, or live through the local API
 //! with an officer's token. What is made live is an export first, and verified before anything is said about it.
 
-use crate::agreement_command::read;
 use crate::args::{
     AuditCommand, ContinueArgs, ExportArgs, Form, LogStream, ReportArgs, SearchArgs, VerifyArgs, WhoArgs,
 };
 use crate::audit_filter::{live, moment, offline};
 use crate::audit_findings::{anomalies, reconcile, review};
-use crate::audit_keys::{Pinned, read_manifest, unverified};
+use crate::audit_keys::{Federation, Pinned, unverified};
 use crate::exit::{Failure, chain, read_text, write_file};
 use crate::node_command::{api, token};
 use crate::output::Output;
@@ -17,7 +16,6 @@ use audit::{Checkpoint, Exported, Filter, Vkey, verify_against, verify_export};
 use http::Method;
 use node::{LogPage, Progress, ResidentData, Who};
 use policies::Library;
-use protocol::{Manifest, SignedManifest};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
@@ -56,24 +54,11 @@ fn known(dir: &Path, pinned: &Pinned, files: &[PathBuf]) -> Result<Vec<Checkpoin
     files.iter().map(open).collect()
 }
 
-/// A manifest as its officers signed it, with the fingerprint that people compare.
-struct Federation {
-    manifest: Manifest,
-    fingerprint: String,
-}
-
-impl Federation {
-    fn read(path: &Path) -> Result<Self, Failure> {
-        let signed: SignedManifest = read(path)?;
-        Ok(Federation { manifest: signed.accept_held()?, fingerprint: signed.fingerprint() })
-    }
-}
-
 fn verify(arguments: &VerifyArgs, output: &Output) -> Result<(), Failure> {
     let VerifyArgs { dir, vkey, manifest, since, uncosigned } = arguments;
     std::fs::read_dir(dir).map_err(|e| Failure::new("value", format!("{} cannot be read: {e}", dir.display())))?;
     let federation = manifest.as_deref().map(Federation::read).transpose()?;
-    let pinned = Pinned::of(dir, vkey.as_deref(), federation.as_ref().map(|federation| &federation.manifest))?;
+    let pinned = Pinned::of(dir, vkey.as_deref(), federation.as_ref())?;
     let known = known(dir, &pinned, since)?;
     let bar = output.progress("verifying", false);
     // A log being written has a few more entries than its checkpoint signs.
@@ -168,8 +153,8 @@ async fn search(arguments: SearchArgs, output: &Output) -> Result<(), Failure> {
     let mut found: Vec<Value> = Vec::new();
     if let Some(dir) = export {
         let (wanted, stream) = (offline(&filter)?, stream.shown());
-        let manifest = manifest.as_deref().map(read_manifest).transpose()?;
-        let pinned = Pinned::of(&dir, None, manifest.as_ref())?;
+        let federation = manifest.as_deref().map(Federation::read).transpose()?;
+        let pinned = Pinned::of(&dir, None, federation.as_ref())?;
         let take = |index: u64, payload: Value| {
             let json = serde_json::to_vec(&payload).unwrap_or_default();
             if index >= first && found.len() < limit && wanted.matches(&json) {
@@ -255,12 +240,12 @@ async fn export(arguments: ExportArgs, output: &Output) -> Result<(), Failure> {
     if into.exists() {
         return Err(Failure::new("exists", format!("{} is already there", into.display())));
     }
-    let manifest = manifest.as_deref().map(read_manifest).transpose()?;
+    let federation = manifest.as_deref().map(Federation::read).transpose()?;
     let parent = std::path::absolute(&into)?;
     let parent = parent.parent().ok_or_else(|| Failure::new("value", "a directory is needed"))?;
     let body = json!({ "filter": live(&filter)?, "reason": reason });
     let unpacked = fetch(&to, second(confirm_token_file.as_deref())?.as_deref(), &body, parent).await?;
-    let pinned = Pinned::of(&unpacked.path(), None, manifest.as_ref())?;
+    let pinned = Pinned::of(&unpacked.path(), None, federation.as_ref())?;
     let exported =
         verify_export(&unpacked.path(), pinned.against(&[]), |_, _| {}, |_| {}).map_err(|e| unverified(&e))?;
     pinned.enough(exported.cosigned, &exported.witnesses)?;
@@ -371,7 +356,7 @@ async fn make_report(arguments: ReportArgs, output: &Output) -> Result<(), Failu
         (live_export.path(), Filter::default())
     };
     let words = Words::new(lang, library()?, manifest);
-    let pinned = Pinned::of(&dir, vkey.as_deref(), manifest)?;
+    let pinned = Pinned::of(&dir, vkey.as_deref(), federation.as_ref())?;
     let Made { exported, report, lines } = Made::of(kind, form, &dir, &pinned, &wanted, &asked, &words)?;
     let context = Context {
         words: &words,

@@ -1,7 +1,8 @@
 //! By whose keys a log or an export is verified: those it came with, which anybody who makes a directory can make up,
 //! one that was typed, or those of the federation's manifest.
 
-use crate::exit::{Failure, chain, read_text};
+use crate::agreement_command::read;
+use crate::exit::{Failure, chain};
 use audit::{Against, Checkpoint, Vkey};
 use protocol::manifest::{KeyUse, MemberKey};
 use protocol::{Manifest, MemberId, SignedManifest};
@@ -11,12 +12,17 @@ use std::path::Path;
 /// How old the newest cosignature may be beside entries behind it: members cosign every 15 seconds.
 const FRESH_SECONDS: i64 = 60 * 60;
 
-/// A manifest, as its file says and its officers signed.
-pub(crate) fn read_manifest(path: &Path) -> Result<Manifest, Failure> {
-    let text = read_text(path)?;
-    let signed: SignedManifest =
-        serde_json::from_str(&text).map_err(|e| Failure::new("value", format!("{}: {e}", path.display())))?;
-    Ok(signed.accept_held()?)
+/// A manifest as its officers signed it, with the fingerprint that people compare.
+pub(crate) struct Federation {
+    pub(crate) manifest: Manifest,
+    pub(crate) fingerprint: String,
+}
+
+impl Federation {
+    pub(crate) fn read(path: &Path) -> Result<Self, Failure> {
+        let signed: SignedManifest = read(path)?;
+        Ok(Federation { manifest: signed.accept_held()?, fingerprint: signed.fingerprint() })
+    }
 }
 
 pub(crate) fn unverified(error: &audit::Fault) -> Failure {
@@ -33,9 +39,9 @@ pub(crate) struct Pinned {
 
 impl Pinned {
     /// The keys for the log in `dir`: its own as typed, and what the manifest lists.
-    pub(crate) fn of(dir: &Path, vkey: Option<&str>, manifest: Option<&Manifest>) -> Result<Self, Failure> {
+    pub(crate) fn of(dir: &Path, vkey: Option<&str>, federation: Option<&Federation>) -> Result<Self, Failure> {
         let typed = vkey.map(Vkey::parse).transpose().map_err(|e| Failure::new("value", chain(&e)))?;
-        let Some(manifest) = manifest else { return Ok(Pinned { log: typed, witnesses: None }) };
+        let Some(Federation { manifest, .. }) = federation else { return Ok(Pinned { log: typed, witnesses: None }) };
         let own = audit::identity(dir).map_err(|e| unverified(&e))?;
         let owner = owner(&own, manifest)?;
         let listed = keys(manifest, &owner, KeyUse::Log)

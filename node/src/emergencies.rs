@@ -15,7 +15,6 @@ use crate::records::FileRecord;
 use crate::residents::Resident;
 use crate::store::{StoreError, Table};
 use crate::tokens::Caller;
-use policies::Emergency;
 use protocol::encoding::{Bytes, b64, sha256, unb64};
 use protocol::jws;
 use protocol::manifest::Member;
@@ -34,12 +33,6 @@ const ROLES: [&str; 3] = ["caseworker", "coordinator", "supervisor"];
 const REVIEWERS: [&str; 1] = ["dpo"];
 /// A review's message may take this long before the holder counts it as overdue.
 pub const REVIEW_GRACE_SECONDS: i64 = DAY_SECONDS;
-
-/// When the review of an emergency is due that was opened at `at`.
-#[must_use]
-pub fn review_by(emergency: &Emergency, at: Timestamp) -> Timestamp {
-    at + i64::from(emergency.review_days) * DAY_SECONDS
-}
 
 /// Danger, as a user declares it.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
@@ -196,11 +189,11 @@ fn key(side: Side, id: &[u8; 16]) -> Vec<u8> {
 pub(crate) async fn open(node: &Node, caller: &Caller, body: &EmergencyBody) -> Result<EmergencyView, DeskError> {
     desk::only(caller, &ROLES)?;
     let now = node.now().map_err(DeskError::Closed)?;
-    let known = node.engine.library().catalogue().emergency_for(&body.reason).map(|(_, emergency)| emergency);
-    let emergency: &Emergency = known.ok_or(DeskError::Refused(Reason::EmergencyReason))?;
+    let catalogue = node.engine.library().catalogue();
+    let known = catalogue.emergency_for(&body.reason);
+    let (_, emergency) = known.ok_or(DeskError::Refused(Reason::EmergencyReason))?;
     let held = node.manifest().map_err(DeskError::Closed)?;
     let kind = held.manifest.member(&node.config.member).map(|member| &member.kind);
-    let catalogue = node.engine.library().catalogue();
     if kind.is_none_or(|kind| catalogue.in_danger(emergency, kind).next().is_none()) {
         // It would open nothing, and be reviewed all the same.
         return Err(DeskError::NoEmergency);
@@ -222,8 +215,8 @@ pub(crate) async fn open(node: &Node, caller: &Caller, body: &EmergencyBody) -> 
         file,
         opened: now,
         confirmed: None,
-        expires: now + i64::from(emergency.minutes) * 60,
-        review_by: review_by(emergency, now),
+        expires: emergency.expires(now),
+        review_by: emergency.review_by(now),
         holders: BTreeSet::new(),
         review: None,
     };
@@ -313,7 +306,6 @@ pub(crate) fn answered(
     let Basis::Emergency(claim) = &request.basis else { return Ok(()) };
     let key = key(Side::Answered, &claim.id(&request.iss));
     let known = node.engine.library().catalogue().emergency_for(&claim.reason);
-    let open_seconds = known.map_or(0, |(_, emergency)| i64::from(emergency.minutes) * 60);
     let row = Row {
         side: Side::Answered,
         asker: request.iss.clone(),
@@ -324,7 +316,7 @@ pub(crate) fn answered(
         file,
         opened: claim.opened,
         confirmed: Some(claim.confirmed),
-        expires: claim.opened + open_seconds,
+        expires: known.map_or(claim.opened, |(_, emergency)| emergency.expires(claim.opened)),
         review_by: obligations.review_by.unwrap_or(request.iat),
         holders: BTreeSet::from([node.config.member.clone()]),
         review: None,

@@ -78,7 +78,7 @@ pub use dpo::{Anomalies, AnomaliesBody, AnomalyParameters, Explanation, Rule};
 pub use dpo::{ExportBody, LogEntry, LogFilter, LogPage, LogPosted, LogStream, SearchBody};
 pub use dpo::{Finding, FindingKind, FindingReviewBody, Oversight, ReconcileBody, Reconciled, ReviewState};
 pub use dpo::{Who, WhoBody};
-pub use emergencies::{EmergencyBody, EmergencyList, EmergencyView, REVIEW_GRACE_SECONDS, ReviewBody, Side, review_by};
+pub use emergencies::{EmergencyBody, EmergencyList, EmergencyView, REVIEW_GRACE_SECONDS, ReviewBody, Side};
 pub use enrol::{EnrolError, EnrolSummary, enrol};
 pub use flags::{Flag, FlagBody, FlagList, ResidentBody};
 pub use guard::GuardError;

@@ -7,7 +7,6 @@ use crate::permit::{BasisRef, Denial, Step};
 use crate::template::Permission;
 use protocol::consent::{ConsentRef, Grant};
 use protocol::query::{Basis, EmergencyClaim};
-use protocol::time::DAY_SECONDS;
 use protocol::{FieldId, Reason, Timestamp};
 
 /// Length of a SHA-256 or HMAC-SHA-256, in bytes.
@@ -46,7 +45,7 @@ impl Ground<'_> {
     /// When the recipient's review of it is due.
     pub(crate) fn review_by(&self, now: Timestamp) -> Option<Timestamp> {
         match self {
-            Ground::Emergency { emergency, .. } => Some(now + i64::from(emergency.review_days) * DAY_SECONDS),
+            Ground::Emergency { emergency, .. } => Some(emergency.review_by(now)),
             Ground::Mandate { .. } | Ground::Consent(_) => None,
         }
     }

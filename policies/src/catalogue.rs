@@ -3,6 +3,7 @@
 use crate::template::{AgreementTemplate, Template};
 use protocol::agreement::AnswerMode;
 use protocol::consent::TemplateRef;
+use protocol::time::DAY_SECONDS;
 use protocol::{FieldId, MemberKind, Purpose, QueryType, Role, Timestamp};
 use serde::{Deserialize, Deserializer, de::Error as _};
 use serde_json::Value;
@@ -328,6 +329,20 @@ pub struct Emergency {
     pub per_member_per_day: u32,
     /// Within how many days it must be reviewed.
     pub review_days: u32,
+}
+
+impl Emergency {
+    /// When one that was opened at `at` is over.
+    #[must_use]
+    pub fn expires(&self, at: Timestamp) -> Timestamp {
+        at + i64::from(self.minutes) * 60
+    }
+
+    /// When the review of one that was opened or answered at `at` is due.
+    #[must_use]
+    pub fn review_by(&self, at: Timestamp) -> Timestamp {
+        at + i64::from(self.review_days) * DAY_SECONDS
+    }
 }
 
 impl Catalogue {

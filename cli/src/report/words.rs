@@ -110,7 +110,7 @@ impl Words {
         let emergencies = &self.catalogue().emergencies;
         let known = emergencies.get(code.split('@').next().unwrap_or_default());
         let known = known.or_else(|| self.catalogue().emergency_for(code).map(|(_, emergency)| emergency));
-        let due = |emergency: &Emergency| node::review_by(emergency, Timestamp(at)).0;
+        let due = |emergency: &Emergency| emergency.review_by(Timestamp(at)).0;
         known.map(due).or_else(|| emergencies.values().map(due).min())
     }
 

@@ -98,9 +98,12 @@ impl Act {
 
     /// What `caller` does in `role`, now.
     pub(crate) fn by(node: &Node, caller: &Caller, role: &'static str, event: Happened) -> Self {
+        Act { role: Some(role), ..Act::of_caller(node, caller, event) }
+    }
+
+    fn of_caller(node: &Node, caller: &Caller, event: Happened) -> Self {
         let Hand { auth, on_behalf_of, system, terminal, user } = Hand::of(node, caller);
-        let (role, user) = (Some(role), Some(user));
-        Act { auth, on_behalf_of, role, system, terminal, user, ..Act::new(event, &node.clock) }
+        Act { auth, on_behalf_of, system, terminal, user: Some(user), ..Act::new(event, &node.clock) }
     }
 
     /// An officer's act, now.
@@ -111,9 +114,7 @@ impl Act {
 
     /// What `caller` tried, now, and was refused for `reason`.
     pub(crate) fn denied(node: &Node, caller: &Caller, event: Happened, reason: &'static str) -> Self {
-        let Hand { auth, on_behalf_of, system, terminal, user } = Hand::of(node, caller);
-        let (decision, reason, user) = (Some("deny"), Some(reason), Some(user));
-        Act { auth, decision, on_behalf_of, reason, system, terminal, user, ..Act::new(event, &node.clock) }
+        Act { decision: Some("deny"), reason: Some(reason), ..Act::of_caller(node, caller, event) }
     }
 
     /// Records it; only then anything may be shown.
