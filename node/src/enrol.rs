@@ -12,18 +12,23 @@ use crate::records::{FileRecord, Name, Names, Published, names_key};
 use crate::store::{StoreError, Table, Write};
 use crate::{flags, newcomers};
 use futures_util::StreamExt as _;
+use futures_util::future::try_join_all;
 use futures_util::stream::FuturesUnordered;
 use protocol::encoding::sha256;
 use protocol::evaluation::EvaluationPurpose;
 use protocol::registry::{MAX_BATCH, PutEntry};
 use protocol::{Epoch, FileId, Index, MemberId, Reason, SubjectId, Timestamp};
 use pseudonym::{Input, Kind, Output, SealKey};
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
-const BATCH: usize = 1000;
+/// Clients whose changes share a commit: of a large table hardly two of them stand on one page, so that each costs a page.
+const BATCH: usize = 4000;
+/// Identifiers evaluated at a time.
+const EVALUATED: usize = 1000;
 /// Batches under way at once.
 const IN_FLIGHT: usize = 3;
 /// An entry lives this long and is renewed when less than [`RENEW_SECONDS`] of it are left.
@@ -173,8 +178,8 @@ struct Run<'a> {
     node: &'a Arc<Node>,
     held: &'a Arc<Held>,
     audience: BTreeSet<MemberId>,
-    /// Clients done at a time: no more than may be evaluated at once.
-    batch: usize,
+    /// Identifiers evaluated at a time: no more than the quota lets through at once.
+    evaluated: usize,
     aim: Aim,
 }
 
@@ -222,9 +227,9 @@ impl<'a> Run<'a> {
     ) -> Result<Self, StoreError> {
         let audience = held.manifest.audience(&node.config.member, now);
         let burst = held.manifest.member(&node.config.member).map_or(1, |me| me.quotas.evaluations_burst);
-        let batch = usize::try_from(burst).unwrap_or(BATCH).clamp(1, BATCH);
+        let evaluated = usize::try_from(burst).unwrap_or(EVALUATED).clamp(1, EVALUATED);
         let published = publication(&audience, node.index_generation()?, now);
-        Ok(Run { node, held, audience, batch, aim: Aim { epoch, published, now, again } })
+        Ok(Run { node, held, audience, evaluated, aim: Aim { epoch, published, now, again } })
     }
 
     /// Goes through all files, [`IN_FLIGHT`] batches at a time: while holders and registry work on some, this machine
@@ -257,7 +262,7 @@ impl<'a> Run<'a> {
     }
 
     fn page(&self, after: &[u8]) -> Result<Vec<FileId>, StoreError> {
-        let keys = self.node.store.read()?.keys_after(Table::FILES, after, self.batch)?;
+        let keys = self.node.store.read()?.keys_after(Table::FILES, after, BATCH)?;
         Ok(keys.iter().filter_map(|key| key.as_slice().try_into().ok().map(FileId)).collect())
     }
 
@@ -269,7 +274,7 @@ impl<'a> Run<'a> {
             return Ok((0, due));
         }
         let mut evaluated = Vec::with_capacity(inputs.len());
-        for inputs in inputs.chunks(self.batch) {
+        for inputs in inputs.chunks(self.evaluated) {
             let ask = || outputs(self.node, self.held, aim.epoch, inputs.to_vec(), EvaluationPurpose::Enrol);
             evaluated.extend(patiently(ask).await?);
         }
@@ -300,10 +305,13 @@ impl<'a> Run<'a> {
             })
             .await?;
         let count = put.len() as u64;
+        let mut writing = Vec::new();
         while !put.is_empty() {
             let rest = put.split_off(put.len().min(MAX_BATCH));
-            self.write(std::mem::replace(&mut put, rest), Vec::new()).await?;
+            writing.push(self.write(std::mem::replace(&mut put, rest), Vec::new()));
         }
+        // At once, so that at the registry they share a commit.
+        try_join_all(writing).await?;
         self.on_a_lane(move |node| note_published(node, aim, due)).await?;
         Ok(count)
     }
@@ -330,7 +338,7 @@ impl<'a> Run<'a> {
         loop {
             let (keys, indexes) = {
                 let read = self.node.store.read()?;
-                let keys = read.some_with(Table::LEAVING, &self.aim.epoch.0.to_be_bytes(), BATCH)?;
+                let keys = read.some_with(Table::LEAVING, &self.aim.epoch.0.to_be_bytes(), MAX_BATCH)?;
                 let indexes = keys
                     .iter()
                     .filter_map(|key| read.get::<Index>(Table::LEAVING, key).transpose())
@@ -378,7 +386,7 @@ fn sort_out(node: &Node, aim: Aim, files: &[FileId]) -> Result<Sorted, EnrolErro
         if aim.again || flags::of(&read, file)?.unenrolled() {
             continue;
         }
-        let record = read.get::<FileRecord>(Table::FILES, file.as_bytes())?.filter(FileRecord::has_rows);
+        let record = read.get::<FileRecord<IgnoredAny>>(Table::FILES, file.as_bytes())?.filter(FileRecord::has_rows);
         let Some(record) = record else { continue };
         let before = sorted.inputs.len();
         for identifier in record.enrolled_by() {
@@ -397,25 +405,27 @@ fn sort_out(node: &Node, aim: Aim, files: &[FileId]) -> Result<Sorted, EnrolErro
 fn name(node: &Node, epoch: Epoch, clients: &[Nameless], outputs: &[Output]) -> Result<Vec<Due>, EnrolError> {
     node.store.write(|write| {
         let (mut named, mut outputs) = (Vec::with_capacity(clients.len()), outputs);
+        let (files, notes) = (write.open(Table::FILES)?, write.open(Table::NOTES)?);
         for client in clients {
             let (own, others) = outputs.split_at_checked(client.identifiers).ok_or(StoreError::Shape("names"))?;
             outputs = others;
             // Imported away or unenrolled meanwhile: then there is nobody to name.
-            if write.has(Table::FILES, client.file.as_bytes())? && !flags::noted(write, client.file)?.unenrolled() {
-                named.push((client.file, client.named(node, write, epoch, own)?));
+            if !files.has(client.file.as_bytes())? {
+                continue;
+            }
+            let noted = flags::noted_among(&notes, client.file)?;
+            if !noted.unenrolled() {
+                named.push((client.file, client.named(node, write, epoch, own)?, noted.withheld()));
             }
         }
-        write.put_all(Table::NAMES, named.iter().map(|(file, names)| (names_key(epoch, *file), names)))?;
+        write.put_all(Table::NAMES, named.iter().map(|(file, names, _)| (names_key(epoch, *file), names)))?;
         let link = |name: &Name| node.store.subject_link(epoch, &name.subject).to_vec();
-        let links = named.iter().flat_map(|(file, names)| names.iter().map(move |name| (link(name), file)));
+        let links = named.iter().flat_map(|(file, names, _)| names.iter().map(move |name| (link(name), file)));
+        let mut links: Vec<_> = links.collect();
+        // In their order neighbours share a page.
+        links.sort_unstable();
         write.put_all(Table::LINKS, links)?;
-        let mut due = Vec::with_capacity(named.len());
-        for (file, names) in named {
-            if !flags::noted(write, file)?.withheld() {
-                due.push((file, names));
-            }
-        }
-        Ok(due)
+        Ok(named.into_iter().filter(|(_, _, withheld)| !withheld).map(|(file, names, _)| (file, names)).collect())
     })
 }
 
@@ -452,11 +462,11 @@ impl Nameless {
 /// Remembers what the registry acknowledged.
 fn note_published(node: &Node, aim: Aim, due: Vec<Due>) -> Result<(), EnrolError> {
     Ok(node.store.write(|write| {
-        let mut noted = Vec::with_capacity(due.len());
         let mut withheld = Vec::new();
+        let (mut kept, notes) = (write.open(Table::NAMES)?, write.open(Table::NOTES)?);
         for (file, mut names) in due {
             // Unlisted meanwhile: then what was just published leaves again.
-            if flags::noted(write, file)?.withheld() {
+            if flags::noted_among(&notes, file)?.withheld() {
                 withheld.push(file);
             }
             if names.iter().any(|name| name.published.is_some_and(|before| before.provisional)) {
@@ -465,11 +475,11 @@ fn note_published(node: &Node, aim: Aim, due: Vec<Due>) -> Result<(), EnrolError
             names.0.iter_mut().filter(|name| aim.wants(name)).for_each(|name| name.published = Some(aim.published));
             let key = names_key(aim.epoch, file);
             // Removed meanwhile: its entry is queued for removal and must not be forgotten.
-            if write.has(Table::NAMES, &key)? {
-                noted.push((key, names));
+            if kept.has(&key)? {
+                kept.put(&key, &names)?;
             }
         }
-        write.put_all(Table::NAMES, noted)?;
+        drop((kept, notes));
         withheld.into_iter().try_for_each(|file| flags::unpublish(write, file, &[aim.epoch]))
     })?)
 }

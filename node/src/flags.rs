@@ -8,9 +8,8 @@ use crate::enrol;
 use crate::events::{Event, Happened};
 use crate::faults::Expected;
 use crate::node::Node;
-use crate::records::FileRecord;
 use crate::residents::Resident;
-use crate::store::{Read, StoreError, Table, Write};
+use crate::store::{Open, Read, StoreError, Table, Write};
 use crate::tokens::Caller;
 use jiff::civil::DateTime;
 use policies::{Flags, Refusal};
@@ -171,7 +170,12 @@ pub(crate) fn change(
 
 /// What is noted of `file`, as this transaction sees it.
 pub(crate) fn noted(write: &Write<'_>, file: FileId) -> Result<Notes, StoreError> {
-    Ok(write.get(Table::NOTES, file.as_bytes())?.unwrap_or_default())
+    noted_among(&write.open(Table::NOTES)?, file)
+}
+
+/// The same for one of many.
+pub(crate) fn noted_among(notes: &Open<'_>, file: FileId) -> Result<Notes, StoreError> {
+    Ok(notes.get(file.as_bytes())?.unwrap_or_default())
 }
 
 /// Queues what the registry holds of `file` for removal.
@@ -229,9 +233,8 @@ pub(crate) fn guarded(read: &Read<'_>, file: FileId, now: Timestamp) -> Result<b
 
 /// Whether the resident of `file` is under eighteen by the birth date on file.
 pub(crate) fn under_age(read: &Read<'_>, file: FileId, now: Timestamp) -> Result<bool, StoreError> {
-    let record: Option<FileRecord> = read.get(Table::FILES, file.as_bytes())?;
     let Some(today) = policies::calendar::local(now).map(DateTime::date) else { return Ok(false) };
-    let born = record.and_then(|record| record.born(today));
+    let born = read.born(file, today)?;
     let of_age = born.and_then(|born| born.checked_add(jiff::Span::new().years(ADULT)).ok());
     Ok(of_age.is_some_and(|of_age| today < of_age))
 }

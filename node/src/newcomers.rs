@@ -193,7 +193,7 @@ async fn begin(
         Kind::Pesel => (Some(identifier.clone()), None),
         Kind::Document => (None, Some(identifier.clone())),
     };
-    let record = FileRecord { pesel, document, ..FileRecord::default() };
+    let record: FileRecord = FileRecord { pesel, document, ..FileRecord::default() };
     let framed = record.enrolled_by().next().and_then(|identifier| input(node, epoch, identifier));
     let framed = framed.ok_or(StoreError::Shape("files"))?;
     let mut output = outputs(node, held, epoch, vec![framed], EvaluationPurpose::Lookup).await?;

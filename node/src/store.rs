@@ -319,11 +319,14 @@ pub(crate) struct Write<'a> {
 }
 
 impl Write<'_> {
+    /// Opens a table for many rows, which costs more than one row does. Until this is dropped nothing else opens it.
+    pub(crate) fn open(&self, table: Table) -> Result<Open<'_>, StoreError> {
+        Ok(Open { rows: self.transaction.open_table(table.definition())?, table, seal: self.seal })
+    }
+
     /// The value at `key` as this transaction sees it.
     pub(crate) fn get<T: DeserializeOwned>(&self, table: Table, key: &[u8]) -> Result<Option<T>, StoreError> {
-        let rows = self.transaction.open_table(table.definition())?;
-        let found = rows.get(key)?;
-        found.map(|value| self.seal.open(table, key, value.value())).transpose()
+        self.open(table)?.get(key)
     }
 
     /// Puts `value` at `key`.
@@ -337,17 +340,13 @@ impl Write<'_> {
         table: Table,
         rows: impl IntoIterator<Item = (Vec<u8>, T)>,
     ) -> Result<(), StoreError> {
-        let mut open = self.transaction.open_table(table.definition())?;
-        for (key, value) in rows {
-            let plain = zeroize::Zeroizing::new(serde_json::to_vec(&value).map_err(|_| StoreError::Shape(table.0))?);
-            open.insert(key.as_slice(), self.seal.close(table, &key, &plain)?.as_slice())?;
-        }
-        Ok(())
+        let mut open = self.open(table)?;
+        rows.into_iter().try_for_each(|(key, value)| open.put(&key, &value))
     }
 
     /// Whether anything is at `key`.
     pub(crate) fn has(&self, table: Table, key: &[u8]) -> Result<bool, StoreError> {
-        Ok(self.transaction.open_table(table.definition())?.get(key)?.is_some())
+        self.open(table)?.has(key)
     }
 
     /// Removes what is at `key`; whether anything was.
@@ -362,8 +361,33 @@ impl Write<'_> {
 
     /// The last key of `table`.
     pub(crate) fn last_key(&self, table: Table) -> Result<Option<Vec<u8>>, StoreError> {
-        let rows = self.transaction.open_table(table.definition())?;
-        Ok(rows.last()?.map(|row| row.0.value().to_vec()))
+        Ok(self.open(table)?.rows.last()?.map(|row| row.0.value().to_vec()))
+    }
+}
+
+/// A table of a transaction, open.
+pub(crate) struct Open<'a> {
+    rows: redb::Table<'a, &'static [u8], &'static [u8]>,
+    table: Table,
+    seal: &'a Seal,
+}
+
+impl Open<'_> {
+    /// The value at `key`.
+    pub(crate) fn get<T: DeserializeOwned>(&self, key: &[u8]) -> Result<Option<T>, StoreError> {
+        self.rows.get(key)?.map(|value| self.seal.open(self.table, key, value.value())).transpose()
+    }
+
+    /// Whether anything is at `key`.
+    pub(crate) fn has(&self, key: &[u8]) -> Result<bool, StoreError> {
+        Ok(self.rows.get(key)?.is_some())
+    }
+
+    /// Puts `value` at `key`.
+    pub(crate) fn put<T: Serialize>(&mut self, key: &[u8], value: &T) -> Result<(), StoreError> {
+        let plain = zeroize::Zeroizing::new(serde_json::to_vec(value).map_err(|_| StoreError::Shape(self.table.0))?);
+        self.rows.insert(key, self.seal.close(self.table, key, &plain)?.as_slice())?;
+        Ok(())
     }
 }
 

@@ -13,7 +13,7 @@ mod support;
 
 use curve25519_dalek::Scalar;
 use node::ImportMode;
-use rand_core::UnwrapErr;
+use rand_core::{Rng as _, UnwrapErr};
 use registry::IndexStore as _;
 use serde_json::{Value, json};
 use std::fs::File;
@@ -38,6 +38,10 @@ const PARTS: usize = 10;
 const WARMING: usize = 1_000;
 /// Residents over whom the least is measured: one request's.
 const BATCH: usize = 1_000;
+/// Rows that share a commit, as they do when a node enrols many.
+const GROUP: usize = 4_000;
+/// What the registry's engine has for its pages, in bytes.
+const ENGINE_CACHE: usize = 256 << 20;
 /// Holders that answer.
 const THRESHOLD: usize = 2;
 /// Those of one pseudonym, and the upsert.
@@ -154,7 +158,7 @@ async fn enrol(harness: &Harness, all: &[Resident]) {
             imported: rate(imported),
             enrolled: rate(enrolled),
             cpu: micros(cpu) / count(part.len()),
-            least: least.measure().await,
+            least: least.measure(part.len()).await,
         });
     }
     let spread = |of: &dyn Fn(&Round) -> f64| Spread::of(rounds.iter().map(of));
@@ -176,12 +180,12 @@ async fn enrol(harness: &Harness, all: &[Resident]) {
     }
 }
 
-/// The least that one resident costs: the steps of `floor`, by holders of made-up shares, and the upsert of as many rows into
-/// a store of its own.
+/// The least that one resident costs: the steps of `floor`, by holders of made-up shares, and the upsert of its row into an
+/// engine that grows as the registry's does.
 struct Least {
     steps: floor::Floor,
-    dir: tempfile::TempDir,
-    stores: usize,
+    engine: registry::Embedded,
+    _dir: tempfile::TempDir,
 }
 
 impl Least {
@@ -189,23 +193,28 @@ impl Least {
         let keys = (0..THRESHOLD).map(|_| Scalar::random(&mut rng())).collect();
         let pesels: Vec<String> = residents(BATCH, "mops").iter().map(|resident| resident.pesel.to_owned()).collect();
         let dir = tempfile::tempdir().expect("a directory");
-        Least { steps: floor::Floor::of(keys, &pesels), dir, stores: 0 }
+        let engine = registry::Embedded::open(&dir.path().join("index"), ENGINE_CACHE).expect("an engine");
+        Least { steps: floor::Floor::of(keys, &pesels), engine, _dir: dir }
     }
 
-    /// Processor time, in µs, of each step for one resident.
-    async fn measure(&mut self) -> [f64; STEPS] {
-        self.stores += 1;
-        let path = self.dir.path().join(self.stores.to_string());
-        let store = registry::Embedded::open(&path, 64 << 20).expect("a store");
-        let row = |index: &[u8; 32]| (registry::RowKey(*index), registry::Row(Box::new([7; registry::ROW_BYTES])));
-        let rows = self.steps.indexes().iter().map(row).collect();
+    /// Processor time, in µs, of each step for one resident; `enrolled` rows are upserted.
+    async fn measure(&mut self, enrolled: usize) -> [f64; STEPS] {
         let mut own = [ProcessTime::of(std::process::id())];
-        let load = store.load(rows, vec![], registry::Ledger::default());
-        let (_, upsert) = measured(&mut own, async { load.await.expect("stored") }).await;
+        let mut upsert = Duration::ZERO;
+        let mut left = enrolled;
+        while left > 0 {
+            let rows = left.min(GROUP);
+            left -= rows;
+            let row = |_| (registry::RowKey(random()), registry::Row(Box::new([7; registry::ROW_BYTES])));
+            let mut rows: Vec<_> = (0..rows).map(row).collect();
+            rows.sort_unstable_by_key(|(key, _)| *key);
+            let load = self.engine.load(rows, vec![], registry::Ledger::default());
+            upsert += measured(&mut own, async { load.await.expect("stored") }).await.1;
+        }
         let mut steps = [0.0; STEPS];
-        let costs = self.steps.measure().into_iter().chain([upsert]);
-        for (step, cost) in steps.iter_mut().zip(costs) {
-            *step = micros(cost) / count(BATCH);
+        let arithmetic = self.steps.measure().into_iter().map(|cost| micros(cost) / count(BATCH));
+        for (step, cost) in steps.iter_mut().zip(arithmetic.chain([micros(upsert) / count(enrolled)])) {
+            *step = cost;
         }
         steps
     }
@@ -213,6 +222,12 @@ impl Least {
 
 fn rng() -> UnwrapErr<getrandom::SysRng> {
     UnwrapErr(getrandom::SysRng)
+}
+
+fn random() -> [u8; 32] {
+    let mut bytes = [0; 32];
+    rng().fill_bytes(&mut bytes);
+    bytes
 }
 
 /// A result and this thread's processor time for it.
