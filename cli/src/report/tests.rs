@@ -380,7 +380,7 @@ fn emergencies_are_overdue_by_the_librarys_days_and_say_why_and_what_was_seen() 
     let now = exported().exported_at;
     let at_holder = |id: &str, time: i64| {
         let mut entry = answered(time, "F");
-        (entry["basis"], entry["emergency"]) = (json!("emergency:vital-interest@1"), json!(id));
+        (entry["basis"], entry["emergency"]) = (json!("emergency:vital-interest@2"), json!(id));
         entry
     };
     // As the node writes it: the outcome is the detail, the user who reviewed.

@@ -60,9 +60,9 @@ fn held(harness: &Harness, path: &Path) -> String {
 fn raise(directory: &Path) {
     let path = directory.join("bundle.toml");
     let old = std::fs::read_to_string(&path).expect("a table of contents");
-    let raised = old.replacen("version = 2\n", "version = 3\n", 1);
+    let raised = old.replacen("version = 3\n", "version = 4\n", 1);
     assert_ne!(old, raised);
-    let change = "\n[[changes]]\nversion = 3\npermits_more = true\ntext = \"A newer text.\"\n";
+    let change = "\n[[changes]]\nversion = 4\npermits_more = true\ntext = \"A newer text.\"\n";
     std::fs::write(path, raised + change).expect("written");
     ogniwo(&["policy", "bundle", &text(directory)]).succeeded();
 }

@@ -410,7 +410,7 @@ async fn an_emergency_is_confirmed_counted_and_reviewed() {
     harness.federation.nodes.get_mut(&member("mops")).expect("mops").stop().await.expect("stopped");
     let log = read_log(&harness, "mops");
     let answered = log.iter().find(|entry| entry["event"] == "query.answered").expect("an entry");
-    assert_eq!((&answered["basis"], &answered["detail"]), (&json!("emergency:vital-interest@1"), &json!("life")));
+    assert_eq!((&answered["basis"], &answered["detail"]), (&json!("emergency:vital-interest@2"), &json!("life")));
 }
 
 #[tokio::test(flavor = "multi_thread")]
