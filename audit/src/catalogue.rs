@@ -459,6 +459,8 @@ events! {
     WithdrawalTaken = 507 "consent.withdrawal_taken", CONSENT MEMBERS CONSENT_SIEM;
     /// A newer consent took the place of one that was recorded here.
     ConsentSuperseded = 508 "consent.superseded", CONSENT MEMBERS CONSENT_SIEM;
+    /// A consent recorded here was granted to a holder that serves the resident only since.
+    ConsentGrantAdded = 509 "consent.grant_added", CONSENT MEMBERS CONSENT_SIEM;
 
     /// A question waits for a person.
     ApprovalWaiting = 601 "approval.waiting", QUERY QUERY_OPERATIONS QUERY_SIEM;
