@@ -476,6 +476,8 @@ events! {
     EmergencyOpened = 611 "emergency.opened", QUERY QUERY_OPERATIONS QUERY_SIEM;
     /// Emergency access was reviewed.
     EmergencyReviewed = 612 "emergency.reviewed", QUERY QUERY_OPERATIONS QUERY_SIEM;
+    /// Whether the resident is told of an emergency access was decided, or the letter printed.
+    EmergencyNotice = 613 "emergency.notice", QUERY QUERY_OPERATIONS QUERY_SIEM;
     /// A flag was put on a file.
     FlagSet = 621 "flag.set", QUERY QUERY_OPERATIONS QUERY_SIEM;
     /// A flag was taken off a file.
