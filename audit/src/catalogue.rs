@@ -459,6 +459,8 @@ events! {
     WithdrawalTaken = 507 "consent.withdrawal_taken", CONSENT MEMBERS CONSENT_SIEM;
     /// A newer consent took the place of one that was recorded here.
     ConsentSuperseded = 508 "consent.superseded", CONSENT MEMBERS CONSENT_SIEM;
+    /// A consent recorded here was granted to a holder that serves the resident only since.
+    ConsentGrantAdded = 509 "consent.grant_added", CONSENT MEMBERS CONSENT_SIEM;
 
     /// A question waits for a person.
     ApprovalWaiting = 601 "approval.waiting", QUERY QUERY_OPERATIONS QUERY_SIEM;
@@ -474,6 +476,8 @@ events! {
     EmergencyOpened = 611 "emergency.opened", QUERY QUERY_OPERATIONS QUERY_SIEM;
     /// Emergency access was reviewed.
     EmergencyReviewed = 612 "emergency.reviewed", QUERY QUERY_OPERATIONS QUERY_SIEM;
+    /// Whether the resident is told of an emergency access was decided, or the letter printed.
+    EmergencyNotice = 613 "emergency.notice", QUERY QUERY_OPERATIONS QUERY_SIEM;
     /// A flag was put on a file.
     FlagSet = 621 "flag.set", QUERY QUERY_OPERATIONS QUERY_SIEM;
     /// A flag was taken off a file.

@@ -1690,9 +1690,9 @@ pub enum EmergencyCommand {
         #[command(flatten)]
         api: ApiArgs,
     },
-    /// Review one taken here, with its outcome.
+    /// Review one, with its outcome; of one taken here, say whether the resident is told.
     #[command(
-        after_help = "Example:\n  ogniwo emergency review --token-file officer ID --outcome justified --text 'interwencja 12/2026'"
+        after_help = "Examples:\n  ogniwo emergency review --token-file officer ID --outcome justified --text 'interwencja 12/2026' --informed letter\n  ogniwo emergency review --token-file officer ID --outcome justified --text 'interwencja 12/2026' --not-informed 'list trafiłby do sprawcy'"
     )]
     Review {
         /// How to reach the node.
@@ -1707,6 +1707,30 @@ pub enum EmergencyCommand {
         /// Why; stays in this institution.
         #[arg(long)]
         text: String,
+        /// The resident is told this way.
+        #[arg(long, value_parser = ["letter", "in_person", "electronic"], conflicts_with = "not_informed")]
+        informed: Option<String>,
+        /// The resident is not told, for this reason; stays in this institution.
+        #[arg(long, value_name = "WHY")]
+        not_informed: Option<String>,
+    },
+    /// Print what tells the resident of one that was reviewed.
+    #[command(
+        after_help = "Example:\n  ogniwo emergency letter --token-file officer ID --language uk --html > letter.html"
+    )]
+    Letter {
+        /// How to reach the node.
+        #[command(flatten)]
+        api: ApiArgs,
+        /// Its id.
+        #[arg(allow_hyphen_values = true)]
+        id: String,
+        /// The language.
+        #[arg(long, value_parser = ["pl", "en", "uk"], default_value = "pl")]
+        language: String,
+        /// HTML instead of text.
+        #[arg(long)]
+        html: bool,
     },
 }
 

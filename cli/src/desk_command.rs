@@ -6,19 +6,17 @@ use crate::node_command::{api, token};
 use crate::output::Output;
 use crate::prompt::resident;
 use http::Method;
-use node::{ApprovalList, ApprovalView, EmergencyList, EmergencyView, FlagList, NewcomerView};
-use policies::{Catalogue, Library};
-use protocol::{FieldId, Purpose, QueryType};
+use node::{
+    ApprovalList, ApprovalView, EmergencyList, EmergencyView, FlagList, NewcomerView, NoticeWay, ResidentNotice,
+};
+use protocol::FieldId;
 use serde_json::{Value, json};
 
 pub(crate) async fn approve(command: ApproveCommand, output: &Output) -> Result<(), Failure> {
-    let names = Names(Library::builtin().ok());
     let view: ApprovalView = match command {
         ApproveCommand::List { api: to } => {
             let list: ApprovalList = api(&to)?.call(Method::GET, "/v1/approvals", &token(&to)?, None).await?;
-            output.result(&list, || {
-                list.approvals.iter().map(|view| approval_words(view, &names)).collect::<Vec<_>>().join("\n")
-            });
+            output.result(&list, || list.approvals.iter().map(approval_words).collect::<Vec<_>>().join("\n"));
             return Ok(());
         }
         ApproveCommand::Show { api: to, id } => {
@@ -34,7 +32,7 @@ pub(crate) async fn approve(command: ApproveCommand, output: &Output) -> Result<
             api(&to)?.call(Method::POST, &path, &token(&to)?, Some(&json!({ "reason": reason }))).await?
         }
     };
-    output.result(&view, || approval_words(&view, &names));
+    output.result(&view, || approval_words(&view));
     Ok(())
 }
 
@@ -91,9 +89,19 @@ pub(crate) async fn emergency(command: EmergencyCommand, output: &Output) -> Res
             output.result(&list, || list.emergencies.iter().map(emergency_words).collect::<Vec<_>>().join("\n"));
             return Ok(());
         }
-        EmergencyCommand::Review { api: to, id, outcome, text } => {
+        EmergencyCommand::Letter { api: to, id, language, html } => {
+            let path = format!("/v1/emergencies/{id}/letter?language={language}&html={html}");
+            output.print(&api(&to)?.text(&path, &token(&to)?).await?);
+            return Ok(());
+        }
+        EmergencyCommand::Review { api: to, id, outcome, text, informed, not_informed } => {
             let path = format!("/v1/emergencies/{id}/review");
-            let body = json!({ "outcome": outcome, "text": text });
+            let notice = match (informed, not_informed) {
+                (Some(way), _) => json!({ "informed": way }),
+                (None, Some(why)) => json!({ "not_informed": why }),
+                (None, None) => Value::Null,
+            };
+            let body = json!({ "outcome": outcome, "text": text, "notice": notice });
             api(&to)?.call(Method::POST, &path, &token(&to)?, Some(&body)).await?
         }
     };
@@ -101,40 +109,10 @@ pub(crate) async fn emergency(command: EmergencyCommand, output: &Output) -> Res
     Ok(())
 }
 
-/// What people call the things of a library; where it does not have one, nothing.
-struct Names(Option<Library>);
-
-impl Names {
-    fn of(&self, name: impl FnOnce(&Catalogue) -> Option<(String, String)>) -> String {
-        let named = self.0.as_ref().and_then(|library| name(library.catalogue()));
-        named.map(|(pl, en)| format!("\n    {pl} / {en}")).unwrap_or_default()
-    }
-
-    fn query(&self, id: &QueryType) -> String {
-        self.of(|catalogue| catalogue.queries.get(id).map(|query| (query.pl.clone(), query.en.clone())))
-    }
-
-    fn purpose(&self, id: &Purpose) -> String {
-        self.of(|catalogue| catalogue.purposes.get(id).map(|purpose| (purpose.pl.clone(), purpose.en.clone())))
-    }
-
-    fn field(&self, id: &FieldId) -> String {
-        self.of(|catalogue| catalogue.fields.get(id).map(|field| (field.pl.clone(), field.en.clone())))
-    }
-
-    /// The statute of a basis that is a mandate, `mandate:ID@VERSION`, and what it is for.
-    fn statute(&self, basis: &str) -> String {
-        let id = basis.strip_prefix("mandate:").and_then(|mandate| mandate.split('@').next());
-        self.of(|catalogue| {
-            let mandate = catalogue.mandates.get(id?)?;
-            Some((format!("{}, {}: {}", mandate.statute, mandate.article, mandate.pl), mandate.en.clone()))
-        })
-    }
-}
-
-fn approval_words(view: &ApprovalView, names: &Names) -> String {
+fn approval_words(view: &ApprovalView) -> String {
+    let name = |id: &str| view.names.get(id).map(|name| format!("\n    {} / {}", name.pl, name.en)).unwrap_or_default();
     let state = format!("{:?}", view.state).to_lowercase();
-    let fields: String = view.fields.iter().map(|id| format!("\n    {id}{}", names.field(id))).collect();
+    let fields: String = view.fields.iter().map(|id| format!("\n    {id}{}", name(id.as_str()))).collect();
     let numbers: Vec<&str> = view.local_numbers.iter().map(String::as_str).collect();
     let mut text = format!(
         "{} {state}, until {}\n  {} (user {}, {}) asks {} about {}{}\n  for {}{}\n  basis {}{}{}\n  fields{fields}",
@@ -145,12 +123,12 @@ fn approval_words(view: &ApprovalView, names: &Names) -> String {
         view.role,
         view.query,
         numbers.join(", "),
-        names.query(&view.query),
+        name(view.query.as_str()),
         view.purpose,
-        names.purpose(&view.purpose),
+        name(view.purpose.as_str()),
         view.basis,
         if view.case { ", with an open case" } else { "" },
-        names.statute(&view.basis),
+        name(&view.basis),
     );
     if let Some(approved) = &view.approved {
         let approved: Vec<&str> = approved.iter().map(FieldId::as_str).collect();
@@ -191,6 +169,18 @@ fn emergency_words(view: &EmergencyView) -> String {
     if let Some(written) = &view.text {
         text.push_str(&format!("\n  \"{written}\""));
     }
+    match &view.notice {
+        Some(ResidentNotice::Informed(way)) => {
+            let way = match way {
+                NoticeWay::Letter => "by letter",
+                NoticeWay::InPerson => "in person",
+                NoticeWay::Electronic => "electronically",
+            };
+            text.push_str(&format!("\n  the resident is told {way}: `ogniwo emergency letter {}`", view.id));
+        }
+        Some(ResidentNotice::NotInformed(why)) => text.push_str(&format!("\n  the resident is not told: {why}")),
+        None => {}
+    }
     text
 }
 
@@ -204,19 +194,21 @@ mod tests {
             "id": "x", "state": "waiting", "asker": "mops", "user": "u", "role": "caseworker", "query": "q11",
             "purpose": "social-welfare-eligibility-assessment", "basis": "mandate:ups-105@2", "case": true,
             "fields": ["hou.eviction", "hou.unknown"], "local_numbers": ["Z/1"], "received": 0, "until": 60,
+            "names": {
+                "q11": { "pl": "pytanie", "en": "a question" },
+                "mandate:ups-105@2": { "pl": "ustawa, art. 105: cel", "en": "a purpose" },
+                "hou.eviction": { "pl": "wyrok eksmisyjny w bibliotece", "en": "eviction judgment" },
+            },
         });
         let view = serde_json::from_value(view).expect("a view");
-        let library = Library::builtin().expect("a library");
-        let catalogue = library.catalogue();
-        let (query, field): (QueryType, FieldId) =
-            ("q11".parse().expect("a query"), "hou.eviction".parse().expect("a field"));
-        let (query, field) = (&catalogue.queries[&query], &catalogue.fields[&field]);
-        let mandate = &catalogue.mandates["ups-105"];
-        let words = approval_words(&view, &Names(Some(library.clone())));
-        for name in [&query.pl, &query.en, &field.pl, &field.en, &mandate.statute, &mandate.article] {
-            assert!(words.contains(name.as_str()), "{name}: {words}");
+        let words = approval_words(&view);
+        for name in [
+            "wyrok eksmisyjny w bibliotece / eviction judgment",
+            "pytanie / a question",
+            "ustawa, art. 105: cel / a purpose",
+        ] {
+            assert!(words.contains(name), "{name}: {words}");
         }
         assert!(words.contains("q11") && words.contains("hou.unknown"), "{words}");
-        assert!(approval_words(&view, &Names(None)).contains("hou.eviction"));
     }
 }

@@ -395,7 +395,8 @@ pub(crate) fn refused(url: &str, error: transport::CallError) -> Failure {
     match error {
         transport::CallError::Problem(problem) => {
             let words = problem.detail.unwrap_or(problem.title);
-            Failure::new("registry_refused", format!("the registry refuses: {words} ({})", problem.code))
+            let refused = Failure::new("registry_refused", format!("the registry refuses: {words} ({})", problem.code));
+            Failure { said: problem.message, ..refused }
         }
         error => Failure::new("registry_unavailable", format!("the registry at {url}: {}", crate::exit::chain(&error))),
     }

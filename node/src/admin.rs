@@ -280,10 +280,8 @@ async fn revoke(State(node): State<Arc<Node>>, Json(agreement): Json<AgreementRe
 async fn refresh(State(node): State<Arc<Node>>) -> Response {
     stream(|lines| async move {
         let outcome = node.refresh().await;
-        if outcome.is_ok()
-            && let Err(error) = review::read(&node).await
-        {
-            tracing::warn!(%error, "what the registry noticed is not read");
+        if outcome.is_ok() {
+            review::round(&node).await;
         }
         let code = outcome.as_ref().err().map_or("", crate::manifests::RefreshError::code);
         finish(&lines, code, outcome.map(|changed| json!({ "changed": changed })));

@@ -12,14 +12,14 @@ use crate::query::{Received, basis_name, read};
 use crate::records::FileRecord;
 use crate::store::{StoreError, Table};
 use crate::tokens::Caller;
-use policies::{Approval, ApprovalFact, PeerFact, Proposal};
+use policies::{Approval, ApprovalFact, Catalogue, Mandate, PeerFact, Proposal};
 use protocol::encoding::{Bytes, b64, unb64};
 use protocol::jws;
 use protocol::notice::Decided;
-use protocol::query::{PENDING_SECONDS, QueryRequest};
+use protocol::query::{Basis, PENDING_SECONDS, QueryRequest};
 use protocol::{FieldId, FileId, MemberId, Purpose, QueryType, Reason, Role, Timestamp};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use utoipa::ToSchema;
 
@@ -58,6 +58,9 @@ pub struct ApprovalView {
     /// Fields that may leave if it is approved.
     #[schema(value_type = Vec<String>)]
     pub fields: BTreeSet<FieldId>,
+    /// What the library in use calls the query, the purpose, the statute of the basis and the fields, by their ids here.
+    #[serde(default)]
+    pub names: BTreeMap<String, NameView>,
     /// This institution's own numbers of the resident.
     pub local_numbers: BTreeSet<String>,
     /// When it came (seconds since 1970).
@@ -71,6 +74,21 @@ pub struct ApprovalView {
     /// Why it was refused, in the words of who did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+}
+
+/// What people call something.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NameView {
+    /// In Polish.
+    pub pl: String,
+    /// In English.
+    pub en: String,
+}
+
+impl NameView {
+    fn new(pl: &str, en: &str) -> Self {
+        NameView { pl: pl.to_owned(), en: en.to_owned() }
+    }
 }
 
 /// Where a question stands.
@@ -240,8 +258,10 @@ fn view(node: &Node, question: &[u8; 32]) -> Result<ApprovalView, DeskError> {
         Some(Word::Refused { reason, .. }) => (ApprovalState::Refused, row.until, None, Some(reason)),
         Some(Word::Lapsed { .. }) => (ApprovalState::Lapsed, row.until, None, None),
     };
+    let catalogue = node.engine.library().catalogue();
     Ok(ApprovalView {
         id: b64(question),
+        names: names(catalogue, &request, &row.fields),
         state,
         asker: row.asker,
         user: b64(&request.user.id.0),
@@ -257,6 +277,28 @@ fn view(node: &Node, question: &[u8; 32]) -> Result<ApprovalView, DeskError> {
         approved,
         reason,
     })
+}
+
+fn names(catalogue: &Catalogue, request: &QueryRequest, fields: &BTreeSet<FieldId>) -> BTreeMap<String, NameView> {
+    let query = catalogue.queries.get(&request.query).map(|query| NameView::new(&query.pl, &query.en));
+    let purpose = catalogue.purposes.get(&request.purpose).map(|purpose| NameView::new(&purpose.pl, &purpose.en));
+    let statute = match &request.basis {
+        Basis::Mandate { id } => catalogue.mandates.get(id).map(|mandate| {
+            let Mandate { statute, article, pl, en, .. } = mandate;
+            NameView { pl: format!("{statute}, {article}: {pl}"), en: en.clone() }
+        }),
+        Basis::None | Basis::Consent(_) | Basis::Emergency(_) => None,
+    };
+    let fields = fields.iter().map(|id| {
+        let field = catalogue.fields.get(id).map(|field| NameView::new(&field.pl, &field.en));
+        (id.to_string(), field)
+    });
+    let named = [
+        (request.query.to_string(), query),
+        (request.purpose.to_string(), purpose),
+        (basis_name(&request.basis), statute),
+    ];
+    named.into_iter().chain(fields).filter_map(|(id, name)| Some((id, name?))).collect()
 }
 
 /// The request as it was signed; its signature was verified when it came, and is again before it is approved.

@@ -366,7 +366,11 @@ pub(crate) async fn ask(
     done.fields_returned = told.iter().flat_map(|t| t.outcome.fields.keys().cloned()).collect();
     let _recorded = node.log.append(&done).await?;
     let answered = told.iter().filter(|told| told.outcome.outcome == OutcomeKind::Answered);
-    emergencies::used(node, &asking.basis, answered.filter_map(|told| told.outcome.holder.clone()).collect())?;
+    let seen = answered.filter_map(|told| {
+        let Outcome { holder, fields, matches, .. } = &told.outcome;
+        Some((holder.clone()?, fields.keys().chain(matches.keys()).cloned().collect()))
+    });
+    emergencies::used(node, &asking.basis, seen)?;
     let pending = told.iter().enumerate().filter_map(|(place, told)| told.pending(place)).collect();
     Ok(Asked { result: QueryResult { id, outcomes: told.into_iter().map(|t| t.outcome).collect() }, pending })
 }

@@ -7,11 +7,13 @@
 mod elsewhere;
 mod end;
 mod kept;
+mod late;
 mod shapes;
 mod take;
 
 pub(crate) use elsewhere::{confirmed, finish, refused_by, withdraw_anywhere};
 pub(crate) use end::{revoke, withdraw, withdrawn_elsewhere};
+pub(crate) use late::{consenting, follow, met};
 pub use shapes::*;
 pub(crate) use take::{answer, record, renew, request};
 

@@ -1,5 +1,6 @@
 //! Emergency access (GDPR 6(1)(d), design §5): opened with a typed reason, confirmed a second time, over by itself, shown
-//! to the data-protection officer at once, reviewed in the end. Each side keeps the emergencies it took or answered; both
+//! to the data-protection officer at once, reviewed in the end, and then told to the resident unless a reason stands against
+//! it. Each side keeps the emergencies it took or answered; both
 //! know one by the same id.
 //!
 //! Nobody has to prove anything first. So it is counted, and a user whose last one is not reviewed in time gets no other,
@@ -15,13 +16,16 @@ use crate::records::FileRecord;
 use crate::residents::Resident;
 use crate::store::{StoreError, Table};
 use crate::tokens::Caller;
+use policies::Permit;
+use policies::letter::Letter;
+use policies::receipt::Tongue;
 use protocol::encoding::{Bytes, b64, sha256, unb64};
 use protocol::jws;
 use protocol::manifest::Member;
 use protocol::notice::{ReviewOutcome, Reviewed};
-use protocol::query::{Basis, EmergencyClaim, Obligations, QueryRequest};
+use protocol::query::{Basis, EmergencyClaim, QueryRequest};
 use protocol::time::DAY_SECONDS;
-use protocol::{FileId, MemberId, MemberKind, Reason, Timestamp};
+use protocol::{FieldId, FileId, MemberId, MemberKind, Reason, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -31,6 +35,8 @@ use utoipa::ToSchema;
 const ROLES: [&str; 3] = ["caseworker", "coordinator", "supervisor"];
 /// Who reviews.
 const REVIEWERS: [&str; 1] = ["dpo"];
+/// Who sees the queue and prints letters.
+const READERS: [&str; 2] = ["dpo", "supervisor"];
 /// A review's message may take this long before the holder counts it as overdue.
 pub const REVIEW_GRACE_SECONDS: i64 = DAY_SECONDS;
 
@@ -56,6 +62,43 @@ pub struct ReviewBody {
     pub outcome: ReviewOutcome,
     /// Why, in the reviewer's words; stays in this institution.
     pub text: String,
+    /// Whether the resident is told (GDPR art. 14); needed of one taken here.
+    #[serde(default)]
+    pub notice: Option<ResidentNotice>,
+}
+
+/// Whether, and how, a resident is told that their data were seen in an emergency.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ResidentNotice {
+    /// Told, this way.
+    Informed(NoticeWay),
+    /// Not told, for this reason, in the reviewer's words: it would put somebody in danger, or the resident knows.
+    NotInformed(String),
+}
+
+/// How a resident is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum NoticeWay {
+    /// By post, to the address that is safe.
+    Letter,
+    /// Handed over.
+    InPerson,
+    /// By e-mail, portal or ePUAP.
+    Electronic,
+}
+
+impl ResidentNotice {
+    /// As the log has it.
+    fn code(&self) -> &'static str {
+        match self {
+            ResidentNotice::Informed(NoticeWay::Letter) => "letter",
+            ResidentNotice::Informed(NoticeWay::InPerson) => "in_person",
+            ResidentNotice::Informed(NoticeWay::Electronic) => "electronic",
+            ResidentNotice::NotInformed(_) => "not_informed",
+        }
+    }
 }
 
 /// An emergency access, taken or answered here.
@@ -95,6 +138,9 @@ pub struct EmergencyView {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub outcome: Option<ReviewOutcome>,
+    /// Whether the resident is told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notice: Option<ResidentNotice>,
 }
 
 /// On which side of an emergency access an institution stands.
@@ -128,7 +174,9 @@ struct Row {
     confirmed: Option<Timestamp>,
     expires: Timestamp,
     review_by: Timestamp,
-    holders: BTreeSet<MemberId>,
+    /// Who answered, with which fields; a row kept before this was noted has none.
+    #[serde(default)]
+    seen: BTreeMap<MemberId, BTreeSet<FieldId>>,
     review: Option<Review>,
 }
 
@@ -138,6 +186,7 @@ struct Review {
     at: Timestamp,
     outcome: ReviewOutcome,
     text: Option<String>,
+    notice: Option<ResidentNotice>,
 }
 
 impl Row {
@@ -171,8 +220,9 @@ impl Row {
             expires: self.expires.0,
             review_by: self.review_by.0,
             overdue: self.overdue(now),
-            holders: self.holders.clone(),
+            holders: self.seen.keys().cloned().collect(),
             outcome: self.review.as_ref().map(|review| review.outcome),
+            notice: self.review.as_ref().and_then(|review| review.notice.clone()),
         }
     }
 }
@@ -217,7 +267,7 @@ pub(crate) async fn open(node: &Node, caller: &Caller, body: &EmergencyBody) -> 
         confirmed: None,
         expires: emergency.expires(now),
         review_by: emergency.review_by(now),
-        holders: BTreeSet::new(),
+        seen: BTreeMap::new(),
         review: None,
     };
     let key = key(Side::Taken, &row.claim().id(&row.asker));
@@ -285,24 +335,25 @@ fn own(node: &Node, caller: &Caller, id: &str) -> Result<(Vec<u8>, Row), DeskErr
     Ok((key, row))
 }
 
-/// Notes who answered on an emergency taken here.
-pub(crate) fn used(node: &Node, basis: &Basis, holders: BTreeSet<MemberId>) -> Result<(), StoreError> {
+/// Notes who answered on an emergency taken here, each with which fields.
+pub(crate) fn used(
+    node: &Node,
+    basis: &Basis,
+    answers: impl Iterator<Item = (MemberId, BTreeSet<FieldId>)>,
+) -> Result<(), StoreError> {
     let Basis::Emergency(claim) = basis else { return Ok(()) };
     let key = key(Side::Taken, &claim.id(&node.config.member));
     node.store.write(|write| {
         let Some(mut row) = write.get::<Row>(Table::EMERGENCIES, &key)? else { return Ok(()) };
-        row.holders.extend(holders);
+        for (holder, fields) in answers {
+            row.seen.entry(holder).or_default().extend(fields);
+        }
         write.put(Table::EMERGENCIES, &key, &row)
     })
 }
 
 /// Notes, before the answer leaves, that we answer on a peer's emergency: our own officer sees it at once.
-pub(crate) fn answered(
-    node: &Node,
-    request: &QueryRequest,
-    file: FileId,
-    obligations: &Obligations,
-) -> Result<(), StoreError> {
+pub(crate) fn answered(node: &Node, request: &QueryRequest, file: FileId, permit: &Permit) -> Result<(), StoreError> {
     let Basis::Emergency(claim) = &request.basis else { return Ok(()) };
     let key = key(Side::Answered, &claim.id(&request.iss));
     let known = node.engine.library().catalogue().emergency_for(&claim.reason);
@@ -317,13 +368,18 @@ pub(crate) fn answered(
         opened: claim.opened,
         confirmed: Some(claim.confirmed),
         expires: known.map_or(claim.opened, |(_, emergency)| emergency.expires(claim.opened)),
-        review_by: obligations.review_by.unwrap_or(request.iat),
-        holders: BTreeSet::from([node.config.member.clone()]),
+        review_by: permit.obligations().review_by.unwrap_or(request.iat),
+        seen: BTreeMap::from([(node.config.member.clone(), permit.fields() | permit.compared())]),
         review: None,
     };
     tracing::warn!(asker = %request.iss, "answered on an emergency: the data-protection officer's queue has it");
     node.store.write(|write| match write.get::<Row>(Table::EMERGENCIES, &key)? {
-        Some(_) => Ok(()),
+        Some(mut known) => {
+            for (holder, fields) in row.seen {
+                known.seen.entry(holder).or_default().extend(fields);
+            }
+            write.put(Table::EMERGENCIES, &key, &known)
+        }
         None => write.put(Table::EMERGENCIES, &key, &row),
     })
 }
@@ -342,7 +398,7 @@ pub(crate) fn overdue(node: &Node, asker: &MemberId, user: &Bytes, now: Timestam
 
 /// The data-protection officer's queue.
 pub(crate) fn list(node: &Node, caller: &Caller) -> Result<EmergencyList, DeskError> {
-    desk::only(caller, &["dpo", "supervisor"])?;
+    desk::only(caller, &READERS)?;
     let (now, read) = (node.clock.now(), node.store.read()?);
     let mut emergencies = Vec::new();
     for key in read.keys_with(Table::EMERGENCIES, &[])? {
@@ -369,6 +425,9 @@ pub(crate) async fn review(
     if body.text.trim().is_empty() {
         return Err(DeskError::Value { field: "text", expected: Expected::new("a reason", "uzasadnienie") });
     }
+    if matches!(&body.notice, Some(ResidentNotice::NotInformed(why)) if why.trim().is_empty()) {
+        return Err(notice_expected());
+    }
     let id: [u8; 16] = unb64(id).ok_or(DeskError::Unknown)?;
     let by = desk::user(node, caller);
     let (key, mut row) = either_side(node, &id)?;
@@ -382,11 +441,24 @@ pub(crate) async fn review(
         // It opened nothing, and there is nothing to review.
         return Err(DeskError::Refused(Reason::EmergencyUnconfirmed));
     }
+    if row.side == Side::Taken && body.notice.is_none() {
+        return Err(notice_expected());
+    }
     let mut event = event(node, Happened::EmergencyReviewed, &row, now).by(node, caller);
     event.detail = Some(format!("{:?}", body.outcome).to_lowercase());
     event.reason_text = Some(body.text.clone());
     let _recorded = node.log.append(&event).await?;
-    row.review = Some(Review { by: Some(by), at: now, outcome: body.outcome, text: Some(body.text.clone()) });
+    if let Some(notice) = &body.notice {
+        event.event = Happened::EmergencyNotice;
+        event.detail = Some(notice.code().to_owned());
+        event.reason_text = match notice {
+            ResidentNotice::Informed(_) => None,
+            ResidentNotice::NotInformed(why) => Some(why.clone()),
+        };
+        let _recorded = node.log.append(&event).await?;
+    }
+    let (outcome, text, notice) = (body.outcome, Some(body.text.clone()), body.notice.clone());
+    row.review = Some(Review { by: Some(by), at: now, outcome, text, notice });
     // What is asked on it later would stay unreviewed.
     row.expires = row.expires.min(now + -1);
     let holders = if row.side == Side::Taken { concerned(node, &row)? } else { BTreeSet::new() };
@@ -407,6 +479,54 @@ pub(crate) async fn review(
     Ok(row.view(now))
 }
 
+fn notice_expected() -> DeskError {
+    let (en, pl) =
+        ("how the resident is told, or why not", "w jaki sposób osoba zostanie zawiadomiona albo dlaczego nie");
+    DeskError::Value { field: "notice", expected: Expected::new(en, pl) }
+}
+
+/// What tells the resident of an emergency taken here, once its review says that the resident is told.
+pub(crate) async fn letter(
+    node: &Node,
+    caller: &Caller,
+    id: &str,
+    tongue: Tongue,
+    html: bool,
+) -> Result<String, DeskError> {
+    desk::only(caller, &READERS)?;
+    let now = node.now().map_err(DeskError::Closed)?;
+    let held = node.manifest().map_err(DeskError::Closed)?;
+    let key = key(Side::Taken, &unb64(id).ok_or(DeskError::Unknown)?);
+    let row: Row = node.store.read()?.get(Table::EMERGENCIES, &key)?.ok_or(DeskError::Unknown)?;
+    let review = row.review.as_ref().filter(|review| matches!(review.notice, Some(ResidentNotice::Informed(_))));
+    let Some(review) = review else {
+        let (en, pl) = (
+            "an emergency whose review says that the resident is told",
+            "dostęp nagły, którego przegląd stwierdza, że osoba zostanie zawiadomiona",
+        );
+        return Err(DeskError::Value { field: "id", expected: Expected::new(en, pl) });
+    };
+    let asker = held.manifest.member(&row.asker).ok_or(DeskError::Refused(Reason::PeerUnknown))?;
+    let holders = row.seen.iter().map(|(holder, fields)| {
+        let known = held.manifest.members.iter().find(|member| &member.id == holder);
+        (known.map_or(holder.as_str(), |member| member.name.as_str()), fields)
+    });
+    let letter = Letter {
+        id,
+        asker: &asker.name,
+        kind: &asker.kind,
+        reason: &row.reason,
+        opened: row.opened,
+        holders: holders.collect(),
+        outcome: review.outcome,
+    };
+    let mut event = event(node, Happened::EmergencyNotice, &row, now).by(node, caller);
+    event.detail = Some("printed".to_owned());
+    let _recorded = node.log.append(&event).await?;
+    let catalogue = node.engine.library().catalogue();
+    Ok(if html { letter.html(catalogue, tongue) } else { letter.text(catalogue, tongue) })
+}
+
 /// The emergency of this id: taken here, else answered here.
 fn either_side(node: &Node, id: &[u8; 16]) -> Result<(Vec<u8>, Row), DeskError> {
     let read = node.store.read()?;
@@ -425,7 +545,7 @@ fn concerned(node: &Node, row: &Row) -> Result<BTreeSet<MemberId>, DeskError> {
     let emergency = node.engine.library().catalogue().emergency_for(&row.reason).map(|(_, emergency)| emergency);
     let may = |kind: &MemberKind| emergency.is_some_and(|emergency| emergency.holder_kinds.contains(kind));
     let others = held.manifest.others(&node.config.member).filter(|member| may(&member.kind));
-    Ok(others.map(|member| member.id.clone()).chain(row.holders.iter().cloned()).collect())
+    Ok(others.map(|member| member.id.clone()).chain(row.seen.keys().cloned()).collect())
 }
 
 /// Whom to call in an emergency: at `holder`, or at everybody who may answer in one of this `reason`.
@@ -461,7 +581,7 @@ pub(crate) async fn take_review(node: &Node, peer: &MemberId, token: &str) -> Re
     event.holder = Some(node.config.member.clone());
     event.detail = Some(format!("{:?}", reviewed.outcome).to_lowercase());
     let _recorded = node.log.append(&event).await.map_err(crate::node::NodeError::from)?;
-    row.review = Some(Review { by: None, at: now, outcome: reviewed.outcome, text: None });
+    row.review = Some(Review { by: None, at: now, outcome: reviewed.outcome, text: None, notice: None });
     Ok(node.store.write(|write| write.put(Table::EMERGENCIES, &key, &row))?)
 }
 

@@ -61,7 +61,7 @@ mod unenrol;
 
 pub use admin::{Line, NodeStatus, socket};
 pub use agreements::{AgreeError, Word};
-pub use approvals::{ApprovalList, ApprovalState, ApprovalView, GrantBody, RefuseBody};
+pub use approvals::{ApprovalList, ApprovalState, ApprovalView, GrantBody, NameView, RefuseBody};
 pub use ask::{Ask, BasisBody, ObligationsBody, Outcome, OutcomeKind, QueryBody, QueryResult};
 pub use audit::Continuation;
 pub use bulk::{Progress, Report};
@@ -78,7 +78,9 @@ pub use dpo::{Anomalies, AnomaliesBody, AnomalyParameters, Explanation, Rule};
 pub use dpo::{ExportBody, LogEntry, LogFilter, LogPage, LogPosted, LogStream, SearchBody};
 pub use dpo::{Finding, FindingKind, FindingReviewBody, Oversight, ReconcileBody, Reconciled, ReviewState};
 pub use dpo::{Who, WhoBody};
-pub use emergencies::{EmergencyBody, EmergencyList, EmergencyView, REVIEW_GRACE_SECONDS, ReviewBody, Side};
+pub use emergencies::{
+    EmergencyBody, EmergencyList, EmergencyView, NoticeWay, REVIEW_GRACE_SECONDS, ResidentNotice, ReviewBody, Side,
+};
 pub use enrol::{EnrolError, EnrolSummary, enrol};
 pub use flags::{Flag, FlagBody, FlagList, ResidentBody};
 pub use guard::GuardError;

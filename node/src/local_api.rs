@@ -11,7 +11,9 @@ use crate::trace::Trace;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse as _, Response};
 use axum::{Json, Router};
+use policies::receipt::Tongue;
 use protocol::encoding::sha256;
 use protocol::saying::Message;
 use protocol::{Problem, Reason, Told};
@@ -34,6 +36,22 @@ mod consents;
 mod desk;
 
 pub(crate) type Answer<T> = Result<T, ProblemResponse>;
+
+/// How what a resident takes home is printed.
+#[derive(Clone, Copy, Deserialize)]
+struct Print {
+    #[serde(default)]
+    language: Tongue,
+    #[serde(default)]
+    html: bool,
+}
+
+impl Print {
+    fn answer(self, text: String) -> Response {
+        let media = if self.html { "text/html; charset=utf-8" } else { "text/plain; charset=utf-8" };
+        ([(header::CONTENT_TYPE, media)], text).into_response()
+    }
+}
 
 /// RFC 9457 problem details.
 #[derive(Serialize, ToSchema)]

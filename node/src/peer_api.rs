@@ -123,7 +123,7 @@ fn taken(done: Result<(), grants::GrantError>) -> Answer<StatusCode> {
 async fn status(State(node): State<Arc<Node>>, Peer(peer): Peer) -> Answer<Response> {
     let held = node.manifest().map_err(closed)?;
     if held.manifest.member(member(&peer)).is_none() {
-        return Err(Problem::new(403, "peer_unknown", "Not an active member").into());
+        return Err(Problem::because(403, Reason::PeerUnknown).into());
     }
     if node.owes_withdrawals(member(&peer)) {
         return Err(Problem::new(503, "withdrawals_waiting", "Take the withdrawals that wait first")
@@ -146,7 +146,7 @@ async fn status(State(node): State<Arc<Node>>, Peer(peer): Peer) -> Answer<Respo
 async fn status_copy(State(node): State<Arc<Node>>, Peer(peer): Peer) -> Answer<Json<StatusCopy>> {
     let held = node.manifest().map_err(closed)?;
     if held.manifest.member(member(&peer)).is_none() {
-        return Err(Problem::new(403, "peer_unknown", "Not an active member").into());
+        return Err(Problem::because(403, Reason::PeerUnknown).into());
     }
     node.copy_of(member(&peer)).map(Json).map_err(|error| {
         tracing::error!(%error, "a copy of a status list cannot be read");
@@ -162,7 +162,7 @@ async fn sides(
 ) -> Answer<Json<reconcile::Handed>> {
     let held = node.manifest().map_err(closed)?;
     if held.manifest.member(member(&peer)).is_none() {
-        return Err(Problem::new(403, "peer_unknown", "Not an active member").into());
+        return Err(Problem::because(403, Reason::PeerUnknown).into());
     }
     let unwritten = |_| Problem::new(503, "log_unavailable", "The log cannot be written");
     let unsigned = |_| Problem::new(503, "log_unavailable", "The log cannot be signed");
@@ -190,5 +190,5 @@ async fn pushed_status(State(node): State<Arc<Node>>, Peer(peer): Peer, body: St
 
 fn closed(reason: Reason) -> ProblemResponse {
     let status = if reason.told() == protocol::Told::Closed { 503 } else { 403 };
-    Problem::new(status, reason.code(), reason.next_step()).into()
+    Problem::because(status, reason).into()
 }

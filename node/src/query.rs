@@ -325,7 +325,7 @@ impl Received<'_> {
             }
         }
         if matches!(permit.basis(), BasisRef::Emergency { .. }) {
-            let noted = emergencies::answered(self.node, request, file, permit.obligations());
+            let noted = emergencies::answered(self.node, request, file, &permit);
             noted.map_err(|_| Refusal::Failure("the store failed"))?;
         }
         let released = self.release(&permit, file)?;

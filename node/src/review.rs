@@ -5,6 +5,7 @@
 //! as its sealed entry, which is believed as a located one is. News may come twice, and are one finding. How far the queue
 //! was read is kept with the findings, in one transaction.
 
+use crate::consents;
 use crate::dpo::{Finding, FindingKind};
 use crate::events::{Event, Happened};
 use crate::locate::{RegistryError, open_entries, read_review};
@@ -94,8 +95,18 @@ impl From<StoreError> for ReviewError {
     }
 }
 
+/// Reads what is new in our queue, and has consents follow to who came to serve their residents.
+pub(crate) async fn round(node: &Arc<Node>) {
+    if let Err(error) = read(node).await {
+        tracing::warn!(%error, "what the registry noticed is not read");
+    }
+    if let Err(error) = consents::follow(node).await {
+        tracing::warn!(%error, "who came to serve a resident is not granted the consents yet");
+    }
+}
+
 /// Reads what is new in our queue; how many findings there are of it. A closed node leaves the queue where it is.
-pub(crate) async fn read(node: &Arc<Node>) -> Result<usize, ReviewError> {
+async fn read(node: &Arc<Node>) -> Result<usize, ReviewError> {
     let _one_at_a_time = node.reviewing.lock().await;
     let (Ok(held), Ok(now)) = (node.manifest(), node.now()) else { return Ok(0) };
     let mut after: Option<Bytes> = node.store.read()?.get(Table::STATE, AFTER)?;
@@ -123,6 +134,9 @@ pub(crate) async fn read(node: &Arc<Node>) -> Result<usize, ReviewError> {
         tracing::error!(alarms, "the registry noticed something: the data-protection officer should look");
     }
     node.store.write(|write| {
+        for (file, member) in noticed.iter().filter_map(Noticed::met) {
+            consents::met(write, file, member, now)?;
+        }
         let found = noticed.into_iter().map(|noticed| noticed.finding().keep(write));
         let found = found.collect::<Result<Vec<_>, StoreError>>()?.len();
         write.put(Table::STATE, AFTER, &after)?;
@@ -214,6 +228,12 @@ impl Noticed {
         let epoch = client.map(|_| item.epoch);
         let file = client.map(|(file, _)| *file);
         Some(Noticed { key, at: item.at, kind, file, member, epoch, detail })
+    }
+
+    /// Who serves which client of ours too.
+    fn met(&self) -> Option<(FileId, &MemberId)> {
+        let met = matches!(self.kind, Notice::Met | Notice::MetAgain);
+        self.file.zip(self.member.as_ref()).filter(|_| met)
     }
 
     /// Whether somebody misbehaved.

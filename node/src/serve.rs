@@ -148,9 +148,7 @@ impl Node {
             if node.held.load().is_none() {
                 return JOINING;
             }
-            if let Err(error) = review::read(&node).await {
-                tracing::warn!(%error, "what the registry noticed is not read");
-            }
+            review::round(&node).await;
             REVIEW
         });
         self.every(tasks, shutdown, |node| async move {

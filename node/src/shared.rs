@@ -2,6 +2,7 @@
 //! that a run cut off goes on, and the next one can tell what changed.
 
 use crate::bulk::{Progress, Report, patiently};
+use crate::consents;
 use crate::events::{Event, Happened};
 use crate::locate::{ENROLMENT, RegistryError, locate, open_entries};
 use crate::node::{Node, NodeError};
@@ -141,6 +142,7 @@ pub async fn shared(
     let purpose = ENROLMENT.parse().map_err(|_| RegistryError::Malformed)?;
     let total = node.store.read()?.count(Table::FILES)?;
     let mut run = Run::resume(node, epoch, now)?;
+    let consenting = consents::consenting(&node.store.read()?)?;
     loop {
         let page = run.page(node, epoch)?;
         let Some((last, _)) = page.last() else { break };
@@ -170,7 +172,7 @@ pub async fn shared(
         for units in known.values() {
             run.summary.count(units);
         }
-        run.keep(node, known)?;
+        run.keep(node, known, &consenting, now)?;
         report(Progress { done: run.summary.enrolled, total });
     }
     let summary = run.finish(node, epoch, options)?;
@@ -203,10 +205,20 @@ impl Run {
     }
 
     /// Keeps what a page found, and how far the run is, in one transaction.
-    fn keep(&self, node: &Node, found: BTreeMap<&Vec<u8>, BTreeSet<MemberId>>) -> Result<(), StoreError> {
+    fn keep(
+        &self,
+        node: &Node,
+        found: BTreeMap<&Vec<u8>, BTreeSet<MemberId>>,
+        consenting: &BTreeSet<FileId>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         node.store.write(|write| {
             for (key, units) in found {
                 let last: Known = write.get(Table::SHARED, key)?.unwrap_or_default();
+                let file = key.last_chunk().map(|id| FileId(*id)).filter(|file| consenting.contains(file));
+                for (file, unit) in units.difference(&last.units).filter_map(|unit| file.zip(Some(unit))) {
+                    consents::met(write, file, unit, now)?;
+                }
                 let before = if last.run == self.number { last.before } else { last.units };
                 write.put(Table::SHARED, key, &Known { run: self.number, units, before })?;
             }

@@ -75,8 +75,9 @@ impl Table {
     pub(crate) const STAFF: Table = Table("staff", 23);
     pub(crate) const CHANGED: Table = Table("changed", 24);
     pub(crate) const WITHDRAWALS: Table = Table("withdrawals", 25);
+    pub(crate) const MET: Table = Table("met", 26);
 
-    const ALL: [Table; 26] = [
+    const ALL: [Table; 27] = [
         Table::FILES,
         Table::SEALED_FIELDS,
         Table::LINKS,
@@ -103,6 +104,7 @@ impl Table {
         Table::STAFF,
         Table::CHANGED,
         Table::WITHDRAWALS,
+        Table::MET,
     ];
 
     fn definition(self) -> TableDefinition<'static, &'static [u8], &'static [u8]> {

@@ -44,6 +44,19 @@ pub struct Name {
     pub en: String,
 }
 
+/// What people call something that is printed for residents.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PrintedName {
+    /// In Polish.
+    pub pl: String,
+    /// In English.
+    pub en: String,
+    /// In Ukrainian; empty in libraries before version 3.
+    #[serde(default)]
+    pub uk: String,
+}
+
 /// A purpose of processing.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -54,9 +67,9 @@ pub struct PurposeTerm {
     pub pl: String,
     /// In English.
     pub en: String,
-    /// In Ukrainian; libraries before version 2 have none.
+    /// In Ukrainian; empty in libraries before version 2.
     #[serde(default)]
-    pub uk: Option<String>,
+    pub uk: String,
 }
 
 /// A term of the library's own for personal data.
@@ -79,6 +92,9 @@ pub struct Field {
     pub pl: String,
     /// Name in English.
     pub en: String,
+    /// Name in Ukrainian; empty in libraries before version 3.
+    #[serde(default)]
+    pub uk: String,
     /// How its values are written.
     #[serde(rename = "type")]
     pub kind: FieldType,
@@ -322,7 +338,7 @@ pub struct Emergency {
     /// Fields it opens; these alone.
     pub fields: BTreeSet<FieldId>,
     /// What a user may give as reason.
-    pub reasons: BTreeMap<String, Name>,
+    pub reasons: BTreeMap<String, PrintedName>,
     /// How long it lasts.
     pub minutes: u32,
     /// How many a holder takes from one member in a day.

@@ -47,7 +47,7 @@ pub(crate) fn catalogue(catalogue: &Catalogue) -> Result<(), LibraryError> {
     catalogue.kinds.iter().try_for_each(|(id, name)| said(KINDS, id, [&name.pl, &name.en]))?;
     catalogue.roles.iter().try_for_each(|(id, name)| said(ROLES, id, [&name.pl, &name.en]))?;
     for (id, purpose) in &catalogue.purposes {
-        said(PURPOSES, id, [&purpose.pl, &purpose.en])?;
+        said(PURPOSES, id, [&purpose.pl, &purpose.en, &purpose.uk])?;
         ensure(PURPOSES, id, purpose.iri.starts_with(VOCABULARY), "its iri is not of the Data Privacy Vocabulary")?;
     }
     for (id, term) in &catalogue.terms {
@@ -83,7 +83,7 @@ pub(crate) fn catalogue(catalogue: &Catalogue) -> Result<(), LibraryError> {
 }
 
 fn check_field(catalogue: &Catalogue, id: &FieldId, field: &Field) -> Result<(), LibraryError> {
-    said(FIELDS, id, [&field.pl, &field.en])?;
+    said(FIELDS, id, [&field.pl, &field.en, &field.uk])?;
     let guessable = matches!(field.kind, FieldType::Boolean | FieldType::Code);
     ensure(FIELDS, id, !(field.verifiable && guessable), "a boolean or code is too easily guessed to be verifiable")?;
     ensure(FIELDS, id, !(field.verifiable && field.sealed), "a sealed field is not verifiable")?;
@@ -163,7 +163,7 @@ fn check_emergency(catalogue: &Catalogue, id: &str, emergency: &Emergency) -> Re
     special(EMERGENCIES, &id, &emergency.gdpr, &emergency.fields, catalogue)?;
     said(EMERGENCIES, &id, [&emergency.pl, &emergency.en])?;
     for (reason, name) in &emergency.reasons {
-        said(EMERGENCIES, &reason, [&name.pl, &name.en])?;
+        said(EMERGENCIES, &reason, [&name.pl, &name.en, &name.uk])?;
         let once = catalogue.emergencies.values().filter(|other| other.reasons.contains_key(reason)).count() == 1;
         ensure(EMERGENCIES, &reason, once, "a reason of two emergencies")?;
     }

@@ -12,6 +12,24 @@ use protocol::encoding::b64;
 use protocol::{FieldId, Timestamp};
 use serde_json::{Value, json};
 
+/// Properties whose values are things, by IRI, not texts.
+const THINGS: [&str; 10] = [
+    "dct:conformsTo",
+    "dct:isReplacedBy",
+    "dpv:hasApplicableLaw",
+    "dpv:hasConsentStatus",
+    "dpv:hasJurisdiction",
+    "dpv:hasLegalBasis",
+    "dpv:hasLocation",
+    "dpv:hasProcessing",
+    "dpv:hasPurpose",
+    "dpv:hasRight",
+];
+/// Properties whose values are texts by language.
+const TEXTS: [&str; 2] = ["dct:description", "dct:title"];
+/// Properties whose values are moments.
+const MOMENTS: [&str; 4] = ["dcat:endDate", "dcat:startDate", "dct:date", "dpv:isIndicatedAtTime"];
+
 /// What a resident may do about it, terms of the GDPR extension.
 const RIGHTS: [&str; 6] = ["eu-gdpr:A7-3", "eu-gdpr:A15", "eu-gdpr:A16", "eu-gdpr:A17", "eu-gdpr:A18", "eu-gdpr:A77"];
 
@@ -27,15 +45,7 @@ impl ConsentRecord<'_> {
             .collect();
         let events: Vec<_> = self.events.iter().map(ConsentEvent::export).collect();
         json!({
-            "@context": {
-                "dct": "http://purl.org/dc/terms/",
-                "dpv": "https://w3id.org/dpv#",
-                "pd": "https://w3id.org/dpv/pd#",
-                "ogniwo": "urn:ogniwo:term:",
-                "loc": "https://w3id.org/dpv/loc#",
-                "eu-gdpr": "https://w3id.org/dpv/legal/eu/gdpr#",
-                "xsd": "http://www.w3.org/2001/XMLSchema#",
-            },
+            "@context": context(),
             "@id": format!("urn:ogniwo:consent:{}", self.id),
             "@type": "dpv:ConsentRecord",
             "dct:conformsTo": "https://w3id.org/dpv/schema/dpv-27560#record-eu-gdpr",
@@ -72,8 +82,8 @@ impl ConsentRecord<'_> {
             "dpv:hasLegalBasis": self.template.gdpr.iter().map(|basis| format!("eu-gdpr:{basis}")).collect::<Vec<_>>(),
             "dpv:hasRight": RIGHTS,
             "dpv:hasProcess": processes,
-            "dpv:hasDuration": { "@type": "dpv:TemporalDuration",
-                "dct:valid": { "from": moment(self.valid_from), "to": moment(self.valid_to) } },
+            "dpv:hasDuration": { "@type": ["dpv:TemporalDuration", "dct:PeriodOfTime"],
+                "dcat:startDate": moment(self.valid_from), "dcat:endDate": moment(self.valid_to) },
             "dpv:hasConsentStatus": self.state(now).dpv(),
             "dpv:hasEvidence": { "@type": "dpv:Evidence", "dct:identifier": format!("sha256:{}", b64(self.evidence)) },
             "dct:hasPart": events,
@@ -92,7 +102,9 @@ impl ConsentRecord<'_> {
             "dpv:hasPersonalData": permission.fields.iter().map(|id| personal_data(catalogue, id)).collect::<Vec<_>>(),
             "dpv:hasStorageCondition": {
                 "@type": "dpv:StorageDuration",
-                "dpv:hasDuration": catalogue.queries.get(&permission.query).map(|q| format!("P{}D", q.delete_after_days)),
+                "dpv:hasDuration": catalogue.queries.get(&permission.query).map(|q| {
+                    json!({ "@type": "xsd:duration", "@value": format!("P{}D", q.delete_after_days) })
+                }),
             },
         })
     }
@@ -137,6 +149,30 @@ impl ConsentEvent {
     }
 }
 
+/// What the names in a record stand for. Stands in every export, so that nothing need be fetched to read one.
+fn context() -> Value {
+    let mut context = serde_json::Map::new();
+    for (prefix, iri) in [
+        ("dcat", "http://www.w3.org/ns/dcat#"),
+        ("dct", "http://purl.org/dc/terms/"),
+        ("dpv", "https://w3id.org/dpv#"),
+        ("eu-gdpr", "https://w3id.org/dpv/legal/eu/gdpr#"),
+        ("loc", "https://w3id.org/dpv/loc#"),
+        ("ogniwo", "urn:ogniwo:term:"),
+        ("pd", "https://w3id.org/dpv/pd#"),
+        ("xsd", "http://www.w3.org/2001/XMLSchema#"),
+    ] {
+        context.insert(prefix.to_owned(), iri.into());
+    }
+    let mut define = |properties: &[&str], meaning: &Value| {
+        context.extend(properties.iter().map(|property| ((*property).to_owned(), meaning.clone())));
+    };
+    define(&THINGS, &json!({ "@type": "@id" }));
+    define(&TEXTS, &json!({ "@container": "@language" }));
+    define(&MOMENTS, &json!({ "@type": "xsd:dateTime" }));
+    Value::Object(context)
+}
+
 fn personal_data(catalogue: &Catalogue, id: &FieldId) -> Value {
     let field = catalogue.fields.get(id);
     let terms = match field.and_then(|field| field.dpv.as_deref()) {
@@ -147,7 +183,7 @@ fn personal_data(catalogue: &Catalogue, id: &FieldId) -> Value {
         },
     };
     json!({ "@id": format!("urn:ogniwo:field:{id}"), "@type": terms, "dct:title": field.map(|field| json!({
-        "pl": field.pl, "en": field.en })) })
+        "pl": field.pl, "en": field.en, "uk": field.uk })) })
 }
 
 fn controller(party: &Party<'_>) -> Value {

@@ -21,6 +21,7 @@ mod export;
 mod facts;
 mod guard;
 pub mod hours;
+pub mod letter;
 mod library;
 mod permit;
 pub mod receipt;
@@ -34,8 +35,8 @@ mod verify;
 pub use asked::Asked;
 pub use bundle::{Bundle, Change};
 pub use catalogue::{
-    BasisKind, Buckets, Catalogue, Emergency, Evidence, Field, FieldType, Mandate, Name, PurposeTerm, Query,
-    Sensitivity, Term, Tier,
+    BasisKind, Buckets, Catalogue, Emergency, Evidence, Field, FieldType, Mandate, Name, PrintedName, PurposeTerm,
+    Query, Sensitivity, Term, Tier,
 };
 pub use compare::{Allowed, Beyond, Released, Unfit};
 pub use engine::Engine;

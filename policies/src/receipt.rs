@@ -25,145 +25,155 @@ pub enum Tongue {
     Uk,
 }
 
+/// What a resident may do about any data, as receipts and letters say.
+pub(crate) fn rights(tongue: Tongue) -> &'static str {
+    Words::of(tongue).rights
+}
+
 /// How a consent is withdrawn, as its receipt says.
 pub(crate) fn withdrawal(tongue: Tongue) -> &'static str {
     Words::of(tongue).withdraw
 }
 
-/// A receipt's parts, from which either form is written.
-struct Receipt<'a> {
-    words: &'static Words,
-    heading: &'static str,
-    text: &'a TemplateText,
-    lines: Vec<(&'static str, String)>,
-    /// Each with the answer that stands, once there is one.
-    modules: Vec<(&'a str, Option<bool>)>,
-    /// How it is withdrawn, if there is something to withdraw; the resident's rights.
-    notes: Vec<&'static str>,
-}
-
 /// The receipt as plain text.
 #[must_use]
 pub fn text(record: &ConsentRecord<'_>, catalogue: &Catalogue, tongue: Tongue, now: Timestamp) -> String {
-    let receipt = Receipt::new(record, catalogue, tongue, now);
-    let mut out = format!("{}\n{}\n\n{}\n\n", receipt.heading, receipt.text.title, receipt.text.text);
-    for (module, given) in &receipt.modules {
-        let answer = given.map(|given| format!(": {}", receipt.words.answer(given))).unwrap_or_default();
-        // Writing to a string does not fail.
-        let _ = writeln!(out, "[{}] {module}{answer}", if *given == Some(true) { "x" } else { " " });
-    }
-    out.push('\n');
-    for (label, value) in &receipt.lines {
-        let _ = writeln!(out, "{label}: {value}");
-    }
-    let _ = writeln!(out, "\n{}", receipt.notes.join("\n"));
-    out
+    receipt(record, catalogue, tongue, now).text()
 }
 
 /// The receipt as a page of HTML that needs nothing else.
 #[must_use]
 pub fn html(record: &ConsentRecord<'_>, catalogue: &Catalogue, tongue: Tongue, now: Timestamp) -> String {
-    let receipt = Receipt::new(record, catalogue, tongue, now);
-    let (words, text) = (receipt.words, receipt.text);
-    let modules: String = receipt
-        .modules
-        .iter()
-        .map(|(module, given)| {
-            let answer = given.map(|given| format!(": <strong>{}</strong>", words.answer(given))).unwrap_or_default();
-            format!("<li>{}{answer}</li>\n", escaped(module))
-        })
-        .collect();
-    let notes: String = receipt.notes.iter().map(|note| format!("<p>{note}</p>\n")).collect();
-    let lines: String =
-        receipt.lines.iter().map(|(label, value)| format!("<dt>{label}</dt><dd>{}</dd>\n", escaped(value))).collect();
-    format!(
-        "<!DOCTYPE html>\n<html lang=\"{}\">\n<head><meta charset=\"utf-8\"><title>{}</title></head>\n<body>\n<h1>{}</h1>\n\
-         <h2>{}</h2>\n<p>{}</p>\n<ul>\n{modules}</ul>\n<dl>\n{lines}</dl>\n{notes}</body>\n</html>\n",
-        words.code,
-        receipt.heading,
-        receipt.heading,
-        escaped(&text.title),
-        escaped(&text.text),
-    )
+    receipt(record, catalogue, tongue, now).html()
 }
 
-impl<'a> Receipt<'a> {
-    fn new(record: &'a ConsentRecord<'_>, catalogue: &'a Catalogue, tongue: Tongue, now: Timestamp) -> Self {
-        let words = Words::of(tongue);
-        let (template, standing) = (record.template, record.standing(now));
-        let state = record.state(now);
-        let (answered, refused) = (state != ConsentState::Requested, state == ConsentState::Refused);
-        // What was not answered is refused, and says so, once anything was answered.
-        let answer = |id: &String| answered.then(|| standing.contains(id));
-        let modules = template.modules.iter().map(|(id, module)| (tongue.module(module), answer(id))).collect();
-        let purposes = record.purposes.iter().filter_map(|purpose| catalogue.purposes.get(purpose));
-        let purposes = purposes.map(|term| match tongue {
-            Tongue::Pl => term.pl.as_str(),
-            Tongue::En => &term.en,
-            Tongue::Uk => term.uk.as_ref().unwrap_or(&term.pl),
-        });
-        let holders = record.holders.iter().map(|holder| {
-            let fields: Vec<&str> =
-                record.fields(holder, &standing).into_iter().map(|id| tongue.field(catalogue, id)).collect();
-            if fields.is_empty() { holder.name.to_owned() } else { format!("{} ({})", holder.name, fields.join("; ")) }
-        });
-        let given_on = record.answered_at().map(calendar::day).unwrap_or_default();
-        let holders = holders.collect::<Vec<_>>().join(", ");
-        let nobody = holders.is_empty() && matches!(state, ConsentState::Given | ConsentState::Renewed);
-        let holders = if nobody { words.nobody.to_owned() } else { holders };
-        let (heading, said, given) = match state {
-            ConsentState::Requested => (words.asked, false, false),
-            ConsentState::Refused => (words.declined, true, false),
-            _ => (words.heading, true, true),
-        };
-        let lines = [
-            (true, words.id, record.id.to_string()),
-            (true, words.template, format!("{} {}", record.reference.id, record.reference.version)),
-            (true, words.recorder, record.recorder.name.to_owned()),
-            (true, words.recipient, record.recipient.name.to_owned()),
-            (given, words.holders, holders),
-            (true, words.purposes, purposes.collect::<Vec<_>>().join(", ")),
-            (said, words.given_on, given_on),
-            (said, words.method, words.method(record.method).to_owned()),
-            (said, words.evidence, b64(record.evidence)),
-            (given, words.from, calendar::day(record.valid_from)),
-            (given, words.to, calendar::day(record.valid_to)),
-            (said, words.acting, words.acting(record.acting).to_owned()),
-            (true, words.state, words.state(state).to_owned()),
-        ];
-        let lines =
-            lines.into_iter().filter(|(applies, ..)| *applies).map(|(_, label, value)| (label, value)).collect();
-        let mut notes = vec![words.rights];
-        if answered && !refused {
-            notes.insert(0, words.withdraw);
+/// What is handed to a resident, from which either form is written.
+pub(crate) struct Page<'a> {
+    pub(crate) tongue: Tongue,
+    pub(crate) heading: &'static str,
+    pub(crate) title: &'a str,
+    pub(crate) text: &'a str,
+    /// What was asked one by one, each with the answer that stands, once there is one.
+    pub(crate) answers: Vec<(&'a str, Option<bool>)>,
+    pub(crate) lines: Vec<(&'static str, String)>,
+    pub(crate) notes: Vec<&'static str>,
+}
+
+impl Page<'_> {
+    pub(crate) fn text(&self) -> String {
+        let words = Words::of(self.tongue);
+        let mut out = format!("{}\n{}\n\n{}\n\n", self.heading, self.title, self.text);
+        for (asked, given) in &self.answers {
+            let answer = given.map(|given| format!(": {}", words.answer(given))).unwrap_or_default();
+            // Writing to a string does not fail.
+            let _ = writeln!(out, "[{}] {asked}{answer}", if *given == Some(true) { "x" } else { " " });
         }
-        Receipt { words, heading, text: tongue.template(template), lines, modules, notes }
+        if !self.answers.is_empty() {
+            out.push('\n');
+        }
+        for (label, value) in &self.lines {
+            let _ = writeln!(out, "{label}: {value}");
+        }
+        let _ = writeln!(out, "\n{}", self.notes.join("\n"));
+        out
+    }
+
+    pub(crate) fn html(&self) -> String {
+        let words = Words::of(self.tongue);
+        let answers: String = self
+            .answers
+            .iter()
+            .map(|(asked, given)| {
+                let answer =
+                    given.map(|given| format!(": <strong>{}</strong>", words.answer(given))).unwrap_or_default();
+                format!("<li>{}{answer}</li>\n", escaped(asked))
+            })
+            .collect();
+        let answers = if answers.is_empty() { answers } else { format!("<ul>\n{answers}</ul>\n") };
+        let notes: String = self.notes.iter().map(|note| format!("<p>{note}</p>\n")).collect();
+        let line = |(label, value): &(&str, String)| format!("<dt>{label}</dt><dd>{}</dd>\n", escaped(value));
+        let lines: String = self.lines.iter().map(line).collect();
+        format!(
+            "<!DOCTYPE html>\n<html lang=\"{}\">\n<head><meta charset=\"utf-8\"><title>{}</title></head>\n<body>\n\
+             <h1>{}</h1>\n<h2>{}</h2>\n<p>{}</p>\n{answers}<dl>\n{lines}</dl>\n{notes}</body>\n</html>\n",
+            words.code,
+            self.heading,
+            self.heading,
+            escaped(self.title),
+            escaped(self.text),
+        )
     }
 }
 
+fn receipt<'a>(record: &'a ConsentRecord<'_>, catalogue: &'a Catalogue, tongue: Tongue, now: Timestamp) -> Page<'a> {
+    let words = Words::of(tongue);
+    let (template, standing) = (record.template, record.standing(now));
+    let state = record.state(now);
+    let (answered, refused) = (state != ConsentState::Requested, state == ConsentState::Refused);
+    // What was not answered is refused, and says so, once anything was answered.
+    let answer = |id: &String| answered.then(|| standing.contains(id));
+    let answers = template.modules.iter().map(|(id, module)| (tongue.module(module), answer(id))).collect();
+    let purposes = record.purposes.iter().filter_map(|purpose| catalogue.purposes.get(purpose));
+    let purposes = purposes.map(|term| tongue.of([term.pl.as_str(), &term.en, &term.uk]));
+    let holders = record.holders.iter().map(|holder| {
+        let fields: Vec<&str> =
+            record.fields(holder, &standing).into_iter().map(|id| tongue.field(catalogue, id)).collect();
+        if fields.is_empty() { holder.name.to_owned() } else { format!("{} ({})", holder.name, fields.join("; ")) }
+    });
+    let given_on = record.answered_at().map(calendar::day).unwrap_or_default();
+    let holders = holders.collect::<Vec<_>>().join(", ");
+    let nobody = holders.is_empty() && matches!(state, ConsentState::Given | ConsentState::Renewed);
+    let holders = if nobody { words.nobody.to_owned() } else { holders };
+    let (heading, said, given) = match state {
+        ConsentState::Requested => (words.asked, false, false),
+        ConsentState::Refused => (words.declined, true, false),
+        _ => (words.heading, true, true),
+    };
+    let lines = [
+        (true, words.id, record.id.to_string()),
+        (true, words.template, format!("{} {}", record.reference.id, record.reference.version)),
+        (true, words.recorder, record.recorder.name.to_owned()),
+        (true, words.recipient, record.recipient.name.to_owned()),
+        (given, words.holders, holders),
+        (true, words.purposes, purposes.collect::<Vec<_>>().join(", ")),
+        (said, words.given_on, given_on),
+        (said, words.method, words.method(record.method).to_owned()),
+        (said, words.evidence, b64(record.evidence)),
+        (given, words.from, calendar::day(record.valid_from)),
+        (given, words.to, calendar::day(record.valid_to)),
+        (said, words.acting, words.acting(record.acting).to_owned()),
+        (true, words.state, words.state(state).to_owned()),
+    ];
+    let lines = lines.into_iter().filter(|(applies, ..)| *applies).map(|(_, label, value)| (label, value)).collect();
+    let mut notes = vec![words.rights];
+    if answered && !refused {
+        notes.insert(0, words.withdraw);
+    }
+    let TemplateText { title, text } = tongue.template(template);
+    Page { tongue, heading, title, text, answers, lines, notes }
+}
+
 impl Tongue {
-    pub(crate) fn template(self, template: &crate::Template) -> &TemplateText {
+    /// Of the same in Polish, English and Ukrainian, the one in this language.
+    pub(crate) fn of<T: ?Sized>(self, [pl, en, uk]: [&T; 3]) -> &T {
         match self {
-            Tongue::Pl => &template.pl,
-            Tongue::En => &template.en,
-            Tongue::Uk => &template.uk,
+            Tongue::Pl => pl,
+            Tongue::En => en,
+            Tongue::Uk => uk,
         }
+    }
+
+    pub(crate) fn template(self, template: &crate::Template) -> &TemplateText {
+        self.of([&template.pl, &template.en, &template.uk])
     }
 
     pub(crate) fn module(self, module: &Module) -> &str {
-        match self {
-            Tongue::Pl => &module.pl,
-            Tongue::En => &module.en,
-            Tongue::Uk => &module.uk,
-        }
+        self.of([&module.pl, &module.en, &module.uk])
     }
-}
 
-impl Tongue {
-    /// A field as people call it; fields have no Ukrainian name and stand as Polish law calls them.
-    fn field<'c>(self, catalogue: &'c Catalogue, id: &'c FieldId) -> &'c str {
-        let name = |field: &'c crate::catalogue::Field| if self == Tongue::En { field.en.as_str() } else { &field.pl };
-        catalogue.fields.get(id).map_or(id.as_str(), name)
+    /// A field as people call it.
+    pub(crate) fn field<'c>(self, catalogue: &'c Catalogue, id: &'c FieldId) -> &'c str {
+        catalogue.fields.get(id).map_or(id.as_str(), |field| self.of([&field.pl, &field.en, &field.uk]))
     }
 }
 
@@ -199,11 +209,7 @@ struct Words {
 
 impl Words {
     fn of(tongue: Tongue) -> &'static Self {
-        match tongue {
-            Tongue::Pl => &POLISH,
-            Tongue::En => &ENGLISH,
-            Tongue::Uk => &UKRAINIAN,
-        }
+        tongue.of([&POLISH, &ENGLISH, &UKRAINIAN])
     }
 
     fn answer(&self, given: bool) -> &'static str {

@@ -4,6 +4,7 @@ use crate::{PeerIdentity, ProblemResponse};
 use axum::extract::FromRequestParts;
 use http::request::Parts;
 use protocol::Problem;
+use protocol::saying::pick;
 
 /// Extracts the peer the server put into the request. Refuses with 401 `peer_required` where there is none, as on the
 /// local API.
@@ -15,6 +16,12 @@ impl<S: Send + Sync> FromRequestParts<S> for Peer {
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, ProblemResponse> {
         let peer = parts.extensions.get::<PeerIdentity>().cloned();
-        peer.map(Peer).ok_or_else(|| Problem::new(401, "peer_required", "A member certificate is required").into())
+        let words = [
+            "Only members' nodes are answered here.",
+            "Ask your own institution's node.",
+            "Tu odpowiada się tylko węzłom członków federacji.",
+            "Zwróć się do węzła własnej jednostki.",
+        ];
+        peer.map(Peer).ok_or_else(|| Problem::said(401, "peer_required", |language| pick(words, language)).into())
     }
 }

@@ -86,8 +86,24 @@ fn too_large() -> ProblemResponse {
 }
 
 fn distrusted(error: &TrustError) -> ProblemResponse {
-    if error.is_ours() {
-        return Problem::new(503, error.code(), "This node holds no current revocation list").into();
+    let status = if error.is_ours() { 503 } else { 403 };
+    Problem::said(status, error.code(), |language| error.saying(language)).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_certificate_says_in_both_languages_what_to_do() {
+        use TrustError::{Certificate, CrlMissing, Expired, Revoked, WrongMember, WrongRealm};
+        let mut said = std::collections::BTreeSet::new();
+        for error in [Revoked, Expired, WrongMember, WrongRealm, Certificate("x"), CrlMissing] {
+            let ProblemResponse(problem) = distrusted(&error);
+            assert_eq!((problem.status, &*problem.code), (if error == CrlMissing { 503 } else { 403 }, error.code()));
+            let message = problem.message.unwrap();
+            assert!(message.pl != message.en && said.insert(message.pl.clone()), "{message:?}");
+            assert!(problem.detail.is_some_and(|detail| message.en.ends_with(&detail)));
+        }
     }
-    Problem::new(403, error.code(), "The member certificate is no longer accepted").into()
 }

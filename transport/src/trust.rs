@@ -3,6 +3,7 @@
 use crate::crl::Crl;
 use crate::{Clock, PeerIdentity, crypto};
 use arc_swap::ArcSwapOption;
+use protocol::saying::{Language, Saying, pick};
 use protocol::{Realm, Timestamp};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
@@ -75,6 +76,55 @@ impl TrustError {
             TrustError::CrlOlder { .. } => "crl_older",
             TrustError::Crl(_) => "crl_invalid",
         }
+    }
+
+    /// What a person whose node is refused reads: what was missing and what to do next.
+    #[must_use]
+    pub fn saying(&self, language: Language) -> Saying {
+        let words = match self {
+            TrustError::Revoked => [
+                "Your institution's certificate is revoked.",
+                "Ask your IT: the certificate authority can issue another.",
+                "Certyfikat Twojej jednostki jest unieważniony.",
+                "Zwróć się do informatyka: urząd certyfikacji może wystawić nowy.",
+            ],
+            TrustError::Expired => [
+                "Your institution's certificate has expired.",
+                "Ask your IT to have it renewed.",
+                "Certyfikat Twojej jednostki wygasł.",
+                "Poproś informatyka o jego odnowienie.",
+            ],
+            TrustError::WrongRealm => [
+                "Your institution's certificate is of another federation.",
+                "Ask your IT: the node has the wrong certificate.",
+                "Certyfikat Twojej jednostki należy do innej federacji.",
+                "Zwróć się do informatyka: węzeł ma niewłaściwy certyfikat.",
+            ],
+            TrustError::WrongMember => [
+                "The certificate is another institution's.",
+                "Ask your IT: the node has the wrong certificate.",
+                "Certyfikat należy do innej jednostki.",
+                "Zwróć się do informatyka: węzeł ma niewłaściwy certyfikat.",
+            ],
+            TrustError::CrlMissing | TrustError::CrlStale => [
+                "The institution asked holds no current revocation list, so it answers nobody.",
+                "Try again later; if it lasts, telephone it.",
+                "Zapytana jednostka nie ma aktualnej listy unieważnionych certyfikatów, więc nikomu nie odpowiada.",
+                "Spróbuj później; jeśli to potrwa, zadzwoń do niej.",
+            ],
+            TrustError::Root(_)
+            | TrustError::Certificate(_)
+            | TrustError::Path(_)
+            | TrustError::UnknownIssuer
+            | TrustError::CrlOlder { .. }
+            | TrustError::Crl(_) => [
+                "Your institution's certificate is not accepted.",
+                "Ask your IT to compare it with what the certificate authority issued.",
+                "Certyfikat Twojej jednostki nie jest przyjmowany.",
+                "Poproś informatyka o porównanie go z tym, co wystawił urząd certyfikacji.",
+            ],
+        };
+        pick(words, language)
     }
 
     /// Whether the doubt is ours (no current CRL) rather than about the peer.

@@ -249,6 +249,8 @@ pub(crate) struct Emergencies {
     declared: BTreeMap<String, i64>,
     accesses: Vec<Access>,
     reviewed: BTreeMap<String, Review>,
+    /// How the resident is told, or that it is not so, and why.
+    notices: BTreeMap<String, (String, String)>,
 }
 
 /// One that was taken here, with everything seen on it, or an answer on a peer's.
@@ -304,7 +306,7 @@ impl Access {
         self.due.is_some_and(|due| at > due.saturating_add(grace))
     }
 
-    fn row(self, review: Option<&Review>, now: i64, words: &Words) -> Vec<String> {
+    fn row(self, review: Option<&Review>, told: Option<&(String, String)>, now: i64, words: &Words) -> Vec<String> {
         let late = |at: i64| self.late(at).then(|| words.say("po terminie", "overdue"));
         let (state, by, text) = match review {
             Some(Review { at, outcome, by, text }) => {
@@ -322,7 +324,14 @@ impl Access {
         let why = [words.emergency(&self.why), self.text];
         let why = why.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(": ");
         let seen = self.seen.join("; ");
-        vec![super::moment(self.time), self.asker, self.user, why, seen, due, state, by.to_owned(), text.to_owned()]
+        let told = told.map(|(way, why)| match way.as_str() {
+            "letter" => words.say("pismem", "by letter").to_owned(),
+            "in_person" => words.say("osobiście", "in person").to_owned(),
+            "electronic" => words.say("elektronicznie", "electronically").to_owned(),
+            _ => format!("{}: {why}", words.say("nie", "no")),
+        });
+        let (by, text, told) = (by.to_owned(), text.to_owned(), told.unwrap_or_default());
+        vec![super::moment(self.time), self.asker, self.user, why, seen, due, state, by, text, told]
     }
 }
 
@@ -340,6 +349,13 @@ impl Report for Emergencies {
                     ["detail", "user", "reason_text"].map(|field| str_of(entry, field).to_owned());
                 // The first closes it; a holder that closed its own side hears of the other later.
                 self.reviewed.entry(id).or_insert(Review { at: time_of(entry), outcome, by, text });
+            }
+            "emergency.notice" => {
+                let [way, why] = ["detail", "reason_text"].map(|field| str_of(entry, field).to_owned());
+                // The letter may be printed any number of times; what the review said stands.
+                if way != "printed" {
+                    self.notices.entry(id).or_insert((way, why));
+                }
             }
             "emergency.opened" => self.accesses.push(Access::of(entry, true, declared, words)),
             "query.answered" => {
@@ -370,10 +386,10 @@ impl Report for Emergencies {
     }
 
     fn sections(self: Box<Self>, context: &Context<'_>) -> (String, Vec<Section>) {
-        let (words, reviewed) = (context.words, self.reviewed);
+        let (words, reviewed, notices) = (context.words, self.reviewed, self.notices);
         let row = |access: Access| {
-            let review = reviewed.get(&access.id);
-            access.row(review, context.exported.exported_at, words)
+            let (review, told) = (reviewed.get(&access.id), notices.get(&access.id));
+            access.row(review, told, context.exported.exported_at, words)
         };
         let table = Section::Table {
             title: words.say("Dostępy", "Accesses").to_owned(),
@@ -387,6 +403,7 @@ impl Report for Emergencies {
                 ("przegląd", "review"),
                 ("kto przejrzał (pseudonim)", "reviewer (pseudonym)"),
                 ("ustalenia", "finding"),
+                ("czy zawiadomiono osobę", "resident told"),
             ]),
             rows: self.accesses.into_iter().map(row).collect(),
         };

@@ -380,7 +380,7 @@ fn emergencies_are_overdue_by_the_librarys_days_and_say_why_and_what_was_seen() 
     let now = exported().exported_at;
     let at_holder = |id: &str, time: i64| {
         let mut entry = answered(time, "F");
-        (entry["basis"], entry["emergency"]) = (json!("emergency:vital-interest@1"), json!(id));
+        (entry["basis"], entry["emergency"]) = (json!("emergency:vital-interest@2"), json!(id));
         entry
     };
     // As the node writes it: the outcome is the detail, the user who reviewed.
@@ -388,6 +388,7 @@ fn emergencies_are_overdue_by_the_librarys_days_and_say_why_and_what_was_seen() 
         json!({ "event": "emergency.reviewed", "time": time, "emergency": id, "detail": "unjustified",
             "basis": "emergency:life", "user": "R", "reason_text": "nikogo nie ratowano" })
     };
+    let notice = |id: &str, detail: &str| json!({ "event": "emergency.notice", "time": now, "emergency": id, "detail": detail, "reason_text": "groziłoby mu" });
     let of_ours = |event: &str, id: &str, time: i64| {
         json!({ "event": event, "time": time, "emergency": id, "basis": "emergency:life", "user": "U", "asker": "pup",
             "reason_text": "nieprzytomny" })
@@ -412,10 +413,14 @@ fn emergencies_are_overdue_by_the_librarys_days_and_say_why_and_what_was_seen() 
         of_ours("emergency.opened", "f", now - 9 * DAY),
         seen,
         reviewed("a", now - 9 * DAY + HOUR),
+        notice("a", "not_informed"),
         reviewed("f", now),
+        notice("f", "letter"),
+        notice("f", "printed"),
     ];
     let list = rows(&of(Kind::R7, &entries), "Dostępy");
     let column = |number: usize| list.iter().map(|row| row[number].as_str()).collect::<Vec<_>>();
+    assert_eq!(column(9), ["nie: groziłoby mu", "", "", "", "", "pismem"]);
     // A holder waits a day longer: it may only not have heard of the review.
     assert_eq!(
         column(6),
@@ -428,7 +433,7 @@ fn emergencies_are_overdue_by_the_librarys_days_and_say_why_and_what_was_seen() 
             "2026-11-25 16:00:00 nieuzasadniony, po terminie"
         ]
     );
-    assert_eq!(list[0][7..], ["R", "nikogo nie ratowano"]);
+    assert_eq!(list[0][7..9], ["R", "nikogo nie ratowano"]);
     assert_eq!(column(3)[1..4], ["Ochrona życia lub zdrowia", "zagrożenie zdrowia", "zagrożenie życia: nieprzytomny"]);
     let phone = words(Lang::Pl).field("mops.duty.phone");
     assert_eq!(column(4)[3..5], [&*format!("mops: {phone}"), ""]);

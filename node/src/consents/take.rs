@@ -24,7 +24,7 @@ use protocol::encoding::Bytes as B64;
 use protocol::jws;
 use protocol::notice::Refused;
 use protocol::time::DAY_SECONDS;
-use protocol::{ConsentId, Epoch, FieldId, FileId, Index, MemberId, Purpose, Reason, SubjectId, Timestamp};
+use protocol::{ConsentId, Epoch, FieldId, FileId, Index, MemberId, MemberKind, Purpose, Reason, SubjectId, Timestamp};
 use pseudonym::Output;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -104,7 +104,7 @@ pub(crate) async fn renew(
 }
 
 /// The client's pseudonyms and who else knows the client by which.
-async fn located(
+pub(super) async fn located(
     node: &Arc<Node>,
     held: &Held,
     file: FileId,
@@ -147,13 +147,8 @@ async fn answered(
     if !given.is_empty() && !node.list_is_whole()? {
         return Err(ConsentError::Closed(Reason::NodeClosed));
     }
-    let opened = fields_by_holder(node, held, &consent, template, &given, &located);
-    let mut closed = fields_by_holder(node, held, &consent, template, &refused, &located);
-    for (holder, fields) in &mut closed {
-        // Two modules may permit the same field: who gave one of them gave it.
-        fields.retain(|field| opened.get(holder).is_none_or(|given| !given.contains(field)));
-    }
-    closed.retain(|_, fields| !fields.is_empty());
+    let concerned = concerned(node, held, &consent.recipient, &located);
+    let Said { opened, closed } = Said::to(&concerned, template, &given, &refused);
     let letters = Letters { node, pseudonyms: &pseudonyms, located: &located, epoch, id, now };
     let refusals = letters.refusals(&consent, closed)?;
     let (noted, happened) = if given.is_empty() {
@@ -208,13 +203,14 @@ async fn answered(
 }
 
 /// What is written to holders about one answer.
-struct Letters<'a> {
-    node: &'a Node,
-    pseudonyms: &'a [(Index, Output)],
-    located: &'a Whereabouts,
-    epoch: Epoch,
-    id: ConsentId,
-    now: Timestamp,
+pub(super) struct Letters<'a> {
+    pub(super) node: &'a Node,
+    pub(super) pseudonyms: &'a [(Index, Output)],
+    pub(super) located: &'a Whereabouts,
+    pub(super) epoch: Epoch,
+    pub(super) id: ConsentId,
+    /// When the resident answered.
+    pub(super) now: Timestamp,
 }
 
 impl Letters<'_> {
@@ -222,7 +218,7 @@ impl Letters<'_> {
         subject_at(self.pseudonyms, self.located, holder).ok_or(ConsentError::NotServed)
     }
 
-    fn grants(
+    pub(super) fn grants(
         &self,
         consent: &Consent,
         given: &BTreeSet<String>,
@@ -255,7 +251,7 @@ impl Letters<'_> {
     }
 
     /// What was refused, for every holder, so that nobody else's consent opens it.
-    fn refusals(
+    pub(super) fn refusals(
         &self,
         consent: &Consent,
         fields: BTreeMap<MemberId, BTreeSet<FieldId>>,
@@ -364,22 +360,54 @@ fn answers(template: &Template, body: &ConsentAnswer) -> Result<Answers, Consent
     record::jointly(&all).map_err(ConsentError::Refused)
 }
 
-/// Which fields each located holder, and we, may release by `modules`.
+/// Every located holder, and we, with its kind; not the recipient.
+fn concerned<'h>(
+    node: &'h Node,
+    held: &'h Held,
+    recipient: &MemberId,
+    located: &'h Whereabouts,
+) -> BTreeMap<&'h MemberId, &'h MemberKind> {
+    let all = located.holders().into_keys().chain([&node.config.member]).filter(|holder| *holder != recipient);
+    all.filter_map(|holder| Some((holder, &held.manifest.member(holder)?.kind))).collect()
+}
+
+/// What a resident said to each holder.
+pub(super) struct Said {
+    /// Fields it may release.
+    pub(super) opened: BTreeMap<MemberId, BTreeSet<FieldId>>,
+    /// Fields it may not.
+    pub(super) closed: BTreeMap<MemberId, BTreeSet<FieldId>>,
+}
+
+impl Said {
+    /// To `holders`, by the modules `given` and `refused`.
+    pub(super) fn to(
+        holders: &BTreeMap<&MemberId, &MemberKind>,
+        template: &Template,
+        given: &BTreeSet<String>,
+        refused: &BTreeSet<String>,
+    ) -> Self {
+        let opened = fields_by_holder(holders, template, given);
+        let mut closed = fields_by_holder(holders, template, refused);
+        for (holder, fields) in &mut closed {
+            // Two modules may permit the same field: who gave one of them gave it.
+            fields.retain(|field| opened.get(holder).is_none_or(|given| !given.contains(field)));
+        }
+        closed.retain(|_, fields| !fields.is_empty());
+        Said { opened, closed }
+    }
+}
+
+/// Which fields each holder may release by `modules`.
 fn fields_by_holder(
-    node: &Node,
-    held: &Held,
-    consent: &Consent,
+    holders: &BTreeMap<&MemberId, &MemberKind>,
     template: &Template,
     modules: &BTreeSet<String>,
-    located: &Whereabouts,
 ) -> BTreeMap<MemberId, BTreeSet<FieldId>> {
     let mut out: BTreeMap<MemberId, BTreeSet<FieldId>> = BTreeMap::new();
     for permission in template.permissions(modules) {
-        let all = located.holders().into_keys().chain([&node.config.member]);
-        for holder in all.filter(|holder| **holder != consent.recipient) {
-            if held.manifest.member(holder).is_some_and(|m| m.kind == permission.holder_kind) {
-                out.entry(holder.clone()).or_default().extend(permission.fields.iter().cloned());
-            }
+        for (holder, _) in holders.iter().filter(|(_, kind)| ***kind == permission.holder_kind) {
+            out.entry((*holder).clone()).or_default().extend(permission.fields.iter().cloned());
         }
     }
     out

@@ -1,6 +1,6 @@
 //! The life of a consent: asked, answered, shown, renewed, withdrawn, printed, exported.
 
-use super::{Answer, Body, Maybe, Refusals};
+use super::{Answer, Body, Maybe, Print, Refusals};
 use crate::consents::{
     self, ConsentAnswer, ConsentBody, ConsentError, ConsentList, ConsentReceipt, ConsentRequest, RevokeBody,
     WithdrawBody, WithdrawalBody, WithdrawalReceipt,
@@ -10,11 +10,8 @@ use crate::node::Node;
 use crate::tokens::Caller;
 use axum::Json;
 use axum::extract::{Path, Query, State};
-use axum::http::header;
-use axum::response::{IntoResponse, Response};
-use policies::receipt::Tongue;
+use axum::response::Response;
 use protocol::{ConsentId, Problem};
-use serde::Deserialize;
 use serde_json::Value;
 use std::sync::Arc;
 use utoipa_axum::router::OpenApiRouter;
@@ -186,15 +183,6 @@ async fn withdraw_anywhere(
     done(async move { consents::withdraw_anywhere(&node, &caller, &body).await }).await
 }
 
-/// How a receipt is printed.
-#[derive(Deserialize)]
-struct Print {
-    #[serde(default)]
-    language: Tongue,
-    #[serde(default)]
-    html: bool,
-}
-
 #[utoipa::path(
     get, path = "/v1/consents/{id}/receipt", security(("token" = [])),
     params(("id" = String, Path), ("language" = Option<String>, Query, description = "`pl`, `en` or `uk`"),
@@ -209,11 +197,10 @@ async fn print_receipt(
     State(node): State<Arc<Node>>,
     _caller: Caller,
     Path(id): Path<String>,
-    Query(Print { language, html }): Query<Print>,
+    Query(print): Query<Print>,
 ) -> Answer<Response> {
-    let text = consents::printed(&node, consent_id(&id)?, language, html).map_err(|error| refusal(&error))?;
-    let media = if html { "text/html; charset=utf-8" } else { "text/plain; charset=utf-8" };
-    Ok(([(header::CONTENT_TYPE, media)], text).into_response())
+    let printed = consents::printed(&node, consent_id(&id)?, print.language, print.html);
+    Ok(print.answer(printed.map_err(|error| refusal(&error))?))
 }
 
 #[utoipa::path(

@@ -1,6 +1,6 @@
 //! Flags, newcomers, approvals and emergencies: what a caseworker, a supervisor or the data-protection officer does besides asking.
 
-use super::{Answer, Body, Refusals};
+use super::{Answer, Body, Print, Refusals};
 use crate::approvals::{self, ApprovalList, ApprovalView, GrantBody, RefuseBody};
 use crate::decisions::{self, Decision, DecisionList, Period};
 use crate::desk::DeskError;
@@ -11,6 +11,7 @@ use crate::node::Node;
 use crate::tokens::Caller;
 use axum::Json;
 use axum::extract::{Path, Query, State};
+use axum::response::Response;
 use std::sync::Arc;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -28,6 +29,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Node>> {
         .routes(routes!(list_emergencies))
         .routes(routes!(confirm_emergency))
         .routes(routes!(review_emergency))
+        .routes(routes!(print_letter))
         .routes(routes!(list_decisions))
         .routes(routes!(get_decision))
 }
@@ -39,10 +41,10 @@ async fn done<T: Send + 'static>(work: impl Future<Output = Result<T, DeskError>
 }
 
 fn said<T>(done: Result<T, DeskError>) -> Answer<Json<T>> {
-    Ok(Json(done.map_err(|error| {
+    done.map(Json).map_err(|error| {
         tracing::warn!(code = error.problem().code, "not done");
-        error.problem()
-    })?))
+        error.problem().into()
+    })
 }
 
 #[utoipa::path(
@@ -176,7 +178,7 @@ async fn confirm_emergency(
     security(("token" = [])),
     responses((status = 200, description = "Reviewed; the holders are told", body = EmergencyView), Refusals)
 )]
-/// Review an emergency taken here. Role: dpo, and not the user who took it.
+/// Review an emergency taken here, and say whether the resident is told. Role: dpo, and not the user who took it.
 async fn review_emergency(
     State(node): State<Arc<Node>>,
     caller: Caller,
@@ -184,6 +186,27 @@ async fn review_emergency(
     Body(body): Body<ReviewBody>,
 ) -> Answer<Json<EmergencyView>> {
     done(async move { emergencies::review(&node, &caller, &id, &body).await }).await
+}
+
+#[utoipa::path(
+    get, path = "/v1/emergencies/{id}/letter", security(("token" = [])),
+    params(("id" = String, Path), ("language" = Option<String>, Query, description = "`pl`, `en` or `uk`"),
+        ("html" = Option<bool>, Query, description = "HTML instead of text")),
+    responses(
+        (status = 200, description = "To print, as text or HTML", content((String = "text/plain"), (String = "text/html"))),
+        Refusals
+    )
+)]
+/// What tells the resident of an emergency that was reviewed. Each printing is logged. Roles: dpo, supervisor.
+async fn print_letter(
+    State(node): State<Arc<Node>>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Query(print): Query<Print>,
+) -> Answer<Response> {
+    let Print { language, html } = print;
+    let Json(text) = done(async move { emergencies::letter(&node, &caller, &id, language, html).await }).await?;
+    Ok(print.answer(text))
 }
 
 #[utoipa::path(

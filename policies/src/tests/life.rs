@@ -2,6 +2,7 @@
 
 use super::{ENGINE, NOW, by_consent, by_mandate, comparing, in_danger, member, with_approval};
 use crate::example::Decided;
+use crate::letter::Letter;
 use crate::receipt::{self, Tongue};
 use crate::record::{
     Answer, Answers, ConsentEvent, ConsentHappened, ConsentRecord, ConsentState, Method, Party, jointly,
@@ -9,9 +10,12 @@ use crate::record::{
 use crate::tests::rules::with_templates;
 use crate::{AnswerMode, Refusal};
 use protocol::consent::{Acting, TemplateRef};
+use protocol::notice::ReviewOutcome;
 use protocol::query::PENDING_SECONDS;
-use protocol::{ConsentId, Reason, Timestamp};
+use protocol::{ConsentId, FieldId, Reason, Timestamp};
 use std::collections::BTreeSet;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
 
 fn answers(given: &[&str], refused: &[&str]) -> Answers {
     let each = |names: &[&str], answer| names.iter().map(|name| ((*name).to_owned(), answer)).collect::<Vec<_>>();
@@ -154,7 +158,7 @@ fn what_an_answer_may_say_follows_the_tier() {
     let permit = danger.decide(&ENGINE).unwrap();
     assert_eq!(permit.obligations().review_by, Some(NOW + 7 * 86_400));
     assert!(permit.obligations().do_not_contact && permit.compared().is_empty());
-    assert_eq!(permit.basis().to_string(), "emergency:vital-interest@1");
+    assert_eq!(permit.basis().to_string(), "emergency:vital-interest@2");
 }
 
 struct Kept {
@@ -227,6 +231,7 @@ fn a_consent_lives_and_ends() {
 fn a_receipt_says_what_was_given_in_three_languages() {
     let kept = kept(vec![event(ConsentHappened::Given, 0)]);
     let catalogue = ENGINE.library().catalogue();
+    let (field, mut names): (FieldId, BTreeSet<String>) = ("pup.status".parse().unwrap(), BTreeSet::new());
     for (tongue, words) in [
         (
             Tongue::Pl,
@@ -239,6 +244,9 @@ fn a_receipt_says_what_was_given_in_three_languages() {
         for word in words {
             assert!(text.contains(word), "{text}");
         }
+        // What may leave, in the same language.
+        let field = tongue.field(catalogue, &field);
+        assert!(text.contains(field) && names.insert(field.to_owned()), "{field}: {text}");
         let html = kept.with(|record| receipt::html(record, catalogue, tongue, NOW));
         assert!(html.contains("PUP &lt;Łódź&gt;") && !html.contains("<Łódź>"), "{html}");
     }
@@ -277,18 +285,88 @@ fn a_receipt_of_what_was_not_given_is_none_of_a_consent() {
 }
 
 #[test]
+fn a_letter_tells_in_three_languages_what_was_seen_in_an_emergency() {
+    let catalogue = ENGINE.library().catalogue();
+    let (phone, none) = (BTreeSet::from(["mops.duty.phone".parse().unwrap()]), BTreeSet::new());
+    let labour = "pup".parse().unwrap();
+    let letter = Letter {
+        id: "number",
+        asker: "PUP",
+        kind: &labour,
+        reason: "missing",
+        opened: NOW,
+        holders: vec![("MOPS <Łódź>", &phone), ("CŚS", &none)],
+        outcome: ReviewOutcome::Unjustified,
+    };
+    for (tongue, words) in [
+        (Tongue::Pl, ["zaginięcie", "MOPS <Łódź> (dyżur ośrodka), CŚS", "art. 6 ust. 1 lit. d", "nie był uzasadniony"]),
+        (Tongue::En, ["missing person", "(duty desk of the centre)", "art. 6 para. 1 point d", "was not justified"]),
+        (Tongue::Uk, ["зникнення людини", "(черговий телефон центру)", "ст. 6 п. 1 літ. d", "не був обґрунтованим"]),
+    ] {
+        let text = letter.text(catalogue, tongue);
+        for word in words.into_iter().chain(["2026-11-21", "number", "PUP", ": 1\n"]) {
+            assert!(text.contains(word), "{word}: {text}");
+        }
+        let html = letter.html(catalogue, tongue);
+        assert!(html.contains("MOPS &lt;Łódź&gt;") && !html.contains("<ul>"), "{html}");
+    }
+    let text = Letter { holders: Vec::new(), ..letter }.text(catalogue, Tongue::En);
+    assert!(text.contains("we received no data"), "{text}");
+}
+
+#[test]
 fn an_export_is_a_consent_record_and_names_nobody() {
     let module = ConsentHappened::PartlyWithdrawn(BTreeSet::from(["labour-benefit".to_owned()]));
     let kept = kept(vec![event(ConsentHappened::Given, 0), event(module, 60)]);
     let export = kept.with(|record| record.export(ENGINE.library().catalogue(), NOW + 60));
-    assert_eq!(export["@type"], "dpv:ConsentRecord");
-    assert_eq!(export["dpv:hasConsentStatus"], "dpv:ConsentGiven");
-    assert_eq!(export["dpv:hasLegalBasis"][0], "eu-gdpr:A6-1-a");
-    let processes = export["dpv:hasProcess"].as_array().unwrap();
+    let record = &expanded(&export).unwrap()[0];
+    let dpv = |term: &str| format!("https://w3id.org/dpv{term}");
+    let dct = |term: &str| format!("http://purl.org/dc/terms/{term}");
+    assert_eq!(record["@type"][0], dpv("#ConsentRecord"));
+    assert_eq!(record[dpv("#hasConsentStatus")][0]["@id"], dpv("#ConsentGiven"));
+    assert_eq!(record[dpv("#hasLegalBasis")][0]["@id"], dpv("/legal/eu/gdpr#A6-1-a"));
+    assert_eq!(record[dpv("#hasRight")][0]["@id"], dpv("/legal/eu/gdpr#A7-3"));
+    assert_eq!(record[dpv("#hasRecipient")][0]["@id"], "urn:ogniwo:member:mops");
+    assert_eq!(record[dpv("#hasRecipient")][0]["@type"][0], dpv("#DataController"));
+    let title = record[dpv("#hasNotice")][0][dct("title")].as_array().unwrap();
+    let languages: Vec<_> = title.iter().map(|text| text["@language"].as_str().unwrap()).collect();
+    assert_eq!(languages, ["en", "pl", "uk"]);
+    let day =
+        serde_json::json!([{ "@type": "http://www.w3.org/2001/XMLSchema#dateTime", "@value": "2026-11-21T12:00:00Z" }]);
+    assert_eq!(record[dpv("#hasDuration")][0]["http://www.w3.org/ns/dcat#startDate"], day);
+    let processes = record[dpv("#hasProcess")].as_array().unwrap();
     assert_eq!(processes.len(), 2, "labour status and labour benefit, both at PUP");
-    let registration = serde_json::json!(["ogniwo:UnemploymentRegistration", "pd:CurrentEmployment"]);
-    assert_eq!(processes[1]["dpv:hasPersonalData"][3]["@type"], registration);
-    assert!(processes[0]["dpv:hasPurpose"][0].as_str().unwrap().ends_with("publicservices#SocialWelfareProvision"));
-    assert_eq!(export["dct:hasPart"][1]["@type"], "dpv:ConsentWithdrawn");
-    assert_eq!(export["dct:hasPart"][0]["dct:date"], "2026-11-21T12:00:00Z");
+    assert_eq!(processes[0][dpv("#hasPurpose")][0]["@id"], dpv("/sector/publicservices#SocialWelfareProvision"));
+    assert_eq!(processes[0][dpv("#hasDataSource")][0]["@id"], "urn:ogniwo:member:pup");
+    let data = &processes[1][dpv("#hasPersonalData")][3];
+    let registration = serde_json::json!(["urn:ogniwo:term:UnemploymentRegistration", dpv("/pd#CurrentEmployment")]);
+    assert_eq!(data["@type"], registration);
+    assert_eq!(data[dct("title")].as_array().unwrap().len(), 3, "a name in each language");
+    let happened = record[dct("hasPart")].as_array().unwrap();
+    assert_eq!(happened[1]["@type"][0], dpv("#ConsentWithdrawn"));
+    assert_eq!(happened[0][dct("date")], day);
+
+    let mut lost = export.clone();
+    lost["dpv:hasDuration"]["from"] = "2026".into();
+    assert!(expanded(&lost).is_err(), "a term that stands for nothing");
+    let mut lost = export.clone();
+    lost["dpv:hasLegalBasis"][0] = "A6-1-a".into();
+    assert!(expanded(&lost).is_err(), "a thing without an IRI");
+    let mut fetched = export;
+    fetched["@context"] = "https://w3id.org/dpv/context".into();
+    assert!(expanded(&fetched).unwrap_err().contains("wants to load"));
+}
+
+/// What another implementation, pyld, makes of a JSON-LD document: an array of nodes with IRIs alone.
+fn expanded(document: &serde_json::Value) -> Result<serde_json::Value, String> {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/src/tests/expand.py");
+    // Debian's own interpreter, for which its package is.
+    let mut python = Command::new("/usr/bin/python3");
+    let python = python.arg(script).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut running = python.spawn().unwrap();
+    running.stdin.take().unwrap().write_all(document.to_string().as_bytes()).unwrap();
+    let output = running.wait_with_output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!said.contains("ModuleNotFoundError"), "`pyld` is missing: install python3-pyld");
+    if output.status.success() { Ok(serde_json::from_slice(&output.stdout).unwrap()) } else { Err(said) }
 }

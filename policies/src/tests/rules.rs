@@ -50,6 +50,9 @@ fn files_that_contradict_are_refused() {
         ("queries.toml", r#"["mops.income", "#, r#"["pup.status", "#, "q08: a field of it is not verifiable"),
         ("queries.toml", r#"tolerance = "1.00""#, r#"tolerance = "1.005""#, "1.005 is not an amount"),
         ("queries.toml", r#"en = "Is the person known to you?""#, r#"en = """#, "q01: a text is empty"),
+        ("fields.toml", r#", uk = "прізвище""#, "", "person.surname: a text is empty"),
+        ("purposes.toml", r#", uk = "житлова допомога""#, "", "housing-welfare-management: a text is empty"),
+        ("emergencies.toml", r#", uk = "загроза життю""#, "", "life: a text is empty"),
         ("mandates.toml", r#"["A6-1-c", "A9-2-b"]"#, r#"["A9-2-b"]"#, "gdpr names no basis of art. 6(1)"),
         (
             "mandates.toml",

@@ -8,7 +8,7 @@ use node::{ConsentReceipt, OutcomeKind, QueryResult};
 use protocol::SignedManifest;
 use serde_json::{Value, json};
 use std::path::Path;
-use tests::{Harness, PURPOSE, member, pesel_of, read_log, refusals};
+use tests::{Fault, Harness, Options, PURPOSE, member, pesel_of, read_log, refusals, until};
 
 fn text(path: &Path) -> String {
     path.to_str().expect("UTF-8").to_owned()
@@ -60,9 +60,9 @@ fn held(harness: &Harness, path: &Path) -> String {
 fn raise(directory: &Path) {
     let path = directory.join("bundle.toml");
     let old = std::fs::read_to_string(&path).expect("a table of contents");
-    let raised = old.replacen("version = 2\n", "version = 3\n", 1);
+    let raised = old.replacen("version = 3\n", "version = 4\n", 1);
     assert_ne!(old, raised);
-    let change = "\n[[changes]]\nversion = 3\npermits_more = true\ntext = \"A newer text.\"\n";
+    let change = "\n[[changes]]\nversion = 4\npermits_more = true\ntext = \"A newer text.\"\n";
     std::fs::write(path, raised + change).expect("written");
     ogniwo(&["policy", "bundle", &text(directory)]).succeeded();
 }
@@ -144,6 +144,29 @@ async fn an_agreement_is_revoked_by_one_party_and_made_anew_by_both() {
         let said: Vec<&str> = changes.iter().filter_map(|entry| entry["detail"].as_str()).collect();
         assert_eq!(said, details, "{unit}");
     }
+}
+
+/// A party's word binds it at once, also while the other has not heard: the asker asks by the manifest it has, and the holder
+/// refuses.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_holder_refuses_by_an_end_that_the_asker_has_not_heard_of() {
+    let mut harness = Harness::with(Options { proxied: true, ..Options::default() }).await;
+    harness.fill().await;
+    assert_eq!(asked(&harness).await.0, None);
+    harness.proxies["mops"].set(Fault::Cut);
+    let (pup, over) = (config(&harness, "pup"), text(&harness.extracts().join("over.json")));
+    let said = ogniwo(&["agreement", "revoke", "--config", &pup, "mops-pup@1", "--out", &over, "--json"]);
+    let said: Value = serde_json::from_str(&said.succeeded()).expect("JSON");
+    assert_eq!(said["waiting"], true, "mops cannot be told");
+    let refused = asked(&harness).await;
+    assert_eq!((refused.0.as_deref(), refused.1.len()), (Some("not_agreed"), 0), "by pup, in what a peer is told");
+
+    // Once it has heard, it does not ask.
+    harness.proxies["mops"].set(Fault::None);
+    let heard = async || asked(&harness).await.0.as_deref() == Some("agreement_revoked");
+    until("the word comes with the outbox", heard).await;
+    let refusals = refusals(&mut harness, "pup").await;
+    assert!(!refusals.is_empty() && refusals.iter().all(|reason| reason == "agreement_revoked"), "{refusals:?}");
 }
 
 /// Five questions a day, three of one user, until 14 o'clock: whatever restarts and gets lost. The reasons pup noted.

@@ -178,7 +178,8 @@ async fn people_decide_at_their_desks() {
     let supervisor = Desk::of(&harness, "zlm", "supervisor");
     let list = supervisor.json("", &["approve", "list"]);
     let waiting = list["approvals"].as_array().and_then(|all| all.first()).expect("one waits").clone();
-    assert!(supervisor.runs(&["approve", "show", id(&waiting)]).succeeded().contains("mops"));
+    let shown = supervisor.runs(&["approve", "show", id(&waiting)]).succeeded();
+    assert!(shown.contains("mops") && shown.contains("wyrok eksmisyjny / eviction judgment"), "{shown}");
     Desk::of(&harness, "zlm", "front-desk").runs(&["approve", "grant", id(&waiting)]).failed(10, "");
     let granted = supervisor.json("", &["approve", "grant", id(&waiting), "--fields", "hou.eviction"]);
     assert_eq!(granted["state"], "granted");
@@ -197,7 +198,10 @@ async fn people_decide_at_their_desks() {
     assert_eq!(taker.types(pesel, &[question.as_slice(), &more].concat()).code, Some(0));
     assert_eq!(officer.json("", &["emergency", "list"])["emergencies"][0]["id"], opened["id"]);
     let review = ["emergency", "review", id(&opened), "--outcome", "justified", "--text", "an ambulance came"];
+    let review = [review.as_slice(), &["--informed", "in_person"]].concat();
     assert!(officer.json("", &review)["overdue"] == false);
+    let letter = officer.runs(&["emergency", "letter", id(&opened), "--language", "uk"]).succeeded();
+    assert!(letter.contains("Повідомлення про доступ"), "{letter}");
 
     // Why something was answered or not, and all of it once more by the rules as they are.
     let recorded = officer.runs(&["policy", "recorded"]).succeeded();

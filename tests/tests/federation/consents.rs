@@ -1,12 +1,13 @@
 //! Consents between three members: the recorder, the recipient who asks, the holder who answers.
 
+use crate::registry_life::{SETTLED, end_first_enrolments, import, refresh};
 use http::Method;
 use node::{ConsentReceipt, OutcomeKind};
 use protocol::consent::{ConsentRef, Grant, Whose, Withdrawal};
 use protocol::query::{Basis, QueryRequest};
 use protocol::{ConsentId, Told, jws};
 use serde_json::{Value, json};
-use tests::{Harness, Member, PURPOSE, member, pesel_of, read_log, refusals};
+use tests::{Harness, Member, PURPOSE, Resident, member, pesel_of, read_log, refusals};
 use transport::CallError;
 
 const SHARED: &str = "mops+pup+css";
@@ -84,6 +85,58 @@ async fn a_consent_that_does_not_fit_is_refused_for_its_own_reason() {
     assert_eq!(mops.told("pup", &mops.request(&output, "pup", &ticket, on(hour.consent))).await, missing);
     expected.push("consent_expired");
     assert_eq!(refusals(&mut harness, "pup").await, expected);
+}
+
+/// A consent concerns institutions of a kind, also one that has no file of the resident yet.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consent_follows_to_who_comes_to_serve_the_resident_and_a_withdrawn_one_does_not() {
+    let mut harness = Harness::filled().await;
+    end_first_enrolments(&mut harness).await;
+    let (stays, withdrawn) = (pesel_of("mops+css"), pesel_of("mops+css+zlm"));
+    let of = |pesel: &str| json!({ "pesel": pesel });
+    let body = json!({
+        "resident": of(stays), "template": "instead-of-certificate", "recipient": "mops", "purposes": [PURPOSE],
+        "modules": { "labour-status": "given", "labour-benefit": "refused" }, "days": 30,
+        "evidence_sha256": cli::found::evidence().expect("evidence"),
+    });
+    let consent: ConsentReceipt = harness.post("css", "front-desk", "/v1/consents", &body).await.expect("a consent");
+    let other = harness.consent("css", "mops", of(withdrawn)).await.expect("a consent");
+    assert!(!consent.holders.contains_key(&member("pup")), "{consent:?}");
+    harness.withdraw("css", &other).await.expect("withdrawn");
+
+    // pup has both as clients now; css is told by the registry.
+    let come = |pesel| Resident { pesel, units: "pup", sealed: false };
+    import(&harness, "pup", &[come(stays), come(withdrawn)]).await;
+    harness.enrol("pup").await.expect("enrolled");
+    harness.clock.advance(SETTLED);
+    refresh(&harness, "css").await;
+    let ask = async |query: &str, pesel: &str, consent: &ConsentReceipt| {
+        harness.ask("mops", "pup", query, of(pesel), basis(consent)).await
+    };
+    let outcome = ask("q02", stays, &consent).await;
+    assert_eq!(outcome.outcome, OutcomeKind::Answered, "{outcome:?}");
+    assert_eq!(ask("q03", stays, &consent).await.outcome, OutcomeKind::Denied, "refused with the same answer");
+    assert_eq!(ask("q02", withdrawn, &other).await.outcome, OutcomeKind::Denied);
+    let api = harness.federation.local(&member("css")).expect("an API");
+    let token = harness.federation.token(&member("css"), "front-desk", &["front-desk"]).expect("a token");
+    let path = format!("/v1/consents/{}", consent.id);
+    let shown: ConsentReceipt = api.call(Method::GET, &path, &token, None).await.expect("a receipt");
+    assert!(shown.holders.contains_key(&member("pup")), "{shown:?}");
+    // Once, however often it is looked; and its end is told to who came too.
+    refresh(&harness, "css").await;
+    harness.withdraw("css", &consent).await.expect("withdrawn");
+    assert_eq!(ask("q02", stays, &consent).await.outcome, OutcomeKind::Denied);
+
+    harness.federation.nodes.get_mut(&member("css")).expect("css").stop().await.expect("stopped");
+    let added: Vec<Value> =
+        read_log(&harness, "css").into_iter().filter(|entry| entry["event"] == "consent.grant_added").collect();
+    assert_eq!(added.len(), 1, "{added:?}");
+    assert_eq!((&added[0]["holder"], &added[0]["consent"]), (&json!("pup"), &json!(consent.id)));
+    let refused = refusals(&mut harness, "pup").await;
+    assert_eq!(refused.len(), 3, "{refused:?}");
+    assert_eq!(refused[2], "consent_withdrawn");
+    let granted = read_log(&harness, "pup").into_iter().filter(|entry| entry["event"] == "consent.granted").count();
+    assert_eq!(granted, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

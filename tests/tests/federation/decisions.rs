@@ -43,6 +43,13 @@ async fn get<T: serde::de::DeserializeOwned>(
     harness.federation.local(&unit)?.call(http::Method::GET, path, &token, None).await
 }
 
+/// What is printed at `path`.
+async fn printed(harness: &Harness, unit: &str, role: &str, path: &str) -> Result<String, Failure> {
+    let unit = member(unit);
+    let token = harness.federation.token(&unit, role, &[role])?;
+    harness.federation.local(&unit)?.text(path, &token).await
+}
+
 fn said(outcome: &Outcome) -> (OutcomeKind, &str) {
     (outcome.outcome, outcome.reason.as_deref().unwrap_or_default())
 }
@@ -361,7 +368,8 @@ async fn an_emergency_is_confirmed_counted_and_reviewed() {
     let confirm = format!("/v1/emergencies/{}/confirm", opened.id);
     let confirmed = async || harness.post::<EmergencyView>("pup", "caseworker", &confirm, &json!({})).await;
     assert_eq!(code(confirmed().await), "emergency_unconfirmed", "in the same second");
-    let body_of_review = json!({ "outcome": "justified", "text": "an ambulance was called" });
+    let body_of_review =
+        json!({ "outcome": "justified", "text": "an ambulance was called", "notice": { "informed": "letter" } });
     let review = format!("/v1/emergencies/{}/review", opened.id);
     let early = harness.post::<EmergencyView>("pup", "dpo", &review, &body_of_review).await;
     assert_eq!(code(early), "emergency_unconfirmed", "it opened nothing yet");
@@ -385,8 +393,30 @@ async fn an_emergency_is_confirmed_counted_and_reviewed() {
     assert!(list.emergencies[0].overdue);
     let by_caseworker = harness.post::<EmergencyView>("pup", "caseworker", &review, &body_of_review).await;
     assert_eq!(code(by_caseworker), "role_not_allowed");
+    let letter = format!("/v1/emergencies/{}/letter", opened.id);
+    assert_eq!(code(printed(&harness, "pup", "dpo", &letter).await), "value_invalid", "not reviewed");
+    // Whether the resident is told is a part of the review, and why not wants a reason.
+    for notice in [Value::Null, json!({ "not_informed": " " })] {
+        let silent = json!({ "outcome": "justified", "text": "an ambulance was called", "notice": notice });
+        assert_eq!(code(harness.post::<EmergencyView>("pup", "dpo", &review, &silent).await), "value_invalid");
+    }
     let reviewed: EmergencyView = harness.post("pup", "dpo", &review, &body_of_review).await.expect("reviewed");
-    assert!(!reviewed.overdue);
+    assert!(!reviewed.overdue && reviewed.notice.is_some());
+    // What the resident gets: who saw what, when, why, on what basis; nothing of the user, and nothing of the values.
+    assert_eq!(code(printed(&harness, "pup", "caseworker", &letter).await), "role_not_allowed");
+    for (language, said) in [
+        ("pl", ["Zawiadomienie o dostępie", "zagrożenie życia", "Skąd i jakie dane: MOPS", "art. 6 ust. 1 lit. d"]),
+        ("en", ["Notice of access", "danger to life", "which data: MOPS", "art. 6 para. 1 point d"]),
+        ("uk", ["Повідомлення про доступ", "загроза життю", "Звідки і які дані: MOPS", "ст. 6 п. 1 літ. d"]),
+    ] {
+        let text = printed(&harness, "pup", "dpo", &format!("{letter}?language={language}")).await.expect("a letter");
+        for said in said {
+            assert!(text.contains(said), "{said}: {text}");
+        }
+        assert!(!text.contains("found unconscious") && !text.contains("an ambulance"), "{text}");
+    }
+    let page = printed(&harness, "pup", "dpo", &format!("{letter}?html=true")).await.expect("a letter");
+    assert!(page.starts_with("<!DOCTYPE html>"), "{page}");
     let list: EmergencyList = get(&harness, "mops", "dpo", "/v1/emergencies").await.expect("a list");
     assert!(list.emergencies[0].outcome.is_some(), "the holder was told");
     // The holder's officer can close what the asker's leaves open, and a review ends what it reviews.
@@ -400,17 +430,22 @@ async fn an_emergency_is_confirmed_counted_and_reviewed() {
     let there: EmergencyView =
         harness.post("mops", "dpo", &path("review"), &body_of_review).await.expect("reviewed by the holder");
     assert_eq!((there.side, there.outcome.is_some()), (node::Side::Answered, true));
-    let _here: EmergencyView = harness.post("pup", "dpo", &path("review"), &body_of_review).await.expect("reviewed");
+    let dangerous = json!({ "outcome": "unjustified", "text": "none", "notice": { "not_informed": "read by others" } });
+    let _here: EmergencyView = harness.post("pup", "dpo", &path("review"), &dangerous).await.expect("reviewed");
+    assert_eq!(code(printed(&harness, "pup", "dpo", &path("letter")).await), "value_invalid", "not to be told");
     assert_eq!(code(emergency_question(&harness, &second.id).await), "emergency_expired", "reviewed is over");
     harness.federation.nodes.get_mut(&member("pup")).expect("pup").stop().await.expect("stopped");
     let log = read_log(&harness, "pup");
     let count = |event: &str| log.iter().filter(|entry| entry["event"] == event).count();
     assert_eq!(count("emergency.declared"), 2);
     assert_eq!((count("emergency.opened"), count("emergency.reviewed")), (2, 2));
+    let notices = log.iter().filter(|entry| entry["event"] == "emergency.notice");
+    let notices: Vec<_> = notices.map(|entry| entry["detail"].as_str().expect("a detail")).collect();
+    assert_eq!(notices, ["letter", "printed", "printed", "printed", "printed", "not_informed"]);
     harness.federation.nodes.get_mut(&member("mops")).expect("mops").stop().await.expect("stopped");
     let log = read_log(&harness, "mops");
     let answered = log.iter().find(|entry| entry["event"] == "query.answered").expect("an entry");
-    assert_eq!((&answered["basis"], &answered["detail"]), (&json!("emergency:vital-interest@1"), &json!("life")));
+    assert_eq!((&answered["basis"], &answered["detail"]), (&json!("emergency:vital-interest@2"), &json!("life")));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -18,14 +18,14 @@ use tests::{Harness, Member, Options, Resident, UNITS, log_of, member, pesel_of,
 
 const HOUR: i64 = 60 * 60;
 /// After this what the registry noticed can be read.
-const SETTLED: i64 = 121;
+pub(crate) const SETTLED: i64 = 121;
 
-async fn refresh(harness: &Harness, unit: &str) {
+pub(crate) async fn refresh(harness: &Harness, unit: &str) {
     let _changed: Value =
         harness.federation.admin(&member(unit)).run("/refresh", &json!({}), &|_| {}).await.expect("news");
 }
 
-async fn import(harness: &Harness, unit: &str, residents: &[Resident]) {
+pub(crate) async fn import(harness: &Harness, unit: &str, residents: &[Resident]) {
     write_extracts(&harness.extracts(), residents);
     let extract = harness.extracts().join(format!("{unit}.csv"));
     harness.import(unit, &extract, ImportMode::Update).await.expect("an import");
@@ -170,7 +170,7 @@ async fn members_bring_a_restored_registry_up_to_date() {
 }
 
 /// Ends first enrolments, during which the registry tells nobody of meetings.
-async fn end_first_enrolments(harness: &mut Harness) {
+pub(crate) async fn end_first_enrolments(harness: &mut Harness) {
     let next = harness.federation.founded.next_manifest(harness.clock.now(), |manifest| {
         for unit in &mut manifest.members {
             unit.quotas.first_enrolment = None;
