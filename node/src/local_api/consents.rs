@@ -90,10 +90,11 @@ async fn request_consent(
 /// A consent recorded here.
 async fn get_consent(
     State(node): State<Arc<Node>>,
-    _caller: Caller,
+    caller: Caller,
     Path(id): Path<String>,
 ) -> Answer<Json<ConsentReceipt>> {
-    said(consents::show(&node, consent_id(&id)?))
+    let id = consent_id(&id)?;
+    done(async move { consents::show(&node, &caller, id).await }).await
 }
 
 #[utoipa::path(
@@ -170,7 +171,7 @@ async fn list_consents(
     caller: Caller,
     Body(body): Body<ResidentBody>,
 ) -> Answer<Json<ConsentList>> {
-    done(async move { consents::list(&node, &caller, &body.resident) }).await
+    done(async move { consents::list(&node, &caller, &body.resident).await }).await
 }
 
 #[utoipa::path(
@@ -207,11 +208,12 @@ struct Print {
 /// What the resident takes home.
 async fn print_receipt(
     State(node): State<Arc<Node>>,
-    _caller: Caller,
+    caller: Caller,
     Path(id): Path<String>,
     Query(Print { language, html }): Query<Print>,
 ) -> Answer<Response> {
-    let text = consents::printed(&node, consent_id(&id)?, language, html).map_err(|error| refusal(&error))?;
+    let text = consents::printed(&node, &caller, consent_id(&id)?, (language, html)).await;
+    let text = text.map_err(|error| refusal(&error))?;
     let media = if html { "text/html; charset=utf-8" } else { "text/plain; charset=utf-8" };
     Ok(([(header::CONTENT_TYPE, media)], text).into_response())
 }
@@ -221,6 +223,6 @@ async fn print_receipt(
     responses((status = 200, description = "JSON-LD (ISO/IEC TS 27560, DPV)", body = Value), Refusals)
 )]
 /// A consent for other systems.
-async fn export_consent(State(node): State<Arc<Node>>, _caller: Caller, Path(id): Path<String>) -> Answer<Json<Value>> {
-    said(consents::exported(&node, consent_id(&id)?))
+async fn export_consent(State(node): State<Arc<Node>>, caller: Caller, Path(id): Path<String>) -> Answer<Json<Value>> {
+    said(consents::exported(&node, &caller, consent_id(&id)?).await)
 }
