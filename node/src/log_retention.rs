@@ -4,8 +4,9 @@
 //! What stays: entries without personal data (keys, manifests, policies, the log itself, what was erased); those about a
 //! resident whose processing is restricted (GDPR art. 18); consents and marks of a resident who is on file, which bear on
 //! what may be answered.
+//! Findings go with the entries they rest on.
 
-use crate::dpo::{Act, LASTING};
+use crate::dpo::{Act, LASTING, expire_findings};
 use crate::events::Happened;
 use crate::flags;
 use crate::node::{Node, NodeError};
@@ -47,6 +48,7 @@ fn expire(node: &Node) -> Result<u64, NodeError> {
         let receipt = node.log.append_blocking(&act)?;
         node.log.expire(&receipt, before.0, stays)?;
     }
+    expire_findings(node, before)?;
     staff::forget(node, before)?;
     Ok(due)
 }

@@ -7,14 +7,14 @@ use std::path::PathBuf;
 use tests::{Harness, Options, leaks, member, pesel_of, status, until};
 
 /// The officer of one unit at its command line.
-struct Desk {
+pub(crate) struct Desk {
     config: String,
     api: String,
     token: PathBuf,
 }
 
 impl Desk {
-    fn of(harness: &Harness, unit: &str, role: &str) -> Self {
+    pub(crate) fn of(harness: &Harness, unit: &str, role: &str) -> Self {
         let unit = member(unit);
         let token = harness.extracts().join(format!("{unit}-{role}.token"));
         std::fs::write(&token, harness.federation.token(&unit, "iod", &[role]).expect("a token")).expect("written");
@@ -24,7 +24,7 @@ impl Desk {
     }
 
     /// Runs a command with the PESEL of `units` typed, if it asks for one.
-    fn run(&self, units: &str, command: &[&str]) -> Ran {
+    pub(crate) fn run(&self, units: &str, command: &[&str]) -> Ran {
         let reach = ["--config", &self.config, "--api", &self.api, "--token-file", self.token.to_str().expect("UTF-8")];
         let pesel = if units.is_empty() { String::new() } else { format!("{}\n", pesel_of(units)) };
         let ran = ogniwo_typing(&pesel, &[command, &reach].concat());
@@ -262,7 +262,10 @@ fn comparing_and_reviewing(harness: &Harness) {
 
     let id = unexplained[0]["id"].as_str().expect("an id");
     let reviewed = officer.json("", &["audit", "review", id, "--explained", "--note", "nowa sprawa"]);
-    assert_eq!((&reviewed[0]["state"], &reviewed[0]["note"]), (&json!("explained"), &json!("nowa sprawa")));
+    assert_eq!(
+        (&reviewed["findings"][0]["state"], &reviewed["findings"][0]["note"]),
+        (&json!("explained"), &json!("nowa sprawa"))
+    );
     let all = officer.run("", &["audit", "review"]).succeeded();
     assert!(all.contains(id) && all.contains("note: nowa sprawa"), "{all}");
     officer.run("", &["audit", "review", "AAAA", "--confirmed", "--note", "x"]).failed(10, "no such finding");

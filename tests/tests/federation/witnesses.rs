@@ -1,6 +1,8 @@
 //! The others vouch for each log: cosignatures, a witness offline or lying, a log restored from a backup, a log rewritten
 //! by whoever has its key.
 
+use crate::officer_commands::Desk;
+use crate::ran::ogniwo;
 use audit::{Against, Checkpoint, Config, Fault, Filter, Log, Vkey, verify_dir, verify_export};
 use axum::Router;
 use axum::http::StatusCode;
@@ -355,14 +357,29 @@ async fn an_auditor_proves_that_an_access_was_deleted() {
             cosign(&harness, unit).await;
         }
     }
-    // What the auditor gets of the peers, not of mops: the checkpoint of mops's log that each of them cosigned.
+    // What the auditor gets of the peers, not of mops: the checkpoint of mops's log that each of them cosigned. One peer's
+    // officer asks the node for everything it cosigned, another reads a copy of its data.
     let (origin, keys) = ("test.ogniwo.example/mops", Keys::of(&harness));
     let vkey = keys.log("mops", origin);
     let zlm = Member::of(&harness, "zlm");
+    let kept = harness.extracts().join("css-data");
+    copy(&harness.home().join("css/data/witness"), &kept.join("witness"));
+    let kept = kept.to_str().expect("UTF-8").to_owned();
+    let printed = tokio::task::block_in_place(|| {
+        let officer = |role: &str| Desk::of(&harness, "pup", role);
+        officer("caseworker").run("", &["audit", "witnessed"]).failed(10, "data-protection officer");
+        officer("dpo").run("", &["audit", "witnessed", "--log", "nobody"]).failed(10, "nobody");
+        let of_css = ogniwo(&["audit", "witnessed", "--dir", &kept, "--log", "mops"]).succeeded();
+        [("pup", officer("dpo").run("", &["audit", "witnessed"]).succeeded()), ("css", of_css)]
+    });
+    assert!(printed[0].1.matches(" test.ogniwo.example/pup/witness ").count() > 0, "{}", printed[0].1);
     let mut known = Vec::new();
-    for peer in ["pup", "css"] {
-        let note = zlm.call(peer, Method::GET, &format!("/witnessed/{origin}"), "").await.expect("kept").into_body();
-        let checkpoint = Checkpoint::open(std::str::from_utf8(&note).expect("text"), &vkey).expect("mops signed it");
+    for (peer, text) in &printed {
+        let over_the_wire = zlm.call(peer, Method::GET, &format!("/witnessed/{origin}"), "").await.expect("kept");
+        let notes = audit::notes(text);
+        let note = notes.iter().find(|note| note.starts_with(&format!("{origin}\n"))).expect("of mops");
+        assert_eq!(note.as_bytes(), over_the_wire.into_body(), "{peer}");
+        let checkpoint = Checkpoint::open(note, &vkey).expect("mops signed it");
         checkpoint.cosigned_by(&keys.witness(peer)).expect("and the peer cosigned it");
         known.push(checkpoint);
     }
@@ -401,6 +418,20 @@ async fn an_auditor_proves_that_an_access_was_deleted() {
     for checkpoint in &known {
         let proved = verify(&forged_export, std::slice::from_ref(checkpoint));
         assert!(matches!(proved, Err(Fault::Rewritten { signed }) if signed == checkpoint.size()), "{proved:?}");
+    }
+    // As the auditor types it, with the files the peers' commands printed: each alone is enough.
+    let text = |path: &Path| path.to_str().expect("UTF-8").to_owned();
+    let (forged_copy, honest_copy) = (text(&forged_export), text(&exported));
+    let manifest = text(&harness.home().join("manifest.json"));
+    ogniwo(&["audit", "verify", &forged_copy]).succeeded();
+    for (peer, notes) in &printed {
+        let file = harness.extracts().join(format!("cosigned-by-{peer}"));
+        std::fs::write(&file, notes).expect("written");
+        let against = ["--manifest", &manifest, "--since", &text(&file)];
+        let proved = ogniwo(&[&["audit", "verify", &forged_copy] as &[&str], &against].concat());
+        proved.failed(11, &format!("given is cosigned by test.ogniwo.example/{peer}/witness"));
+        let held = ogniwo(&[&["audit", "verify", &honest_copy] as &[&str], &against].concat()).succeeded();
+        assert!(held.contains(&format!("given, cosigned by test.ogniwo.example/{peer}/witness")), "{held}");
     }
     // And what was kept of the honest log shows the access.
     assert_eq!(verify(&exported, &known).expect("honest"), 2);

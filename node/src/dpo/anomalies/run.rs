@@ -54,8 +54,10 @@ pub struct Anomalies {
     /// How many of them had each explanation; one with several counts for the first.
     #[schema(value_type = BTreeMap<String, u64>)]
     pub explained: BTreeMap<Explanation, u64>,
-    /// What is left to look at, with what came of it before.
+    /// What is left to look at, with what came of it before: a thousand at most.
     pub findings: Vec<Finding>,
+    /// How many more there are; all are among the findings that are listed page by page.
+    pub left_out: u64,
 }
 
 /// Looks for an officer.
@@ -122,7 +124,8 @@ async fn look(node: &Arc<Node>, days: (Date, Date), mut act: Act) -> Result<Anom
     let _recorded = act.record(node).await?;
     let me = node.config.member.as_str();
     let found = anomalies.into_iter().map(|anomaly| finding(anomaly, me)).collect();
-    Ok(Anomalies { examined, explained, findings: findings::keep(node, found)? })
+    let (findings, left_out) = findings::first(findings::keep(node, found)?);
+    Ok(Anomalies { examined, explained, findings, left_out })
 }
 
 fn finding(anomaly: Anomaly, me: &str) -> Finding {
