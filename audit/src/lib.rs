@@ -45,7 +45,7 @@ pub mod tree;
 mod verify;
 mod witness;
 
-pub use catalogue::{DECISIONS, EventKind, FIELDS, SCHEMA, Stream, project};
+pub use catalogue::{Activity, DECISIONS, EventKind, FIELDS, Retention, SCHEMA, Stream, Visibility, project};
 pub use entry::MAX_PAYLOAD;
 pub use export::{Exported, export, verify_export};
 pub use fault::{AppendError, Fault};

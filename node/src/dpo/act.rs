@@ -117,8 +117,8 @@ impl Act {
     ) -> Result<Self, Reason> {
         node.now()?;
         let role = roles.iter().copied().find(|role| caller.has(&[role]));
-        let (filter, counts) = (vec![criterion], [("found", found as u64)].into());
-        Ok(Act { role, filter, counts, ..Act::of_caller(node, caller, Happened::LogRead) })
+        let (counts, filter) = ([("found", found as u64)].into(), vec![criterion]);
+        Ok(Act { counts, filter, role, ..Act::of_caller(node, caller, Happened::LogRead) })
     }
 
     /// An officer's act, now.

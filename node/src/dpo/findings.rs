@@ -227,9 +227,8 @@ pub(crate) fn expire(node: &Node, before: Timestamp) -> Result<u64, NodeError> {
     act.retention = Some("findings".to_owned());
     act.counts = [("removed", removed)].into();
     let _recorded = node.log.append_blocking(&act)?;
-    let keys = gone.iter().filter_map(|id| unb64::<16>(id));
-    node.store
-        .write(|write| keys.map(|key| write.remove(Table::FINDINGS, &key).map(drop)).collect::<Result<(), _>>())?;
+    let mut keys = gone.iter().filter_map(|id| unb64::<16>(id));
+    node.store.write(|write| keys.try_for_each(|key| write.remove(Table::FINDINGS, &key).map(drop)))?;
     Ok(removed)
 }
 

@@ -16,7 +16,6 @@ mod search;
 mod who;
 
 pub(crate) use act::Act;
-pub(crate) use anomalies::LASTING;
 pub use anomalies::{Anomalies, AnomaliesBody, Explanation, Parameters as AnomalyParameters, Rule};
 pub(crate) use api::routes;
 pub use compare::{ReconcileBody, Reconciled};

@@ -1,6 +1,6 @@
 //! The look through the log: for an officer, and by itself for every day that is over.
 
-use super::access::{Case, LASTING, Log, Surroundings};
+use super::access::{Case, Log, Surroundings, lasting};
 use super::{Anomaly, Explanation, Reviewed, Rule, review};
 use crate::dpo::act::Act;
 use crate::dpo::findings::{self, Finding, FindingKind, ReviewState};
@@ -180,8 +180,8 @@ fn read(node: &Node, held: &Held, days: (Date, Date)) -> Result<Reviewed, DpoErr
         }
         Ok(())
     };
-    for event in LASTING {
-        take(Filter { event: Some(event.to_owned()), until: start, ..Filter::default() })?;
+    for event in lasting() {
+        take(Filter { event: Some(event.name().to_owned()), until: start, ..Filter::default() })?;
     }
     take(Filter { from: start, until: end, ..Filter::default() })?;
     Ok(review(&log, parameters, &surroundings, days))
