@@ -1100,6 +1100,9 @@ pub struct ReportArgs {
     /// names and agreements (R3, R11).
     #[arg(long, value_name = "FILE")]
     pub manifest: Option<PathBuf>,
+    /// R3: an earlier manifest of the federation; the report says what came and went since.
+    #[arg(long, value_name = "FILE", requires = "manifest")]
+    pub against: Option<PathBuf>,
     /// Language.
     #[arg(long, value_enum, default_value = "pl")]
     pub lang: crate::report::Lang,

@@ -375,6 +375,7 @@ async fn make_report(arguments: ReportArgs, output: &Output) -> Result<(), Failu
         aware,
         export,
         manifest,
+        against,
         lang,
         form,
         semicolon,
@@ -395,6 +396,13 @@ async fn make_report(arguments: ReportArgs, output: &Output) -> Result<(), Failu
     }
     let federation = manifest.as_deref().map(Federation::read).transpose()?;
     let manifest = federation.as_ref().map(|federation| &federation.manifest);
+    if against.is_some() && kind != Kind::R3 {
+        return Err(Failure::new("value", format!("--against is for R3, and not for {}", kind.name())));
+    }
+    let against = against.as_deref().map(Federation::read).transpose()?;
+    if against.as_ref().zip(manifest).is_some_and(|(before, now)| !before.precedes(now)) {
+        return Err(Failure::new("value", "--against is no earlier manifest of the same federation"));
+    }
     if kind.of_one_resident() && export.is_none() && !filter.names_resident() && filter.file.is_none() {
         let why =
             format!("{} is about one resident: give --resident, --local-number, --document or --file", kind.name());
@@ -428,6 +436,7 @@ async fn make_report(arguments: ReportArgs, output: &Output) -> Result<(), Failu
         witnesses_checked: pinned.knows_witnesses(),
         manifest,
         fingerprint: federation.as_ref().map(|federation| federation.fingerprint.as_str()),
+        against: against.as_ref().map(|before| (&before.manifest, before.fingerprint.as_str())),
         held: held.as_ref(),
     };
     let written = match form {

@@ -25,6 +25,11 @@ impl Federation {
         Ok(Federation { manifest: signed.accept_held()?, fingerprint: signed.fingerprint() })
     }
 
+    /// Whether it is an earlier one of the federation of `later`.
+    pub(crate) fn precedes(&self, later: &Manifest) -> bool {
+        self.manifest.realm == later.realm && self.manifest.version < later.version
+    }
+
     /// What a document says of the manifest it went by.
     pub(crate) fn named(&self) -> Value {
         json!({ "version": self.manifest.version, "fingerprint": self.fingerprint })

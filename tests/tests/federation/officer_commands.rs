@@ -190,13 +190,23 @@ fn held_against_the_manifest(harness: &Harness, export: &str) {
     let verify = |more: &[&str]| ogniwo_typing("", &[&["audit", "verify", export] as &[&str], more].concat());
     let verified = verify(&["--manifest", &manifest]).succeeded();
     assert!(verified.contains("by the manifest of version "), "{verified}");
-    let register = ["audit", "report", "R3", "--export", export];
-    ogniwo_typing("", &register).failed(3, "--manifest");
-    let register = ogniwo_typing("", &[&register as &[&str], &["--manifest", &manifest]].concat()).succeeded();
+    let register_of = ["audit", "report", "R3", "--export", export];
+    ogniwo_typing("", &register_of).failed(3, "--manifest");
+    let register = ogniwo_typing("", &[&register_of as &[&str], &["--manifest", &manifest]].concat()).succeeded();
     let verified: Value =
         serde_json::from_str(&verify(&["--manifest", &manifest, "--json"]).succeeded()).expect("JSON");
     let fingerprint = verified["manifest"]["fingerprint"].as_str().expect("a fingerprint");
     assert!(register.contains(fingerprint), "{register}");
+    let same = [&register_of as &[&str], &["--manifest", &manifest, "--against", &manifest]].concat();
+    ogniwo_typing("", &same).failed(3, "no earlier manifest");
+    // So does a search of it, and each entry says what the catalogue does of its event.
+    let search = ["audit", "search", "--export", export, "--event", "query.outcome", "--manifest", &manifest];
+    let found = ogniwo_typing("", &[&search as &[&str], &["--json"]].concat()).succeeded();
+    let found: Value = serde_json::from_str(&found).expect("JSON");
+    assert_eq!((&found["manifest"]["fingerprint"], &found["witnesses_checked"]), (&json!(fingerprint), &json!(true)));
+    let of_event = ["activity", "retention_class", "visibility"].map(|field| &found["entries"][0]["payload"][field]);
+    assert_eq!(of_event, [&json!("exchange@1"), &json!("term"), &json!("resident")]);
+    assert!(ogniwo_typing("", &search).succeeded().contains(fingerprint));
     // Without the cosignatures its owner may have written all of it anew.
     for name in ["cosigned", "witnesses"] {
         std::fs::remove_file(dir.join(name)).expect("it was cosigned");

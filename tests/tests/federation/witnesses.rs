@@ -332,6 +332,58 @@ fn open(harness: &Harness, unit: &str, dir: &Path) -> Log {
     .expect("a log")
 }
 
+/// What peers' officers print of what their nodes cosigned: one asks the node for everything, another reads a copy of its
+/// data.
+fn handed_out(harness: &Harness) -> [(&'static str, String); 2] {
+    let kept = harness.extracts().join("css-data");
+    copy(&harness.home().join("css/data/witness"), &kept.join("witness"));
+    let kept = kept.to_str().expect("UTF-8").to_owned();
+    let printed = tokio::task::block_in_place(|| {
+        let officer = |role: &str| Desk::of(harness, "pup", role);
+        officer("caseworker").run("", &["audit", "witnessed"]).failed(10, "data-protection officer");
+        officer("dpo").run("", &["audit", "witnessed", "--log", "nobody"]).failed(10, "nobody");
+        let of_css = ogniwo(&["audit", "witnessed", "--dir", &kept, "--log", "mops"]).succeeded();
+        [("pup", officer("dpo").run("", &["audit", "witnessed"]).succeeded()), ("css", of_css)]
+    });
+    let cosigned = printed[0].1.matches("\n— test.ogniwo.example/pup/witness ").count();
+    assert_eq!(cosigned, audit::notes(&printed[0].1).len(), "of every log one: {}", printed[0].1);
+    assert_eq!(audit::notes(&printed[1].1).len(), 1, "of mops alone");
+    printed
+}
+
+/// The checkpoints in them, which are those that members are given.
+async fn as_over_the_wire(harness: &Harness, printed: &[(&str, String)], origin: &str) -> Vec<Checkpoint> {
+    let (keys, zlm) = (Keys::of(harness), Member::of(harness, "zlm"));
+    let mut known = Vec::new();
+    for (peer, text) in printed {
+        let given = zlm.call(peer, Method::GET, &format!("/witnessed/{origin}"), "").await.expect("kept");
+        let notes = audit::notes(text);
+        let note = notes.iter().find(|note| note.starts_with(&format!("{origin}\n"))).expect("of mops");
+        assert_eq!(note.as_bytes(), given.into_body(), "{peer}");
+        let checkpoint = Checkpoint::open(note, &keys.log("mops", origin)).expect("mops signed it");
+        checkpoint.cosigned_by(&keys.witness(peer)).expect("and the peer cosigned it");
+        known.push(checkpoint);
+    }
+    known
+}
+
+/// With the files the peers' commands printed: each alone is enough.
+fn as_the_auditor_types_it(harness: &Harness, printed: &[(&str, String)], forged: &Path, honest: &Path) {
+    let text = |path: &Path| path.to_str().expect("UTF-8").to_owned();
+    let (forged, honest) = (text(forged), text(honest));
+    let manifest = text(&harness.home().join("manifest.json"));
+    ogniwo(&["audit", "verify", &forged]).succeeded();
+    for (peer, notes) in printed {
+        let file = harness.extracts().join(format!("cosigned-by-{peer}"));
+        std::fs::write(&file, notes).expect("written");
+        let against = ["--manifest", &manifest, "--since", &text(&file)];
+        let proved = ogniwo(&[&["audit", "verify", &forged] as &[&str], &against].concat());
+        proved.failed(11, &format!("given is cosigned by test.ogniwo.example/{peer}/witness"));
+        let held = ogniwo(&[&["audit", "verify", &honest] as &[&str], &against].concat()).succeeded();
+        assert!(held.contains(&format!("given, cosigned by test.ogniwo.example/{peer}/witness")), "{held}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_auditor_proves_that_an_access_was_deleted() {
     let mut harness = Harness::filled().await;
@@ -357,32 +409,11 @@ async fn an_auditor_proves_that_an_access_was_deleted() {
             cosign(&harness, unit).await;
         }
     }
-    // What the auditor gets of the peers, not of mops: the checkpoint of mops's log that each of them cosigned. One peer's
-    // officer asks the node for everything it cosigned, another reads a copy of its data.
-    let (origin, keys) = ("test.ogniwo.example/mops", Keys::of(&harness));
-    let vkey = keys.log("mops", origin);
-    let zlm = Member::of(&harness, "zlm");
-    let kept = harness.extracts().join("css-data");
-    copy(&harness.home().join("css/data/witness"), &kept.join("witness"));
-    let kept = kept.to_str().expect("UTF-8").to_owned();
-    let printed = tokio::task::block_in_place(|| {
-        let officer = |role: &str| Desk::of(&harness, "pup", role);
-        officer("caseworker").run("", &["audit", "witnessed"]).failed(10, "data-protection officer");
-        officer("dpo").run("", &["audit", "witnessed", "--log", "nobody"]).failed(10, "nobody");
-        let of_css = ogniwo(&["audit", "witnessed", "--dir", &kept, "--log", "mops"]).succeeded();
-        [("pup", officer("dpo").run("", &["audit", "witnessed"]).succeeded()), ("css", of_css)]
-    });
-    assert!(printed[0].1.matches(" test.ogniwo.example/pup/witness ").count() > 0, "{}", printed[0].1);
-    let mut known = Vec::new();
-    for (peer, text) in &printed {
-        let over_the_wire = zlm.call(peer, Method::GET, &format!("/witnessed/{origin}"), "").await.expect("kept");
-        let notes = audit::notes(text);
-        let note = notes.iter().find(|note| note.starts_with(&format!("{origin}\n"))).expect("of mops");
-        assert_eq!(note.as_bytes(), over_the_wire.into_body(), "{peer}");
-        let checkpoint = Checkpoint::open(note, &vkey).expect("mops signed it");
-        checkpoint.cosigned_by(&keys.witness(peer)).expect("and the peer cosigned it");
-        known.push(checkpoint);
-    }
+    // What the auditor gets of the peers, not of mops: the checkpoint of mops's log that each of them cosigned.
+    let origin = "test.ogniwo.example/mops";
+    let vkey = Keys::of(&harness).log("mops", origin);
+    let printed = handed_out(&harness);
+    let known = as_over_the_wire(&harness, &printed, origin).await;
 
     // The administrator of mops rewrites the log with its own key, without that access, and even one entry longer.
     stop(&mut harness, "mops").await;
@@ -419,20 +450,7 @@ async fn an_auditor_proves_that_an_access_was_deleted() {
         let proved = verify(&forged_export, std::slice::from_ref(checkpoint));
         assert!(matches!(proved, Err(Fault::Rewritten { signed }) if signed == checkpoint.size()), "{proved:?}");
     }
-    // As the auditor types it, with the files the peers' commands printed: each alone is enough.
-    let text = |path: &Path| path.to_str().expect("UTF-8").to_owned();
-    let (forged_copy, honest_copy) = (text(&forged_export), text(&exported));
-    let manifest = text(&harness.home().join("manifest.json"));
-    ogniwo(&["audit", "verify", &forged_copy]).succeeded();
-    for (peer, notes) in &printed {
-        let file = harness.extracts().join(format!("cosigned-by-{peer}"));
-        std::fs::write(&file, notes).expect("written");
-        let against = ["--manifest", &manifest, "--since", &text(&file)];
-        let proved = ogniwo(&[&["audit", "verify", &forged_copy] as &[&str], &against].concat());
-        proved.failed(11, &format!("given is cosigned by test.ogniwo.example/{peer}/witness"));
-        let held = ogniwo(&[&["audit", "verify", &honest_copy] as &[&str], &against].concat()).succeeded();
-        assert!(held.contains(&format!("given, cosigned by test.ogniwo.example/{peer}/witness")), "{held}");
-    }
+    as_the_auditor_types_it(&harness, &printed, &forged_export, &exported);
     // And what was kept of the honest log shows the access.
     assert_eq!(verify(&exported, &known).expect("honest"), 2);
 
