@@ -25,6 +25,100 @@ pub enum Stream {
     Siem,
 }
 
+/// How long what an entry says stays readable at a node; its hash stays in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retention {
+    /// For good: it says nothing of a person. A registry's entries are all kept.
+    Kept,
+    /// For the log's term, and as long as the resident is on file: it bears on what may be answered.
+    OnFile,
+    /// For the log's term (`log_retention_days`).
+    Term,
+}
+
+/// Whether the resident an entry is about is told of it in the resident's own list (reports R1 and R2). Nothing is hidden
+/// from a resident for a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Visibility {
+    /// It is a line of the list.
+    Resident,
+    /// It is the institution's own.
+    Institution,
+}
+
+/// The activity of the record of processing (GDPR art. 30) that an entry comes of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Activity {
+    /// Keeping the machines, keys of connections, rules and agreements in order.
+    Operation,
+    /// Taking in records and making clients known to the registry.
+    Records,
+    /// The pseudonyms' shared key.
+    Pseudonyms,
+    /// Questions, answers and what people decide about them.
+    Exchange,
+    /// Consents.
+    Consents,
+    /// Residents' rights: access, restriction, erasure.
+    Rights,
+    /// Supervision: reading, comparing, reviewing and keeping the log.
+    Oversight,
+    /// The registry's index.
+    Index,
+}
+
+impl Retention {
+    /// As documents have it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Kept => "kept",
+            Self::OnFile => "on-file",
+            Self::Term => "term",
+        }
+    }
+}
+
+impl Visibility {
+    /// As documents have it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Resident => "resident",
+            Self::Institution => "institution",
+        }
+    }
+}
+
+impl Activity {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Operation,
+        Self::Records,
+        Self::Pseudonyms,
+        Self::Exchange,
+        Self::Consents,
+        Self::Rights,
+        Self::Oversight,
+        Self::Index,
+    ];
+
+    /// Id and version, as documents have it.
+    #[must_use]
+    pub fn id(self) -> &'static str {
+        match self {
+            Self::Operation => "operation@1",
+            Self::Records => "records@1",
+            Self::Pseudonyms => "pseudonyms@1",
+            Self::Exchange => "exchange@1",
+            Self::Consents => "consents@1",
+            Self::Rights => "rights@1",
+            Self::Oversight => "oversight@1",
+            Self::Index => "index@1",
+        }
+    }
+}
+
 /// Every field there is: name, and what it holds.
 pub const FIELDS: &[(&str, &str)] = &[
     ("about", "pseudonymous id of the member of staff whose name was read"),
@@ -564,10 +658,74 @@ impl EventKind {
     pub fn id(self) -> u16 {
         self as u16
     }
+
+    /// How long an entry of it stays readable.
+    #[must_use]
+    pub fn retention(self) -> Retention {
+        match (self, self.id() / 100) {
+            (Self::PayloadsErased | Self::RetentionApplied, _) | (_, 3 | 7 | 9 | 10) => Retention::Kept,
+            (
+                Self::ConsentRecorded
+                | Self::ConsentGranted
+                | Self::ConsentWithdrawn
+                | Self::WithdrawalReceived
+                | Self::ConsentSuperseded
+                | Self::FlagSet
+                | Self::FlagCleared
+                | Self::ResidentRestricted,
+                _,
+            ) => Retention::OnFile,
+            _ => Retention::Term,
+        }
+    }
+
+    /// Whether the resident is told of it.
+    #[must_use]
+    pub fn visibility(self) -> Visibility {
+        match self {
+            Self::QueryAnswered
+            | Self::QueryDenied
+            | Self::QueryNoMatch
+            | Self::QueryOutcome
+            | Self::ConsentRecorded
+            | Self::ConsentWithdrawn
+            | Self::ConsentSuperseded
+            | Self::DpoSearched
+            | Self::DpoReported
+            | Self::DpoExported
+            | Self::ResidentShown => Visibility::Resident,
+            _ => Visibility::Institution,
+        }
+    }
+
+    /// What activity it comes of.
+    #[must_use]
+    pub fn activity(self) -> Activity {
+        match (self, self.id() / 100) {
+            (Self::ResidentShown | Self::ResidentRestricted | Self::ResidentErased, _) => Activity::Rights,
+            (_, 2) => Activity::Records,
+            (_, 3) => Activity::Pseudonyms,
+            (_, 4 | 6) => Activity::Exchange,
+            (_, 5) => Activity::Consents,
+            (_, 8) => Activity::Oversight,
+            (_, 9) => Activity::Index,
+            _ => Activity::Operation,
+        }
+    }
+}
+
+/// The catalogue as an export has it: a line for each event, with number, name, activity, retention and visibility.
+pub(crate) fn table() -> String {
+    let line = |event: &EventKind| {
+        let (activity, retention, visibility) = (event.activity(), event.retention(), event.visibility());
+        format!("{} {} {} {} {}\n", event.id(), event.name(), activity.id(), retention.name(), visibility.name())
+    };
+    EventKind::ALL.iter().map(line).collect()
 }
 
 /// What `stream` sees of an entry's payload: an object with `schema`, `event_id`, `event`, `time`, `ms` and the fields
-/// listed for the event; `None` when it does not see the event at all.
+/// listed for the event, for the officer also what the catalogue says of the event: `activity`, `retention_class`,
+/// `visibility`; `None` when it does not see the event at all.
 #[must_use]
 pub fn project(payload: &Value, stream: Stream) -> Option<Value> {
     let event = EventKind::find(payload.get("event")?.as_str()?)?;
@@ -576,6 +734,11 @@ pub fn project(payload: &Value, stream: Stream) -> Option<Value> {
     seen.insert("schema".to_owned(), SCHEMA.into());
     seen.insert("event_id".to_owned(), event.id().into());
     seen.insert("event".to_owned(), event.name().into());
+    if stream == Stream::Dpo {
+        seen.insert("activity".to_owned(), event.activity().id().into());
+        seen.insert("retention_class".to_owned(), event.retention().name().into());
+        seen.insert("visibility".to_owned(), event.visibility().name().into());
+    }
     for moment in ["time", "ms"] {
         seen.extend(payload.get(moment).filter(|at| at.is_i64()).map(|at| (moment.to_owned(), at.clone())));
     }
@@ -636,6 +799,30 @@ mod tests {
     }
 
     #[test]
+    fn what_the_catalogue_says_of_an_event_stands_in_the_documentation_and_in_no_entry() {
+        let document = include_str!("../../docs/AUDIT.md");
+        for activity in Activity::ALL {
+            assert!(document.contains(&format!("| `{}` |", activity.id())), "{activity:?}");
+            assert!(EventKind::ALL.iter().any(|event| event.activity() == activity), "{activity:?} is of no event");
+        }
+        for (field, named) in [
+            ("activity", ""),
+            ("retention_class", "`kept`, `on-file`, `term`"),
+            ("visibility", "`resident`, `institution`"),
+        ] {
+            assert!(document.contains(&format!("`{field}`")) && document.contains(named), "{field}");
+            assert!(FIELDS.iter().all(|(name, _)| *name != field), "{field} follows from the event");
+        }
+        // Whatever is told to a resident or outlives the term because of one says whose it is.
+        for event in EventKind::ALL {
+            let of_resident = event.visibility() == Visibility::Resident || event.retention() == Retention::OnFile;
+            assert!(!of_resident || event.fields(Stream::Dpo).unwrap().contains(&"file"), "{event:?}");
+        }
+        assert!(table().contains("\n403 query.answered exchange@1 term resident\n"), "{}", table());
+        assert_eq!(table().lines().count(), EventKind::ALL.len());
+    }
+
+    #[test]
     fn every_listed_field_is_in_the_schema_and_residents_words_and_cases_stay_with_the_dpo() {
         assert!(FIELDS.is_sorted_by_key(|(name, _)| *name));
         let known: BTreeSet<_> = FIELDS.iter().map(|(name, _)| *name).collect();
@@ -679,7 +866,14 @@ mod tests {
         assert_eq!(seen(Stream::Siem), with(siem.clone()));
         let whole = payload["outcomes"].clone();
         let dpo = json!({ "outcomes": whole, "user": "U", "file": "F", "case": "C", "reason_text": "R" });
-        let dpo = dpo.as_object().unwrap().clone().into_iter().chain([("on_behalf_of".to_owned(), json!("B"))]);
+        let of_event = [
+            ("on_behalf_of", json!("B")),
+            ("activity", json!("exchange@1")),
+            ("retention_class", json!("term")),
+            ("visibility", json!("resident")),
+        ];
+        let of_event = of_event.map(|(field, value)| (field.to_owned(), value));
+        let dpo = dpo.as_object().unwrap().clone().into_iter().chain(of_event);
         let siem = siem.as_object().unwrap().clone().into_iter();
         assert_eq!(seen(Stream::Dpo), with(Value::Object(siem.chain(dpo).collect())));
         for nobody in [json!({ "event": "made.up" }), json!({ "time": 7 }), json!("query.outcome")] {

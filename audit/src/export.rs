@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `vkey`, `checkpoint`, `cosigned`, `witnesses`, `tile/…` | as in the log's own directory, the tiles of the whole tree of `checkpoint`, right edge included |
 //! | `entries.jsonl` | the entries asked for, in order, one a line: `{"index":7,"payload":{…},"salt":"…"}`, the salt 32 bytes in base64 |
+//! | `catalogue` | what the log's program said of each event besides its entries — number, name, activity, retention, visibility, a line each —, a signed note of the log's key |
 //! | `export` | what was given, a signed note of the log's key |
 //!
 //! ```text
@@ -34,6 +35,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::{
+    catalogue::{self, SCHEMA},
     disk::sync_names,
     entry::canonical_json,
     fault::Fault,
@@ -49,6 +51,7 @@ use crate::{
 
 const TITLE: &str = "ogniwo audit export 1";
 const NOTE: &str = "export";
+const CATALOGUE: &str = "catalogue";
 const ENTRIES: &str = "entries.jsonl";
 /// Entries taken from the log at a time.
 const PAGE: usize = 256;
@@ -114,6 +117,8 @@ pub fn export(log: &Log, into: &Path, filter: &Filter, now: i64) -> Result<Expor
         cosigned: cosigned.as_ref().map_or(0, Checkpoint::size),
         witnesses,
     };
+    let catalogue = format!("ogniwo audit catalogue {SCHEMA}\n{}\n{}", log.vkey().name(), catalogue::table());
+    written(CATALOGUE, &log.sign(&catalogue))?;
     written(NOTE, &log.sign(&exported.note(&digest)))?;
     sync_names(into).map_err(Fault::io(into))?;
     Ok(exported)
@@ -262,6 +267,10 @@ impl Lines {
     fn finish(self, exported: Exported, dir: &Path) -> Result<Exported, Fault> {
         if self.next.is_some() {
             return Err(self.damage("a line is out of order, or of no entry"));
+        }
+        let path = dir.join(CATALOGUE);
+        if exported.vkey.open(&read_text(&path)?).is_err() {
+            return Err(Fault::Export { path, problem: "is not signed by the log" });
         }
         let path = dir.join(NOTE);
         let refuse = |problem| Fault::Export { path: path.clone(), problem };

@@ -149,6 +149,26 @@ struct Line<'a> {
     signature: Vec<u8>,
 }
 
+/// The notes of a text that holds some, one after the other, empty lines between them or not: each ends with its signature
+/// lines.
+#[must_use]
+pub fn notes(text: &str) -> Vec<String> {
+    let mut all: Vec<String> = Vec::new();
+    let mut ended = true;
+    for line in text.split_inclusive('\n') {
+        let signature = line.starts_with("— ");
+        if ended && !signature && !line.trim_end().is_empty() {
+            all.push(String::new());
+            ended = false;
+        }
+        ended |= signature;
+        if let Some(note) = all.last_mut().filter(|_| !ended || signature) {
+            note.push_str(line);
+        }
+    }
+    all
+}
+
 /// A note's text, last line end included, and its signature lines.
 fn split(note: &str) -> Result<(&str, Vec<Line<'_>>), NoteError> {
     let (text, lines) = note.rsplit_once("\n\n").ok_or(NoteError::Form)?;
@@ -355,6 +375,17 @@ mod tests {
         assert_eq!(peter().vkey().to_string(), VKEY);
         assert_eq!(peter().sign(TEXT), note);
         assert_eq!(Vkey::parse(VKEY).unwrap().open(&note), Ok(TEXT));
+    }
+
+    #[test]
+    fn several_notes_in_one_text_are_told_apart() {
+        let (one, other) = (peter().sign(TEXT), peter().sign("b\n\n7\n"));
+        let twice = format!("{one}{SIGNATURE}");
+        assert_eq!(notes(&one), [one.as_str()]);
+        assert_eq!(notes(&format!("{twice}\n{other}\n\n{one}")), [twice.as_str(), other.as_str(), one.as_str()]);
+        assert_eq!(notes(&format!("{twice}{other}")), [twice.as_str(), other.as_str()]);
+        assert_eq!(notes(""), Vec::<String>::new());
+        assert_eq!(notes("no note"), ["no note"]);
     }
 
     #[test]

@@ -240,6 +240,16 @@ impl Witness {
         self.note(origin)
     }
 
+    /// What was last cosigned of every log, by origin, held against this witness's own signature. Blocks.
+    ///
+    /// # Errors
+    /// A [`Fault`] when the state of one cannot be read, or is damaged.
+    pub fn all(&self) -> Result<BTreeMap<String, Checkpoint>, Fault> {
+        let _alone = lock(&self.state);
+        let known = |origin: String| Ok(self.read(&origin)?.map(|known| (origin, known)));
+        witnessed(&self.dir)?.into_keys().filter_map(|origin| known(origin).transpose()).collect()
+    }
+
     fn note(&self, origin: &str) -> Result<Option<String>, Fault> {
         match read_text(&self.dir.join(file_name(origin))) {
             Ok(note) => Ok(Some(note)),
@@ -265,6 +275,31 @@ impl Witness {
         known.cosigned_by(self.vkey()).map_err(damaged)?;
         Ok(Some(known))
     }
+}
+
+/// What the witness with its state in `dir` cosigned last of each log, by origin. Checked is only that each is a
+/// checkpoint of that log: whoever takes one checks the signatures, by keys this directory does not have. Needs no lock.
+/// Blocks.
+///
+/// # Errors
+/// [`Fault::Io`], and [`Fault::Checkpoint`] for one that is damaged.
+pub fn witnessed(dir: &Path) -> Result<BTreeMap<String, Checkpoint>, Fault> {
+    let mut all = BTreeMap::new();
+    for file in fs::read_dir(dir).map_err(Fault::io(dir))? {
+        let path = file.map_err(Fault::io(dir))?.path();
+        // Not yet in the place of the one before.
+        if path.extension().is_some() {
+            continue;
+        }
+        let note = read_text(&path)?;
+        let origin = note.split('\n').next().unwrap_or_default();
+        let named = path.file_name().is_some_and(|name| name.to_str() == Some(&file_name(origin)));
+        let known =
+            Checkpoint::read(&note, origin).and_then(|k| if named { Ok(k) } else { Err(NoteError::Checkpoint) });
+        let known = known.map_err(|source| Fault::Checkpoint { path: path.clone(), source })?;
+        all.insert(origin.to_owned(), known);
+    }
+    Ok(all)
 }
 
 fn file_name(origin: &str) -> String {

@@ -852,6 +852,11 @@ pub enum AuditCommand {
         after_help = "Examples:\n  ogniwo audit verify /var/lib/ogniwo/data/log\n  ogniwo audit verify export --manifest manifest.json --since checkpoint-of-pup"
     )]
     Verify(VerifyArgs),
+    /// Print what a node cosigned of the others' logs, as signed notes: what `audit verify --since` holds a log against.
+    #[command(
+        after_help = "Examples:\n  ogniwo audit witnessed --token-file token > cosigned-by-pup\n  ogniwo audit witnessed --log mops --dir /var/lib/ogniwo/data\n  ogniwo audit verify export-of-mops --manifest manifest.json --since cosigned-by-pup"
+    )]
+    Witnessed(WitnessedArgs),
     /// Find entries: live with a data-protection officer's token, or in an export. A search is itself recorded.
     #[command(
         after_help = "Examples:\n  ogniwo audit search --token-file token --resident < pesel\n  ogniwo audit search --token-file token --peer pup --decision deny --from 2026-11-01\n  ogniwo audit search --token-file token --staff jan --confirm-token-file other\n  ogniwo audit search --token-file token --start 1234 --limit 1\n  ogniwo audit search --token-file token --stream siem --from 2026-11-01 --json\n  ogniwo audit search --export bundle --event query.denied"
@@ -901,14 +906,28 @@ pub struct VerifyArgs {
     /// made the directory may have made up the witnesses too.
     #[arg(long, value_name = "FILE")]
     pub manifest: Option<PathBuf>,
-    /// A checkpoint of this log that somebody else kept: the log must have grown from it, and only what came after the
-    /// newest is read. May be given again.
+    /// A checkpoint of this log that somebody else kept, alone or among those of other logs as `audit witnessed` prints
+    /// them: the log must have grown from it, and only what came after the newest is read. May be given again.
     #[arg(long, value_name = "FILE")]
     pub since: Vec<PathBuf>,
     /// With --manifest, take a log that no member vouches for, or of which the newest cosignature is over an hour old
     /// though entries came after it: a copy of one that had no witnesses, or of one made at that time.
     #[arg(long, requires = "manifest")]
     pub uncosigned: bool,
+}
+
+/// What a node cosigned.
+#[derive(Debug, Args)]
+pub struct WitnessedArgs {
+    /// The node to ask, and the officer's token.
+    #[command(flatten)]
+    pub api: ApiArgs,
+    /// Only this log, by its origin, or those of this member.
+    #[arg(long, value_name = "NAME")]
+    pub log: Option<String>,
+    /// Read it from the data directory of a node or registry, or a copy of it, instead of asking.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["api", "ca", "token_file"])]
+    pub dir: Option<PathBuf>,
 }
 
 /// Which entries.
@@ -1081,6 +1100,9 @@ pub struct ReportArgs {
     /// names and agreements (R3, R11).
     #[arg(long, value_name = "FILE")]
     pub manifest: Option<PathBuf>,
+    /// R3: an earlier manifest of the federation; the report says what came and went since.
+    #[arg(long, value_name = "FILE", requires = "manifest")]
+    pub against: Option<PathBuf>,
     /// Language.
     #[arg(long, value_enum, default_value = "pl")]
     pub lang: crate::report::Lang,
@@ -1170,6 +1192,16 @@ pub struct ReviewArgs {
     /// Why.
     #[arg(long, requires = "id")]
     pub note: Option<String>,
+    /// List from this finding on.
+    #[arg(long, value_name = "ID", allow_hyphen_values = true, conflicts_with = "id")]
+    pub start: Option<String>,
+    /// Findings listed at most.
+    #[arg(long, default_value_t = 1_000, value_parser = at_least_one)]
+    pub limit: usize,
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|limit| *limit > 0).ok_or_else(|| "a number from 1 on".to_owned())
 }
 
 /// Going on after a restored backup.

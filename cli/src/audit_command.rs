@@ -2,7 +2,7 @@
 //! with an officer's token. What is made live is an export first, and verified before anything is said about it.
 
 use crate::args::{
-    AuditCommand, ContinueArgs, ExportArgs, Form, LogStream, ReportArgs, SearchArgs, VerifyArgs, WhoArgs,
+    AuditCommand, ContinueArgs, ExportArgs, Form, LogStream, ReportArgs, SearchArgs, VerifyArgs, WhoArgs, WitnessedArgs,
 };
 use crate::audit_filter::{live, moment, offline};
 use crate::audit_findings::{anomalies, reconcile, review};
@@ -12,11 +12,12 @@ use crate::node_command::{api, token};
 use crate::output::Output;
 use crate::prompt::passphrase;
 use crate::report::{self, Asked, Context, Kind, Words, exchange};
-use audit::{Checkpoint, Exported, Filter, Vkey, verify_against, verify_export};
+use audit::{Checkpoint, Exported, Fault, Filter, Vkey, verify_against, verify_export};
 use http::Method;
-use node::{LogPage, Progress, ResidentData, Who};
+use node::{LogPage, Progress, ResidentData, Who, Witnessed};
 use policies::Library;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 use transport::Clock;
@@ -27,6 +28,7 @@ const PAGE: u64 = 1_000;
 pub(crate) async fn run(command: AuditCommand, output: &Output) -> Result<(), Failure> {
     match command {
         AuditCommand::Verify(arguments) => verify(&arguments, output),
+        AuditCommand::Witnessed(arguments) => witnessed(arguments, output).await,
         AuditCommand::Search(arguments) => search(arguments, output).await,
         AuditCommand::Export(arguments) => export(arguments, output).await,
         AuditCommand::Report(arguments) => make_report(arguments, output).await,
@@ -43,15 +45,65 @@ fn is_export(dir: &Path) -> bool {
     dir.join("export").is_file()
 }
 
-/// Checkpoints that others kept, each signed by the log in `dir`.
+/// Checkpoints that others kept, each signed by the log in `dir`. Those of other logs beside it are passed over.
 fn known(dir: &Path, pinned: &Pinned, files: &[PathBuf]) -> Result<Vec<Checkpoint>, Failure> {
     let own = audit::identity(dir).map_err(|e| unverified(&e))?;
     let vkey = pinned.log().unwrap_or(&own);
-    let open = |file: &PathBuf| {
-        let checkpoint = Checkpoint::open(&read_text(file)?, vkey);
-        checkpoint.map_err(|e| Failure::new("value", format!("{}: {}", file.display(), chain(&e))))
+    let mut known = Vec::new();
+    for file in files {
+        let wrong = |why: String| Failure::new("value", format!("{}: {why}", file.display()));
+        let notes = audit::notes(&read_text(file)?);
+        let of_it: Vec<&String> =
+            notes.iter().filter(|note| note.split('\n').next().is_some_and(|origin| origin == vkey.name())).collect();
+        if of_it.is_empty() {
+            return Err(wrong(format!("it has no checkpoint of {}", vkey.name())));
+        }
+        for note in of_it {
+            known.push(Checkpoint::open(note, vkey).map_err(|e| wrong(chain(&e)))?);
+        }
+    }
+    Ok(known)
+}
+
+/// Why a log did not verify, and of a checkpoint that it contradicts whose cosignatures this has.
+fn contradicted(fault: &Fault, known: &[Checkpoint], pinned: &Pinned) -> Failure {
+    let failure = unverified(fault);
+    let (Fault::Rewritten { signed } | Fault::Shorter { signed, .. }) = fault else { return failure };
+    let by: BTreeSet<&str> =
+        known.iter().filter(|known| known.size() == *signed).flat_map(|known| pinned.cosigners(known)).collect();
+    if by.is_empty() {
+        return failure;
+    }
+    let by = by.into_iter().collect::<Vec<_>>().join(", ");
+    Failure::new(
+        &failure.code,
+        format!("{}; the checkpoint of {signed} entries given is cosigned by {by}", failure.message),
+    )
+}
+
+/// What a node, or the witness with its files in a directory, cosigned of other logs.
+async fn witnessed(arguments: WitnessedArgs, output: &Output) -> Result<(), Failure> {
+    let WitnessedArgs { api: to, log, dir } = arguments;
+    let mut found: Witnessed = match dir {
+        Some(dir) => {
+            let dir = Some(dir.join("witness")).filter(|inner| inner.is_dir()).unwrap_or(dir);
+            Witnessed::of(None, audit::witnessed(&dir).map_err(|e| unverified(&e))?)
+        }
+        None => api(&to)?.call(Method::GET, "/v1/audit/witnessed", &token(&to)?, None).await?,
     };
-    files.iter().map(open).collect()
+    if let Some(name) = &log {
+        // REALM/MEMBER, with more behind it for a log that went on.
+        found.logs.retain(|log| log.origin == *name || log.origin.split('/').nth(1) == Some(name));
+    }
+    if found.logs.is_empty() {
+        let what = log.map_or_else(|| "any log".to_owned(), |name| format!("a log of {name}"));
+        return Err(Failure::new("unknown", format!("no checkpoint of {what} was cosigned there")));
+    }
+    output.result(&found, || {
+        let notes = found.logs.iter().map(|log| log.checkpoint.trim_end_matches('\n'));
+        notes.collect::<Vec<_>>().join("\n\n")
+    });
+    Ok(())
 }
 
 fn verify(arguments: &VerifyArgs, output: &Output) -> Result<(), Failure> {
@@ -66,7 +118,8 @@ fn verify(arguments: &VerifyArgs, output: &Output) -> Result<(), Failure> {
     let progress = |done: u64| bar(Progress { done, total: total.max(done) });
     let held: Vec<u64> = known.iter().map(Checkpoint::size).collect();
     let mut document = if is_export(dir) {
-        let exported = verify_export(dir, pinned.against(&known), |_, _| {}, progress).map_err(|e| unverified(&e))?;
+        let exported = verify_export(dir, pinned.against(&known), |_, _| {}, progress)
+            .map_err(|e| contradicted(&e, &known, &pinned))?;
         pinned.enough(exported.cosigned, &exported.witnesses)?;
         if !uncosigned {
             pinned.covered(exported.size, exported.cosigned, &exported.witnesses, exported.exported_at)?;
@@ -76,7 +129,8 @@ fn verify(arguments: &VerifyArgs, output: &Output) -> Result<(), Failure> {
             "exported": exported.entries, "cosigned": exported.cosigned, "witnesses": witnesses(&exported.witnesses),
         })
     } else {
-        let report = verify_against(dir, pinned.against(&known), None, progress).map_err(|e| unverified(&e))?;
+        let report = verify_against(dir, pinned.against(&known), None, progress)
+            .map_err(|e| contradicted(&e, &known, &pinned))?;
         pinned.enough(report.cosigned, &report.witnesses)?;
         if !uncosigned {
             pinned.covered(report.entries, report.cosigned, &report.witnesses, transport::Clock::system().now().0)?;
@@ -91,17 +145,20 @@ fn verify(arguments: &VerifyArgs, output: &Output) -> Result<(), Failure> {
     if let Some(document) = document.as_object_mut() {
         document.insert("verified".to_owned(), true.into());
         document.insert("held_against".to_owned(), json!(held));
-        document.insert("witnesses_checked".to_owned(), pinned.knows_witnesses().into());
-        if let Some(Federation { manifest, fingerprint }) = &federation {
-            let named = json!({ "version": manifest.version, "fingerprint": fingerprint });
-            document.insert("manifest".to_owned(), named);
-        }
     }
-    output.result(&document, || verified_words(&document, &held, &pinned));
+    checked_by(&mut document, federation.as_ref(), &pinned);
+    output.result(&document, || verified_words(&document, &known, &pinned, federation.as_ref()));
     Ok(())
 }
 
-fn verified_words(document: &Value, held: &[u64], pinned: &Pinned) -> String {
+/// Adds by what manifest something was checked, and whether the witnesses' keys are its.
+fn checked_by(document: &mut Value, federation: Option<&Federation>, pinned: &Pinned) {
+    let Some(document) = document.as_object_mut() else { return };
+    document.insert("witnesses_checked".to_owned(), pinned.knows_witnesses().into());
+    document.extend(federation.map(|federation| ("manifest".to_owned(), federation.named())));
+}
+
+fn verified_words(document: &Value, held: &[Checkpoint], pinned: &Pinned, federation: Option<&Federation>) -> String {
     let of = |key: &str| document.get(key).cloned().unwrap_or_default();
     let mut text = format!(
         "{}: {} entries verified, {} of them under the signed checkpoint",
@@ -128,13 +185,13 @@ fn verified_words(document: &Value, held: &[u64], pinned: &Pinned) -> String {
     if !names.is_empty() {
         text.push_str(&format!("; {}", pinned.words()));
     }
-    if let Some(manifest) = document.get("manifest") {
-        let fingerprint = manifest.get("fingerprint").and_then(Value::as_str).unwrap_or_default();
-        let version = manifest.get("version").cloned().unwrap_or_default();
-        text.push_str(&format!("\nby the manifest of version {version}, fingerprint {fingerprint}"));
+    if let Some(federation) = federation {
+        text.push_str(&format!("\n{}", federation.words()));
     }
-    for size in held {
-        text.push_str(&format!("\nthe first {size} are those of the checkpoint given"));
+    for known in held {
+        let cosigners = pinned.cosigners(known).collect::<Vec<_>>().join(", ");
+        let by = if cosigners.is_empty() { String::new() } else { format!(", cosigned by {cosigners}") };
+        text.push_str(&format!("\nthe first {} are those of the checkpoint given{by}", known.size()));
     }
     if !held.is_empty() {
         text.push_str(&format!("\n{} read, the tiles have the tree before them", of("read")));
@@ -151,9 +208,10 @@ async fn search(arguments: SearchArgs, output: &Output) -> Result<(), Failure> {
         arguments;
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let mut found: Vec<Value> = Vec::new();
+    let federation = manifest.as_deref().map(Federation::read).transpose()?;
+    let mut checked = json!({});
     if let Some(dir) = export {
         let (wanted, stream) = (offline(&filter)?, stream.shown());
-        let federation = manifest.as_deref().map(Federation::read).transpose()?;
         let pinned = Pinned::of(&dir, None, federation.as_ref())?;
         let take = |index: u64, payload: Value| {
             let json = serde_json::to_vec(&payload).unwrap_or_default();
@@ -164,6 +222,7 @@ async fn search(arguments: SearchArgs, output: &Output) -> Result<(), Failure> {
         };
         let exported = verify_export(&dir, pinned.against(&[]), take, |_| {}).map_err(|e| unverified(&e))?;
         pinned.enough(exported.cosigned, &exported.witnesses)?;
+        checked_by(&mut checked, federation.as_ref(), &pinned);
     } else {
         let (api, token, filter) = (api(&to)?, token(&to)?, live(&filter)?);
         let second = second(confirm_token_file.as_deref())?;
@@ -177,9 +236,13 @@ async fn search(arguments: SearchArgs, output: &Output) -> Result<(), Failure> {
             start = page.next;
         }
     }
-    output.result(&json!({ "entries": found }), || {
+    if let Some(document) = checked.as_object_mut() {
+        document.insert("entries".to_owned(), json!(found));
+    }
+    output.result(&checked, || {
         let mut lines: Vec<String> = found.iter().map(entry_line).collect();
         lines.push(format!("{} entries", found.len()));
+        lines.extend(federation.as_ref().map(Federation::words));
         lines.join("\n")
     });
     Ok(())
@@ -250,14 +313,15 @@ async fn export(arguments: ExportArgs, output: &Output) -> Result<(), Failure> {
         verify_export(&unpacked.path(), pinned.against(&[]), |_, _| {}, |_| {}).map_err(|e| unverified(&e))?;
     pinned.enough(exported.cosigned, &exported.witnesses)?;
     std::fs::rename(unpacked.path(), &into)?;
-    let document = json!({
+    let mut document = json!({
         "directory": into, "origin": exported.vkey.name(), "entries": exported.size, "exported": exported.entries,
         "cosigned": exported.cosigned, "witnesses": witnesses(&exported.witnesses),
-        "witnesses_checked": pinned.knows_witnesses(),
     });
+    checked_by(&mut document, federation.as_ref(), &pinned);
     output.result(&document, || {
+        let by = federation.as_ref().map(|federation| format!("{}\n", federation.words())).unwrap_or_default();
         format!(
-            "{}: {} of {} entries, verified; {} of them others vouch for ({}).\n\
+            "{}: {} of {} entries, verified; {} of them others vouch for ({}).\n{by}\
              It verifies anywhere: {} audit verify {} --manifest FILE",
             into.display(),
             exported.entries,
@@ -311,6 +375,7 @@ async fn make_report(arguments: ReportArgs, output: &Output) -> Result<(), Failu
         aware,
         export,
         manifest,
+        against,
         lang,
         form,
         semicolon,
@@ -331,6 +396,13 @@ async fn make_report(arguments: ReportArgs, output: &Output) -> Result<(), Failu
     }
     let federation = manifest.as_deref().map(Federation::read).transpose()?;
     let manifest = federation.as_ref().map(|federation| &federation.manifest);
+    if against.is_some() && kind != Kind::R3 {
+        return Err(Failure::new("value", format!("--against is for R3, and not for {}", kind.name())));
+    }
+    let against = against.as_deref().map(Federation::read).transpose()?;
+    if against.as_ref().zip(manifest).is_some_and(|(before, now)| !before.precedes(now)) {
+        return Err(Failure::new("value", "--against is no earlier manifest of the same federation"));
+    }
     if kind.of_one_resident() && export.is_none() && !filter.names_resident() && filter.file.is_none() {
         let why =
             format!("{} is about one resident: give --resident, --local-number, --document or --file", kind.name());
@@ -364,6 +436,7 @@ async fn make_report(arguments: ReportArgs, output: &Output) -> Result<(), Failu
         witnesses_checked: pinned.knows_witnesses(),
         manifest,
         fingerprint: federation.as_ref().map(|federation| federation.fingerprint.as_str()),
+        against: against.as_ref().map(|before| (&before.manifest, before.fingerprint.as_str())),
         held: held.as_ref(),
     };
     let written = match form {

@@ -5,9 +5,13 @@ use crate::audit_filter::moment;
 use crate::exit::Failure;
 use crate::node_command::{api, token};
 use crate::output::Output;
+use crate::wire::LocalApi;
 use http::Method;
-use node::{Anomalies, Disagreement, Finding, FindingKind, Reconciled};
+use node::{Anomalies, Finding, FindingPage, Reconciled};
 use serde_json::json;
+
+/// Findings asked for at once.
+const PAGE: usize = 1_000;
 
 pub(crate) async fn reconcile(arguments: ReconcileArgs, output: &Output) -> Result<(), Failure> {
     let ReconcileArgs { api: to, peer, from, until } = arguments;
@@ -16,11 +20,12 @@ pub(crate) async fn reconcile(arguments: ReconcileArgs, output: &Output) -> Resu
     let done: Reconciled = api(&to)?.call(Method::POST, "/v1/audit/reconcile", &token(&to)?, Some(&body)).await?;
     output.result(&done, || {
         let lines = done.findings.iter().map(finding_line);
-        let mut head = format!("{} questions stand alike in both logs, {} do not", done.matched, done.findings.len());
+        let others = done.findings.len() as u64 + done.left_out;
+        let mut head = format!("{} questions stand alike in both logs, {others} do not", done.matched);
         if done.erased > 0 {
             head.push_str(&format!("; of {} one side was erased and left its leaf", done.erased));
         }
-        std::iter::once(head).chain(lines).collect::<Vec<_>>().join("\n")
+        std::iter::once(head).chain(lines).chain(left_out(done.left_out)).collect::<Vec<_>>().join("\n")
     });
     let open = done.findings.iter().any(|finding| finding.state == node::ReviewState::Open);
     if open { Err(Failure::new("logs_disagree", "the two logs disagree")) } else { Ok(()) }
@@ -36,16 +41,21 @@ pub(crate) async fn anomalies(arguments: AnomaliesArgs, output: &Output) -> Resu
         let mut lines = vec![format!("{} accesses, {explained} of them explained", done.examined)];
         lines.extend(done.explained.iter().map(|(why, times)| format!("  {:<10} {times}", name(why))));
         lines.extend(done.findings.iter().map(finding_line));
+        lines.extend(left_out(done.left_out));
         lines.join("\n")
     });
     Ok(())
 }
 
+fn left_out(more: u64) -> Option<String> {
+    (more > 0).then(|| format!("{more} more: `{} audit review` lists all", crate::program()))
+}
+
 pub(crate) async fn review(arguments: ReviewArgs, output: &Output) -> Result<(), Failure> {
-    let ReviewArgs { api: to, id, explained, confirmed, note } = arguments;
+    let ReviewArgs { api: to, id, explained, confirmed, note, start, limit } = arguments;
     let (api, token) = (api(&to)?, token(&to)?);
-    let findings: Vec<Finding> = match id {
-        None => api.call(Method::GET, "/v1/audit/findings", &token, None).await?,
+    let found = match id {
+        None => listed(&api, &token, start, limit).await?,
         Some(id) => {
             let state = if confirmed {
                 "confirmed"
@@ -55,14 +65,32 @@ pub(crate) async fn review(arguments: ReviewArgs, output: &Output) -> Result<(),
                 "open"
             };
             let body = json!({ "state": state, "note": note.unwrap_or_default() });
-            vec![api.call(Method::POST, &format!("/v1/audit/findings/{id}"), &token, Some(&body)).await?]
+            let path = format!("/v1/audit/findings/{id}");
+            FindingPage { findings: vec![api.call(Method::POST, &path, &token, Some(&body)).await?], next: None }
         }
     };
-    output.result(&findings, || {
-        let lines: Vec<String> = findings.iter().map(finding_line).collect();
+    output.result(&found, || {
+        let mut lines: Vec<String> = found.findings.iter().map(finding_line).collect();
+        lines.extend(found.next.as_ref().map(|next| format!("there are more: --start {next}")));
         if lines.is_empty() { "nothing to look at".to_owned() } else { lines.join("\n") }
     });
     Ok(())
+}
+
+/// As many findings as are wanted, page by page.
+async fn listed(api: &LocalApi, token: &str, mut start: Option<String>, limit: usize) -> Result<FindingPage, Failure> {
+    let mut findings: Vec<Finding> = Vec::new();
+    loop {
+        let most = PAGE.min(limit - findings.len());
+        let from = start.map(|id| format!("&start={id}")).unwrap_or_default();
+        let path = format!("/v1/audit/findings?limit={most}{from}");
+        let page: FindingPage = api.call(Method::GET, &path, token, None).await?;
+        findings.extend(page.findings);
+        if page.next.is_none() || findings.len() >= limit {
+            return Ok(FindingPage { findings, next: page.next });
+        }
+        start = page.next;
+    }
 }
 
 /// What something of the API is called on the wire.
@@ -75,8 +103,7 @@ fn finding_line(finding: &Finding) -> String {
     let time = jiff::Timestamp::from_second(finding.time).map(|time| time.to_string()).unwrap_or_default();
     let with = finding.peer.as_ref().map(|peer| format!(" with {peer}")).unwrap_or_default();
     let entries = finding.entries.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
-    let theirs = matches!(finding.kind, FindingKind::Disagreement(Disagreement::OnlyThere | Disagreement::NotInTree));
-    let whose = if theirs { "of the peer's log" } else { "here" };
+    let whose = if finding.theirs() { "of the peer's log" } else { "here" };
     let mut text =
         format!("{}  {time}  {kind}{with}, {state}\n    {}; entries {entries} {whose}", finding.id, finding.why.en);
     let numbers: Vec<&str> = finding.local_numbers.iter().map(String::as_str).collect();

@@ -6,6 +6,7 @@ use crate::exit::{Failure, chain};
 use audit::{Against, Checkpoint, Vkey};
 use protocol::manifest::{KeyUse, MemberKey};
 use protocol::{Manifest, MemberId, SignedManifest};
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -22,6 +23,21 @@ impl Federation {
     pub(crate) fn read(path: &Path) -> Result<Self, Failure> {
         let signed: SignedManifest = read(path)?;
         Ok(Federation { manifest: signed.accept_held()?, fingerprint: signed.fingerprint() })
+    }
+
+    /// Whether it is an earlier one of the federation of `later`.
+    pub(crate) fn precedes(&self, later: &Manifest) -> bool {
+        self.manifest.realm == later.realm && self.manifest.version < later.version
+    }
+
+    /// What a document says of the manifest it went by.
+    pub(crate) fn named(&self) -> Value {
+        json!({ "version": self.manifest.version, "fingerprint": self.fingerprint })
+    }
+
+    /// The same for people.
+    pub(crate) fn words(&self) -> String {
+        format!("by the manifest of version {}, fingerprint {}", self.manifest.version, self.fingerprint)
     }
 }
 
@@ -69,6 +85,12 @@ impl Pinned {
     /// The log's key, where it is known.
     pub(crate) fn log(&self) -> Option<&Vkey> {
         self.log.as_ref()
+    }
+
+    /// Who of the manifest's members cosigned a checkpoint that somebody kept.
+    pub(crate) fn cosigners<'a>(&'a self, known: &'a Checkpoint) -> impl Iterator<Item = &'a str> {
+        let keys = self.witnesses.iter().flat_map(|(keys, _)| keys);
+        keys.filter(|key| known.cosigned_by(key).is_ok()).map(Vkey::name)
     }
 
     /// Whether the witnesses' keys are the manifest's.

@@ -5,6 +5,7 @@
 //! whole when it is approved, and once more when the asker comes for the answer.
 
 use crate::desk::{self, DeskError};
+use crate::dpo::Act;
 use crate::events::{Event, Happened};
 use crate::faults::Expected;
 use crate::node::Node;
@@ -227,9 +228,16 @@ pub(crate) fn find_or_keep(
     }
 }
 
-/// The questions kept, for a user who may see them.
-pub(crate) fn list(node: &Node, caller: &Caller) -> Result<ApprovalList, DeskError> {
+/// The questions kept, for a user who may see them; recorded.
+pub(crate) async fn list(node: &Node, caller: &Caller) -> Result<ApprovalList, DeskError> {
     desk::only(caller, &READERS)?;
+    let approvals = all(node)?;
+    let act = Act::reading(node, caller, &READERS, "approval", approvals.len()).map_err(DeskError::Closed)?;
+    let _recorded = node.log.append(&act).await?;
+    Ok(ApprovalList { approvals })
+}
+
+fn all(node: &Node) -> Result<Vec<ApprovalView>, DeskError> {
     let mut approvals = Vec::new();
     for key in node.store.read()?.keys_with(Table::APPROVALS, &[])? {
         if let Some(view) = key.as_slice().try_into().ok().map(|question| view(node, question)).transpose()? {
@@ -237,13 +245,18 @@ pub(crate) fn list(node: &Node, caller: &Caller) -> Result<ApprovalList, DeskErr
         }
     }
     approvals.sort_by_key(|view| view.received);
-    Ok(ApprovalList { approvals })
+    Ok(approvals)
 }
 
-/// One question, for a user who may see it.
-pub(crate) fn show(node: &Node, caller: &Caller, id: &str) -> Result<ApprovalView, DeskError> {
+/// One question, for a user who may see it; recorded.
+pub(crate) async fn show(node: &Node, caller: &Caller, id: &str) -> Result<ApprovalView, DeskError> {
     desk::only(caller, &READERS)?;
-    view(node, &unb64(id).ok_or(DeskError::Unknown)?)
+    let question: [u8; 32] = unb64(id).ok_or(DeskError::Unknown)?;
+    let found = view(node, &question)?;
+    let mut act = Act::reading(node, caller, &READERS, "approval", 1).map_err(DeskError::Closed)?;
+    act.file = node.store.read()?.get::<Waiting>(Table::APPROVALS, &question)?.map(|row| row.file);
+    let _recorded = node.log.append(&act).await?;
+    Ok(found)
 }
 
 fn view(node: &Node, question: &[u8; 32]) -> Result<ApprovalView, DeskError> {

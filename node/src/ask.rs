@@ -5,7 +5,7 @@
 use crate::consents::{self, Spent};
 use crate::desk;
 use crate::emergencies;
-use crate::events::{Duties, Event, Happened, OutcomeLine, moment, position};
+use crate::events::{Duties, Event, Happened, OutcomeLine, position};
 use crate::faults::{Expected, Fault};
 use crate::guard::GuardError;
 use crate::local_api::{CodeSchema, MessageSchema};
@@ -353,7 +353,7 @@ pub(crate) async fn ask(
 
     let mut done = event;
     done.event = Happened::QueryOutcome;
-    (done.time, done.ms) = moment(node.clock.now_ms());
+    (done.time, done.ms) = Timestamp::of_ms(node.clock.now_ms());
     done.outcomes = told.iter().map(Told::line).collect();
     (done.decision, done.reason) = together(&told);
     done.detail = if limited {

@@ -18,10 +18,12 @@ pub use shapes::*;
 pub(crate) use take::{answer, record, renew, request};
 
 use crate::desk;
+use crate::dpo::Act;
 use crate::events::{Event, Happened};
 use crate::faults::{Expected, Fault};
 use crate::grants::GrantError;
 use crate::locate::RegistryError;
+use crate::manifests::Held;
 use crate::node::Node;
 use crate::pseudonymise::PseudonymError;
 use crate::residents::{Resident, ResidentError, find};
@@ -148,17 +150,34 @@ pub(crate) fn modules_fit(node: &Node, template: &TemplateRef, modules: Option<&
     modules.is_none_or(fits)
 }
 
-/// A consent recorded here, as it stands.
-pub(crate) fn show(node: &Node, id: ConsentId) -> Result<ConsentReceipt, ConsentError> {
+/// A consent recorded here, as it stands; that it is read is recorded.
+pub(crate) async fn show(node: &Node, caller: &Caller, id: ConsentId) -> Result<ConsentReceipt, ConsentError> {
     let held = node.manifest().map_err(ConsentError::Closed)?;
-    kept(&node.store.read()?, id)?.receipt(node, &held, id, &BTreeSet::new(), node.clock.now())
+    let consent = kept(&node.store.read()?, id)?;
+    let shown = consent.receipt(node, &held, id, &BTreeSet::new(), node.clock.now())?;
+    read_by(node, caller, Some(consent.file), 1).await?;
+    Ok(shown)
 }
 
-/// The consents of one resident recorded here, newest first.
-pub(crate) fn list(node: &Node, caller: &Caller, resident: &Resident) -> Result<ConsentList, ConsentError> {
+/// Records that somebody read what stands here of consents; nobody's, if there is no file.
+async fn read_by(node: &Node, caller: &Caller, file: Option<FileId>, found: usize) -> Result<(), ConsentError> {
+    let mut act = Act::reading(node, caller, &RECORDING_ROLES, "consent", found).map_err(ConsentError::Closed)?;
+    act.file = file;
+    let _recorded = node.log.append(&act).await?;
+    Ok(())
+}
+
+/// The consents of one resident recorded here, newest first; recorded, also when nobody is on file.
+pub(crate) async fn list(node: &Node, caller: &Caller, resident: &Resident) -> Result<ConsentList, ConsentError> {
     may_record(caller)?;
     let held = node.manifest().map_err(ConsentError::Closed)?;
-    let file = find(node, resident)?.ok_or(ConsentError::NotServed)?;
+    let file = find(node, resident)?;
+    let consents = file.map(|file| of_file(node, &held, file)).transpose()?;
+    read_by(node, caller, file, consents.iter().map(Vec::len).sum()).await?;
+    Ok(ConsentList { consents: consents.ok_or(ConsentError::NotServed)? })
+}
+
+fn of_file(node: &Node, held: &Held, file: FileId) -> Result<Vec<ConsentReceipt>, ConsentError> {
     let (read, now) = (node.store.read()?, node.clock.now());
     let mut consents = Vec::new();
     for key in read.keys_with(Table::CONSENTS, &[])? {
@@ -166,25 +185,36 @@ pub(crate) fn list(node: &Node, caller: &Caller, resident: &Resident) -> Result<
         let (Some(consent), Ok(id)) = (consent.filter(|consent| consent.file == file), key.try_into()) else {
             continue;
         };
-        consents.push(consent.receipt(node, &held, ConsentId(id), &BTreeSet::new(), now)?);
+        consents.push(consent.receipt(node, held, ConsentId(id), &BTreeSet::new(), now)?);
     }
     consents.sort_by_key(|consent| std::cmp::Reverse(consent.valid_from));
-    Ok(ConsentList { consents })
+    Ok(consents)
 }
 
-/// What the resident takes home, as text or HTML.
-pub(crate) fn printed(node: &Node, id: ConsentId, tongue: Tongue, html: bool) -> Result<String, ConsentError> {
+/// What the resident takes home, as text or HTML; that it is read is recorded.
+pub(crate) async fn printed(
+    node: &Node,
+    caller: &Caller,
+    id: ConsentId,
+    (tongue, html): (Tongue, bool),
+) -> Result<String, ConsentError> {
     let held = node.manifest().map_err(ConsentError::Closed)?;
     let (catalogue, now) = (node.engine.library().catalogue(), node.clock.now());
     let write = if html { receipt::html } else { receipt::text };
-    kept(&node.store.read()?, id)?.with(node, &held, id, |record| write(record, catalogue, tongue, now))
+    let consent = kept(&node.store.read()?, id)?;
+    let shown = consent.with(node, &held, id, |record| write(record, catalogue, tongue, now))?;
+    read_by(node, caller, Some(consent.file), 1).await?;
+    Ok(shown)
 }
 
-/// A consent in the shape of ISO/IEC TS 27560 and the Data Privacy Vocabulary (JSON-LD).
-pub(crate) fn exported(node: &Node, id: ConsentId) -> Result<Value, ConsentError> {
+/// A consent in the shape of ISO/IEC TS 27560 and the Data Privacy Vocabulary (JSON-LD); that it is read is recorded.
+pub(crate) async fn exported(node: &Node, caller: &Caller, id: ConsentId) -> Result<Value, ConsentError> {
     let held = node.manifest().map_err(ConsentError::Closed)?;
     let (catalogue, now) = (node.engine.library().catalogue(), node.clock.now());
-    kept(&node.store.read()?, id)?.with(node, &held, id, |record| record.export(catalogue, now))
+    let consent = kept(&node.store.read()?, id)?;
+    let shown = consent.with(node, &held, id, |record| record.export(catalogue, now))?;
+    read_by(node, caller, Some(consent.file), 1).await?;
+    Ok(shown)
 }
 
 fn kept(read: &Read<'_>, id: ConsentId) -> Result<Consent, ConsentError> {

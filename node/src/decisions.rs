@@ -2,7 +2,6 @@
 
 use crate::desk::{self, DeskError};
 use crate::dpo::Act;
-use crate::events::Happened;
 use crate::local_api::MessageSchema;
 use crate::node::Node;
 use crate::store::Table;
@@ -130,15 +129,8 @@ pub(crate) async fn list(node: &Arc<Node>, caller: &Caller, period: Period) -> R
     Ok(DecisionList { decisions, left_out })
 }
 
-/// That decisions are read back by one of [`READERS`], by `criterion`: recorded before they are shown, and also that there
-/// were none.
 fn reading(node: &Node, caller: &Caller, criterion: &'static str, found: usize) -> Result<Act, DeskError> {
-    node.now().map_err(DeskError::Closed)?;
-    let role = READERS.into_iter().find(|role| caller.has(&[role])).unwrap_or_default();
-    let mut act = Act::by(node, caller, role, Happened::LogRead);
-    act.filter = vec![criterion];
-    act.counts = [("found", found as u64)].into();
-    Ok(act)
+    Act::reading(node, caller, &READERS, criterion, found).map_err(DeskError::Closed)
 }
 
 /// Entries of this log that are decisions on peers' requests, oldest first.

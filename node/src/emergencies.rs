@@ -7,6 +7,7 @@
 //! here or at a holder that was not told of a review.
 
 use crate::desk::{self, DeskError};
+use crate::dpo::Act;
 use crate::events::{Event, Happened};
 use crate::faults::Expected;
 use crate::grants::GrantError;
@@ -396,9 +397,16 @@ pub(crate) fn overdue(node: &Node, asker: &MemberId, user: &Bytes, now: Timestam
     Ok(false)
 }
 
-/// The data-protection officer's queue.
-pub(crate) fn list(node: &Node, caller: &Caller) -> Result<EmergencyList, DeskError> {
+/// The data-protection officer's queue; that it is read is recorded.
+pub(crate) async fn list(node: &Node, caller: &Caller) -> Result<EmergencyList, DeskError> {
     desk::only(caller, &READERS)?;
+    let emergencies = all(node)?;
+    let act = Act::reading(node, caller, &READERS, "emergency", emergencies.len()).map_err(DeskError::Closed)?;
+    let _recorded = node.log.append(&act).await?;
+    Ok(EmergencyList { emergencies })
+}
+
+fn all(node: &Node) -> Result<Vec<EmergencyView>, DeskError> {
     let (now, read) = (node.clock.now(), node.store.read()?);
     let mut emergencies = Vec::new();
     for key in read.keys_with(Table::EMERGENCIES, &[])? {
@@ -409,7 +417,7 @@ pub(crate) fn list(node: &Node, caller: &Caller) -> Result<EmergencyList, DeskEr
         emergencies.push(EmergencyView { local_numbers, ..row.view(now) });
     }
     emergencies.sort_by_key(|view| view.opened);
-    Ok(EmergencyList { emergencies })
+    Ok(emergencies)
 }
 
 /// Reviews an emergency: one taken here is over with it, and whoever may have answered on it is told; of one answered

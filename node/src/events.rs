@@ -206,7 +206,7 @@ impl Event {
 
     /// The same of the moment `at_ms` (milliseconds since 1970).
     pub(crate) fn at(event: Happened, at_ms: i64) -> Self {
-        let (time, ms) = moment(at_ms);
+        let (time, ms) = Timestamp::of_ms(at_ms);
         Event {
             agreement: None,
             approval: None,
@@ -284,11 +284,6 @@ impl Serialize for Line<'_> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         to.collect_str(&format_args!("{}: {}", self.0.step, self.0.saw))
     }
-}
-
-/// A moment of the clock as entries have it: the second, and the milliseconds behind it.
-pub(crate) fn moment(at_ms: i64) -> (Timestamp, u16) {
-    (Timestamp(at_ms.div_euclid(1000)), u16::try_from(at_ms.rem_euclid(1000)).unwrap_or_default())
 }
 
 /// A receipt as a position others can cite.

@@ -4,16 +4,17 @@
 //! away; here the resident is refused from the first moment, the unenrolled one as anybody unknown.
 
 use crate::desk::{self, DeskError};
+use crate::dpo::Act;
 use crate::enrol;
 use crate::events::{Event, Happened};
 use crate::faults::Expected;
 use crate::node::Node;
-use crate::residents::Resident;
+use crate::residents::{Resident, find};
 use crate::store::{Open, Read, StoreError, Table, Write};
 use crate::tokens::Caller;
 use jiff::civil::DateTime;
 use policies::{Flags, Refusal};
-use protocol::{Epoch, FieldId, FileId, MemberId, Purpose, Timestamp};
+use protocol::{Epoch, FieldId, FileId, MemberId, Purpose, Reason, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -295,11 +296,16 @@ pub(crate) async fn put(node: &Arc<Node>, caller: &Caller, body: &FlagBody) -> R
     Ok(list(&notes))
 }
 
-/// A resident's flags, for a user who may read them.
-pub(crate) fn show(node: &Node, caller: &Caller, body: &ResidentBody) -> Result<FlagList, DeskError> {
+/// A resident's flags, for a user who may read them; recorded, also when nobody is on file.
+pub(crate) async fn show(node: &Node, caller: &Caller, body: &ResidentBody) -> Result<FlagList, DeskError> {
     desk::only(caller, &READERS)?;
-    let file = desk::file(node, &body.resident)?;
-    Ok(list(&of(&node.store.read()?, file)?))
+    let file = find(node, &body.resident)?;
+    let found = file.map(|file| Ok::<_, StoreError>(list(&of(&node.store.read()?, file)?))).transpose()?;
+    let count = found.iter().map(|found| found.flags.len()).sum();
+    let mut act = Act::reading(node, caller, &READERS, "flag", count).map_err(DeskError::Closed)?;
+    act.file = file;
+    let _recorded = node.log.append(&act).await?;
+    found.ok_or(DeskError::Refused(Reason::NotServed))
 }
 
 fn list(notes: &Notes) -> FlagList {

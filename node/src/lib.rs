@@ -76,8 +76,10 @@ pub use decisions::{Decision, DecisionList, StepSeen};
 pub use dpo::{AccessBody, EraseBody, Erased, ResidentData, ResidentRow, RestrictBody, Restricted};
 pub use dpo::{Anomalies, AnomaliesBody, AnomalyParameters, Explanation, Rule};
 pub use dpo::{ExportBody, LogEntry, LogFilter, LogPage, LogPosted, LogStream, SearchBody};
-pub use dpo::{Finding, FindingKind, FindingReviewBody, Oversight, ReconcileBody, Reconciled, ReviewState};
-pub use dpo::{Who, WhoBody};
+pub use dpo::{
+    Finding, FindingKind, FindingPage, FindingReviewBody, Oversight, ReconcileBody, Reconciled, ReviewState,
+};
+pub use dpo::{Who, WhoBody, Witnessed, WitnessedLog};
 pub use emergencies::{
     EmergencyBody, EmergencyList, EmergencyView, NoticeWay, REVIEW_GRACE_SECONDS, ResidentNotice, ReviewBody, Side,
 };

@@ -4,14 +4,15 @@
 //! What stays: entries without personal data (keys, manifests, policies, the log itself, what was erased); those about a
 //! resident whose processing is restricted (GDPR art. 18); consents and marks of a resident who is on file, which bear on
 //! what may be answered.
+//! Findings go with the entries they rest on.
 
-use crate::dpo::{Act, LASTING};
+use crate::dpo::{Act, expire_findings};
 use crate::events::Happened;
 use crate::flags;
 use crate::node::{Node, NodeError};
 use crate::staff;
 use crate::store::{Read, StoreError, Table};
-use audit::{Entry, Filter};
+use audit::{Entry, Filter, Retention};
 use protocol::time::DAY_SECONDS;
 use protocol::{FileId, Timestamp};
 use serde::de::IgnoredAny;
@@ -47,6 +48,7 @@ fn expire(node: &Node) -> Result<u64, NodeError> {
         let receipt = node.log.append_blocking(&act)?;
         node.log.expire(&receipt, before.0, stays)?;
     }
+    expire_findings(node, before)?;
     staff::forget(node, before)?;
     Ok(due)
 }
@@ -66,14 +68,12 @@ fn due(node: &Node, before: Timestamp, stays: impl Fn(&Entry) -> bool) -> Result
 fn stays(read: &Read<'_>, entry: &Entry) -> Result<bool, StoreError> {
     let payload = entry.payload.as_ref().unwrap_or(&Value::Null);
     let name = payload.get("event").and_then(Value::as_str).unwrap_or_default();
-    let impersonal = |event: Happened| {
-        matches!(event.id() / 100, 3 | 7 | 10) || matches!(event, Happened::PayloadsErased | Happened::RetentionApplied)
-    };
-    if Happened::find(name).is_some_and(impersonal) {
+    let class = Happened::find(name).map(Happened::retention);
+    if class == Some(Retention::Kept) {
         return Ok(true);
     }
     let file = payload.get("file").and_then(|file| serde_json::from_value::<FileId>(file.clone()).ok());
     let Some(file) = file else { return Ok(false) };
     let lasts = || Ok::<_, StoreError>(read.get::<IgnoredAny>(Table::FILES, file.as_bytes())?.is_some());
-    Ok(flags::of(read, file)?.flags().restricted || LASTING.contains(&name) && lasts()?)
+    Ok(flags::of(read, file)?.flags().restricted || class == Some(Retention::OnFile) && lasts()?)
 }

@@ -14,6 +14,12 @@ pub const DAY_SECONDS: i64 = 24 * 60 * 60;
 pub struct Timestamp(pub i64);
 
 impl Timestamp {
+    /// Milliseconds since 1970 as whole seconds and the milliseconds behind them.
+    #[must_use]
+    pub fn of_ms(at_ms: i64) -> (Self, u16) {
+        (Timestamp(at_ms.div_euclid(1000)), u16::try_from(at_ms.rem_euclid(1000)).unwrap_or_default())
+    }
+
     /// The day it lies in, counted from 1970-01-01, in UTC.
     #[must_use]
     pub fn day(self) -> i64 {

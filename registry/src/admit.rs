@@ -1,7 +1,7 @@
 //! The gate: from a body on a member's connection to claims that may be acted on.
 
 use crate::errors::Refusal;
-use crate::events::{Entry, Event};
+use crate::events::Event;
 use crate::manifest::Held;
 use crate::server::Registry;
 use axum::body::Bytes;
@@ -92,8 +92,7 @@ impl Registry {
         }
         held.agrees(common.manifest)?;
         if let Some(confirmed_by) = self.recovery.confirm(&held.manifest, member, common.iat, now)? {
-            let entry = Entry { time: now, event: Event::Reopened { confirmed_by } };
-            let _recorded = self.journal.log().append_blocking(&entry)?;
+            let _recorded = self.journal.append_blocking(Event::Reopened { confirmed_by })?;
             tracing::warn!("the registry is open again after it was restored from a backup");
         }
         if let Some(epoch) = common.epoch {

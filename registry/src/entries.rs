@@ -53,7 +53,7 @@ pub(crate) async fn change(
     let rows = registry.store.get(keys.copied().collect()).await?;
     let preparing = registry.clone();
     let mut change = compute(move || preparing.prepare(plan, rows)).await?;
-    let _recorded = registry.journal.append(change.now, change.event).await?;
+    let _recorded = registry.journal.append(change.event).await?;
     let Written::Stored { .. } = registry.store.write(std::mem::take(&mut change.batch)).await? else {
         return Err(Refusal::Replayed);
     };
@@ -84,7 +84,6 @@ struct Plan {
 
 /// A request worked out: what to record, what to store, what to look at then, what to answer.
 struct Change {
-    now: Timestamp,
     event: Event,
     batch: Batch,
     fresh: Option<Fresh>,
@@ -219,7 +218,7 @@ impl Registry {
         let answer = EntriesAnswer { stored: claims.put.len(), deleted };
         let told = !fresh.is_empty() && !enrolling(&held.manifest, &claims.iss, now);
         let fresh = told.then_some(Fresh { asked, entries: fresh });
-        Ok(Change { now, event, batch, fresh, answer })
+        Ok(Change { event, batch, fresh, answer })
     }
 
     /// What a writer has of those it follows, at each index: `keys` and `rows` are theirs, as many an index as there are

@@ -14,14 +14,24 @@ use protocol::{Epoch, Index, MemberId, Purpose, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicI64, Ordering};
+use transport::Clock;
 
 /// One entry of the log.
 #[derive(Debug, Serialize)]
 pub(crate) struct Entry {
     /// When, by the registry's clock.
-    pub(crate) time: Timestamp,
+    time: Timestamp,
+    /// Milliseconds behind `time`.
+    ms: u16,
     #[serde(flatten)]
-    pub(crate) event: Event,
+    event: Event,
+}
+
+impl Entry {
+    fn at(at_ms: i64, event: Event) -> Self {
+        let (time, ms) = Timestamp::of_ms(at_ms);
+        Entry { time, ms, event }
+    }
 }
 
 /// What happened.
@@ -121,29 +131,31 @@ pub(crate) struct IndexMac(String);
 pub(crate) struct Journal {
     log: Log,
     mac: MacKey,
+    clock: Clock,
     /// The highest time recorded, in seconds.
     recorded: AtomicI64,
 }
 
 impl Journal {
     /// Takes up where `log` ends. Blocks: it reads the last entry.
-    pub(crate) fn resume(log: Log, mac: MacKey) -> Result<Self, audit::Fault> {
+    pub(crate) fn resume(log: Log, mac: MacKey, clock: Clock) -> Result<Self, audit::Fault> {
         let last = log.size().checked_sub(1).map(|index| log.read(index)).transpose()?.flatten();
         let recorded = last.and_then(|entry| Recorded::deserialize(entry.payload?).ok());
         let recorded = AtomicI64::new(recorded.map_or(i64::MIN, |entry| entry.time.0));
-        Ok(Journal { log, mac, recorded })
+        Ok(Journal { log, mac, clock, recorded })
     }
 
     /// Returns once the entry is on the disk.
-    pub(crate) async fn append(&self, time: Timestamp, event: Event) -> Result<Receipt, AppendError> {
-        let receipt = self.log.append(&Entry { time, event }).await?;
-        self.recorded.fetch_max(time.0, Ordering::Relaxed);
+    pub(crate) async fn append(&self, event: Event) -> Result<Receipt, AppendError> {
+        let entry = Entry::at(self.clock.now_ms(), event);
+        let receipt = self.log.append(&entry).await?;
+        self.recorded.fetch_max(entry.time.0, Ordering::Relaxed);
         Ok(receipt)
     }
 
     /// [`Self::append`], blocking.
-    pub(crate) fn append_blocking(&self, time: Timestamp, event: Event) -> Result<Receipt, AppendError> {
-        self.log.append_blocking(&Entry { time, event })
+    pub(crate) fn append_blocking(&self, event: Event) -> Result<Receipt, AppendError> {
+        self.log.append_blocking(&Entry::at(self.clock.now_ms(), event))
     }
 
     /// Whether `now` can be true, given what was already recorded.
@@ -238,7 +250,8 @@ mod tests {
     fn every_event_is_in_the_catalogue_with_all_its_fields() {
         let mut seen = BTreeSet::new();
         for event in all() {
-            let payload = serde_json::to_value(Entry { time: Timestamp(1), event }).unwrap();
+            let payload = serde_json::to_value(Entry::at(1_007, event)).unwrap();
+            assert_eq!((&payload["time"], &payload["ms"]), (&Value::from(1), &Value::from(7)));
             let name = payload.get("event").and_then(Value::as_str).unwrap();
             let kind = EventKind::find(name).unwrap_or_else(|| panic!("{name} is in the catalogue"));
             seen.insert(kind);

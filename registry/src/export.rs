@@ -27,7 +27,7 @@ pub fn export_log(
     let journal = open_journal(config, &secrets, &keys, clock.clone()).map_err(of_log)?;
     let now = clock.now();
     let _recorded = journal
-        .append_blocking(now, Event::Exported)
+        .append_blocking(Event::Exported)
         .map_err(|error| of_log(audit::Fault::Io { path: config.log.clone(), source: io::Error::other(error) }))?;
     audit::export(journal.log(), into, &Filter::default(), now.0).map_err(of_log)
 }

@@ -43,7 +43,7 @@ pub(crate) async fn plant(
     })
     .await?;
     let stored = batch.put.len();
-    let _recorded = registry.journal.append(now, event).await?;
+    let _recorded = registry.journal.append(event).await?;
     match registry.store.write(batch).await? {
         Written::Stored { deleted } => Ok(Json(EntriesAnswer { stored, deleted })),
         Written::Replayed => Err(Refusal::Replayed),

@@ -53,7 +53,7 @@ pub(crate) async fn locate(
         let touched = touched.len();
         compute(move || Ok(recording.describe(&asked, own, found, touched))).await?
     };
-    let _recorded = registry.journal.append(now, event).await?;
+    let _recorded = registry.journal.append(event).await?;
     // That it came upon them is in the log already.
     registry.alarms.spawn(registry.clone().raise_alarms(asked.clone(), touched));
     let misses = indexes - seen.iter().map(|seen| seen.own).sum::<usize>();

@@ -188,7 +188,7 @@ impl Registry {
         }
         let held = Held::new(manifest, offered).map_err(Refusal::ManifestRefused)?;
         let version = held.manifest.version;
-        let _recorded = self.journal.append(now, Event::Manifest { manifest: held.reference.clone() }).await?;
+        let _recorded = self.journal.append(Event::Manifest { manifest: held.reference.clone() }).await?;
         self.circle.follow(&held.manifest);
         self.manifests.keep(held)?;
         tracing::info!(version, "a manifest came into force");

@@ -107,7 +107,7 @@ impl Registry {
                 continue;
             }
             let event = Event::SeldomMet { member: member.clone(), posted, met };
-            let _recorded = self.journal.append(now, event).await?;
+            let _recorded = self.journal.append(event).await?;
             let news = News::SeldomMet { member: member.clone(), posted, met };
             let note = self.blind.tell_officers(manifest, now, None, (&member, &news))?;
             self.store.write(crate::store::Batch { note, ..Default::default() }).await?;

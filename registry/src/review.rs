@@ -49,7 +49,7 @@ pub(crate) async fn read(
         tracing::error!(damaged = notes.len() - items.len(), "notes do not open under this storage key");
     }
     let event = Event::Review { member: claims.iss, manifest: claims.manifest, request: digest, items: items.len() };
-    let _recorded = registry.journal.append(now, event).await?;
+    let _recorded = registry.journal.append(event).await?;
     Ok(Json(ReviewAnswer { items, next }))
 }
 

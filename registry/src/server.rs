@@ -271,17 +271,16 @@ impl Registry {
 
     /// Records a revocation list that came into force, and a certificate in place of `before`.
     async fn note_files(&self, before: &mut [u8; 32]) -> Result<(), AppendError> {
-        let now = self.clock.now();
         if let Some((number, revoked)) = self.trust.crl_counts()
             && number > self.crl_noted.load(Ordering::Acquire)
         {
             let counts = CrlCounts { number, revoked };
-            let _recorded = self.journal.append(now, Event::Crl { counts }).await?;
+            let _recorded = self.journal.append(Event::Crl { counts }).await?;
             self.crl_noted.fetch_max(number, Ordering::AcqRel);
         }
         let used = self.identity.current().cert_sha256();
         if used != *before {
-            let _recorded = self.journal.append(now, Event::Certificate { certificate: b64(&used) }).await?;
+            let _recorded = self.journal.append(Event::Certificate { certificate: b64(&used) }).await?;
             *before = used;
         }
         Ok(())
@@ -344,14 +343,15 @@ pub(crate) fn open_journal(
     clock: Clock,
 ) -> Result<Journal, audit::Fault> {
     let place = continuation::place(config)?;
+    let now = clock.clone();
     let log = Log::open(audit::Config {
         dir: &place.dir(),
         origin: &place.origin(),
         signing_key: keys.log.seed(),
         payload_key: &secrets.storage.derive("log-payload"),
-        now: Box::new(move || clock.now().0),
+        now: Box::new(move || now.now().0),
     })?;
-    Journal::resume(log, secrets.storage.mac("log-index"))
+    Journal::resume(log, secrets.storage.mac("log-index"), clock)
 }
 
 fn open_circle(config: &Config, keys: &KeyRing, journal: &Journal, clock: Clock) -> Result<Circle, audit::Fault> {

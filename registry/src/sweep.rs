@@ -61,7 +61,7 @@ impl Registry {
             }
         }
         if swept > 0 {
-            let _recorded = self.journal.append(now, Event::Swept { rows: swept, never_converted }).await?;
+            let _recorded = self.journal.append(Event::Swept { rows: swept, never_converted }).await?;
         }
         if let Some(held) = self.manifests.held() {
             self.report_seldom_met(&held.manifest, now).await?;

@@ -85,6 +85,7 @@ struct Alarm<'a> {
     /// What was cosigned here, a signed note.
     #[serde(skip_serializing_if = "Option::is_none")]
     known: Option<&'a str>,
+    ms: u16,
     origin: &'a str,
     time: Timestamp,
 }
@@ -120,6 +121,14 @@ impl Circle {
         let keys = |id: &MemberId| manifest.keys_of(id, KeyUse::Log, now).collect();
         let members = manifest.members.iter().map(|member| (member.id.clone(), keys(&member.id))).collect();
         self.standing().members = members;
+    }
+
+    /// This witness's key, and what it cosigned last of every log, by origin. Blocks.
+    ///
+    /// # Errors
+    /// A [`Fault`] of the witness's state.
+    pub fn cosigned(&self) -> Result<(Vkey, BTreeMap<String, Checkpoint>), Fault> {
+        Ok((self.witness.vkey().clone(), self.witness.all()?))
     }
 
     /// What was cosigned here of a member's own logs, by origin: the first, and those that went on for it. Blocks.
@@ -165,8 +174,8 @@ impl Circle {
             return;
         }
         tracing::error!(origin, detail, "another log is not what it was: keep the evidence and tell the officers");
-        let time = self.clock.now();
-        let entry = Alarm { detail, event: EventKind::WitnessAlarm, known, origin, time };
+        let (time, ms) = Timestamp::of_ms(self.clock.now_ms());
+        let entry = Alarm { detail, event: EventKind::WitnessAlarm, known, ms, origin, time };
         if let Err(error) = self.log.append_blocking(&entry) {
             tracing::error!(%error, "the alarm is not recorded");
         }

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     AddCheckpoint, Against, Checkpoint, Config, Fault, Log, NoteError, Refusal, Step, Submission, SubmitError,
-    SucceedError, Vkey, Witness, note::Signer, succeed, tree, verify_against, verify_dir,
+    SucceedError, Vkey, Witness, note::Signer, succeed, tree, verify_against, verify_dir, witnessed,
 };
 
 const NOW: u64 = 1_795_262_400;
@@ -71,7 +71,16 @@ fn a_growing_log_is_cosigned_from_whatever_size_it_believes() {
         let report = verify(dirs[0].path()).unwrap();
         assert_eq!((report.cosigned, report.witnesses.len(), report.witnesses[0].1), (size, 2, NOW));
         let known = witnesses[1].newest(ORIGIN).unwrap().unwrap();
+        assert_eq!(witnesses[1].all().unwrap()[ORIGIN].note(), known);
+        assert_eq!(witnessed(dirs[2].path()).unwrap(), witnesses[1].all().unwrap());
         assert_eq!(Checkpoint::open(&known, log.vkey()).unwrap().size(), size);
+    }
+    // A state under another log's name, and one that is no checkpoint.
+    let kept = fs::read_dir(dirs[2].path()).unwrap().next().unwrap().unwrap().path();
+    let elsewhere = dirs[2].path().join("0".repeat(64));
+    for note in [fs::read(&kept).unwrap(), b"no checkpoint".to_vec()] {
+        fs::write(&elsewhere, note).unwrap();
+        assert!(matches!(witnessed(dirs[2].path()), Err(Fault::Checkpoint { path, .. }) if path == elsewhere));
     }
     drop(log);
     let log = open(dirs[0].path());

@@ -99,6 +99,8 @@ pub(crate) struct Context<'a> {
     pub(crate) manifest: Option<&'a Manifest>,
     /// The fingerprint of its manifest.
     pub(crate) fingerprint: Option<&'a str>,
+    /// R3: an earlier manifest to hold it against, and its fingerprint.
+    pub(crate) against: Option<(&'a Manifest, &'a str)>,
     /// What is on file of the resident a report is about, where it was asked for.
     pub(crate) held: Option<&'a ResidentData>,
 }
@@ -168,7 +170,7 @@ pub(crate) fn begin(kind: Kind, asked: Asked) -> Box<dyn Report> {
     match kind {
         Kind::R1 => Box::new(disclosures::Disclosures::package()),
         Kind::R2 => Box::new(disclosures::Disclosures::list()),
-        Kind::R3 => Box::new(processing::Register),
+        Kind::R3 => Box::new(processing::Register::default()),
         Kind::R4 => Box::new(scope::Scope::of(asked)),
         Kind::R7 => Box::new(scope::Emergencies::default()),
         Kind::R8 => Box::new(monthly::Monthly::default()),

@@ -43,6 +43,16 @@ fn with_data(kind: Kind, entries: &[Value], held: Option<&ResidentData>) -> Docu
 }
 
 fn made(kind: Kind, entries: &[Value], asked: &Asked, held: Option<&ResidentData>) -> Document {
+    made_against(kind, entries, asked, held, None)
+}
+
+fn made_against(
+    kind: Kind,
+    entries: &[Value],
+    asked: &Asked,
+    held: Option<&ResidentData>,
+    before: Option<&Manifest>,
+) -> Document {
     let (words, exported) = (words(Lang::Pl), exported());
     let mut report = begin(kind, asked.clone());
     for (index, entry) in (0..).zip(entries) {
@@ -57,6 +67,7 @@ fn made(kind: Kind, entries: &[Value], asked: &Asked, held: Option<&ResidentData
         witnesses_checked: false,
         manifest: Some(&manifest),
         fingerprint: Some("FINGERPRINT"),
+        against: before.map(|before| (before, "EARLIER")),
         held,
     };
     finish(kind, report, &context)
@@ -611,6 +622,49 @@ fn the_record_of_processing_has_agreements_statutes_and_templates() {
     // By which manifest, every report says that has one.
     assert_eq!(facts(&register)["Manifest (odcisk)"], "lodz.example, wersja 1, FINGERPRINT");
     assert!(names("Wzory zgód").iter().any(|name| name.starts_with("instead-of-certificate@")));
+}
+
+#[test]
+fn the_record_of_processing_says_what_came_and_went_since_an_earlier_manifest() {
+    let mut before = manifest();
+    before.version = 0;
+    // Another version of one, one of others, and one that is new since.
+    before.agreements[0].terms.version = 0;
+    before.agreements.remove(1);
+    let mut others = before.agreements[0].clone();
+    others.terms.asker = "css".parse().unwrap();
+    others.terms.holder = "zlm".parse().unwrap();
+    before.agreements.push(others);
+    let register = made_against(Kind::R3, &[], &Asked::default(), None, Some(&before));
+    let changes = rows(&register, "Zmiany od manifestu w wersji 0");
+    let changes: Vec<_> = changes.iter().map(|row| (row[0].as_str(), row[1].as_str())).collect();
+    assert_eq!(changes, [("ubyło", "mops-pup@0"), ("przybyło", "mops-pup@1"), ("przybyło", "pup-zlm@1")]);
+    assert_eq!(facts(&register)["Porównany z manifestem"], "lodz.example, wersja 0, EARLIER");
+    let same = made_against(Kind::R3, &[], &Asked::default(), None, Some(&manifest()));
+    assert!(rows(&same, "Zmiany od manifestu w wersji 1").is_empty());
+}
+
+#[test]
+fn the_record_of_processing_counts_entries_by_activity() {
+    let entries = [answered(SATURDAY, "F"), answered(SATURDAY, "G"), json!({ "event": "consent.recorded" })];
+    let rows = rows(&of(Kind::R3, &entries), "Czynności według dziennika");
+    let counts: Vec<_> = rows.iter().map(|row| (row[0].as_str(), row[2].as_str())).collect();
+    let expected = [("operation@1", "0"), ("records@1", "0"), ("pseudonyms@1", "0"), ("exchange@1", "2")];
+    assert_eq!(counts[..4], expected);
+    assert_eq!(counts[4..], [("consents@1", "1"), ("rights@1", "0"), ("oversight@1", "0")]);
+}
+
+#[test]
+fn what_a_resident_is_told_is_what_the_catalogue_says() {
+    let words = words(Lang::Pl);
+    for event in audit::EventKind::ALL {
+        let entry = json!({
+            "event": event.name(), "time": SATURDAY, "file": "F", "asker": "pup", "purpose": "x", "basis": "none",
+            "outcomes": [{ "holder": "zlm", "query": "q02", "outcome": "answered", "fields": [] }],
+        });
+        let told = !disclosures::lines(&entry, &words).is_empty();
+        assert_eq!(told, event.visibility() == audit::Visibility::Resident, "{event:?}");
+    }
 }
 
 #[test]

@@ -151,10 +151,14 @@ impl Words {
             (say("Poświadczone przez innych", "Vouched for by others"), exported.cosigned.to_string()),
             (say("Świadkowie", "Witnesses"), witnesses),
         ];
+        let named = |manifest: &Manifest, fingerprint: &str| {
+            format!("{}, {} {}, {fingerprint}", manifest.realm, self.say("wersja", "version"), manifest.version)
+        };
         if let Some((manifest, fingerprint)) = context.manifest.zip(context.fingerprint) {
-            let version = self.say("wersja", "version");
-            let named = format!("{}, {version} {}, {fingerprint}", manifest.realm, manifest.version);
-            facts.push((say("Manifest (odcisk)", "Manifest (fingerprint)"), named));
+            facts.push((say("Manifest (odcisk)", "Manifest (fingerprint)"), named(manifest, fingerprint)));
+        }
+        if let Some((manifest, fingerprint)) = context.against {
+            facts.push((say("Porównany z manifestem", "Held against the manifest"), named(manifest, fingerprint)));
         }
         facts
     }

@@ -1,13 +1,13 @@
 //! An officer's own acts in the log.
 
 use super::{DpoError, Officer, now};
-use crate::events::{Happened, moment};
+use crate::events::Happened;
 use crate::node::Node;
 use crate::staff::Hand;
 use crate::tokens::Caller;
 use audit::Receipt;
 use protocol::encoding::Bytes;
-use protocol::{FileId, MemberId, ProviderWord, Timestamp};
+use protocol::{FileId, MemberId, ProviderWord, Reason, Timestamp};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use transport::Clock;
@@ -69,7 +69,7 @@ impl Act {
     }
 
     fn at(event: Happened, at_ms: i64) -> Self {
-        let (time, ms) = moment(at_ms);
+        let (time, ms) = Timestamp::of_ms(at_ms);
         Act {
             about: None,
             asker: None,
@@ -104,6 +104,21 @@ impl Act {
     fn of_caller(node: &Node, caller: &Caller, event: Happened) -> Self {
         let Hand { auth, on_behalf_of, system, terminal, user } = Hand::of(node, caller);
         Act { auth, on_behalf_of, system, terminal, user: Some(user), ..Act::new(event, &node.clock) }
+    }
+
+    /// That what is kept here is read at the desk, by `criterion`, and how much there was: recorded before it is shown,
+    /// and also that there was none. Of `roles` the one the caller has is told. By a wrong clock nothing is read.
+    pub(crate) fn reading(
+        node: &Node,
+        caller: &Caller,
+        roles: &[&'static str],
+        criterion: &'static str,
+        found: usize,
+    ) -> Result<Self, Reason> {
+        node.now()?;
+        let role = roles.iter().copied().find(|role| caller.has(&[role]));
+        let (counts, filter) = ([("found", found as u64)].into(), vec![criterion]);
+        Ok(Act { counts, filter, role, ..Act::of_caller(node, caller, Happened::LogRead) })
     }
 
     /// An officer's act, now.

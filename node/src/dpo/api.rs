@@ -3,8 +3,8 @@
 use super::act::Act;
 use super::anomalies::{self, Anomalies, AnomaliesBody};
 use super::compare::{self, ReconcileBody, Reconciled};
-use super::export::{self, ExportBody, LogPosted};
-use super::findings::{self, Finding, FindingReviewBody};
+use super::export::{self, ExportBody, LogPosted, Witnessed};
+use super::findings::{self, Finding, FindingPage, FindingReviewBody, Which};
 use super::resident::{self, AccessBody, EraseBody, Erased, ResidentData, RestrictBody, Restricted};
 use super::search::{self, LogPage, SearchBody};
 use super::who::{self, Who, WhoBody};
@@ -15,7 +15,7 @@ use crate::node::Node;
 use crate::tokens::Caller;
 use axum::Json;
 use axum::body::Body as Stream;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse as _, Response};
 use protocol::Reason;
@@ -33,6 +33,7 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<Node>> {
     OpenApiRouter::new()
         .routes(routes!(search_log))
         .routes(routes!(log_checkpoint))
+        .routes(routes!(logs_witnessed))
         .routes(routes!(export_log))
         .routes(routes!(reconcile_logs))
         .routes(routes!(look_for_anomalies))
@@ -86,6 +87,16 @@ async fn search_log(
 async fn log_checkpoint(State(node): State<Arc<Node>>, caller: Caller) -> Answer<Json<LogPosted>> {
     Officer::admit(&caller).map_err(|e| problem(&e))?;
     Ok(Json(export::checkpoint(&node)))
+}
+
+#[utoipa::path(
+    get, path = "/v1/audit/witnessed", security(("token" = [])),
+    responses((status = 200, description = "The newest checkpoint of each log that this node cosigned", body = Witnessed), Refusals)
+)]
+/// What this node cosigned of the others' logs, for whoever holds one of these against it.
+async fn logs_witnessed(State(node): State<Arc<Node>>, caller: Caller) -> Answer<Json<Witnessed>> {
+    Officer::admit(&caller).map_err(|e| problem(&e))?;
+    Ok(Json(export::witnessed(&node).await.map_err(|e| problem(&e))?))
 }
 
 /// A tar file with the directory `export`.
@@ -150,12 +161,18 @@ async fn look_for_anomalies(
 
 #[utoipa::path(
     get, path = "/v1/audit/findings", security(("token" = [])),
-    responses((status = 200, description = "Everything found, oldest first", body = Vec<Finding>), Refusals)
+    params(("start" = Option<String>, Query, description = "A page's `next`; from the oldest on, if not said"),
+        ("limit" = Option<usize>, Query, description = "Findings at most, 1 to 1000; 100 if not said")),
+    responses((status = 200, description = "A page of what was found, oldest first", body = FindingPage), Refusals)
 )]
 /// What the officer has to look at; recorded.
-async fn findings_found(State(node): State<Arc<Node>>, caller: Caller) -> Answer<Json<Vec<Finding>>> {
+async fn findings_found(
+    State(node): State<Arc<Node>>,
+    caller: Caller,
+    Query(which): Query<Which>,
+) -> Answer<Json<FindingPage>> {
     let officer = admit(&node, &caller, Happened::DpoSearched).await?;
-    Ok(Json(findings::all(&node, &officer).await.map_err(|e| problem(&e))?))
+    Ok(Json(findings::page(&node, &officer, &which).await.map_err(|e| problem(&e))?))
 }
 
 #[utoipa::path(

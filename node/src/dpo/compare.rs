@@ -1,7 +1,7 @@
 //! Our log held against a peer's: for an officer, and once a day by itself.
 
 use super::act::Act;
-use super::findings::{Finding, FindingKind, ReviewState, keep};
+use super::findings::{Finding, FindingKind, ReviewState, first, keep};
 use super::{DpoError, Officer, now};
 use crate::events::Happened;
 use crate::node::Node;
@@ -46,8 +46,10 @@ pub struct Reconciled {
     pub matched: u64,
     /// Questions of which one log has erased its entry, and shows that it stood there.
     pub erased: u64,
-    /// The others.
+    /// The others: a thousand at most.
     pub findings: Vec<Finding>,
+    /// How many more there are; all are among the findings that are listed page by page.
+    pub left_out: u64,
 }
 
 fn finding(peer: &MemberId, difference: Difference) -> Finding {
@@ -102,8 +104,8 @@ async fn compared(
     act.counts = [("erased", erased), ("findings", differences.len() as u64), ("matched", matched)].into();
     let _recorded = act.record(node).await?;
     let found: Vec<Finding> = differences.into_iter().map(|difference| finding(peer, difference)).collect();
-    let findings = keep(node, found)?;
-    Ok(Reconciled { matched, erased, findings })
+    let (findings, left_out) = first(keep(node, found)?);
+    Ok(Reconciled { matched, erased, findings, left_out })
 }
 
 impl Node {

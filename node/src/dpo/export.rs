@@ -8,8 +8,10 @@ use super::search::{Criteria, LogFilter};
 use super::{DpoError, Officer, eyes};
 use crate::events::Happened;
 use crate::node::Node;
+use audit::Checkpoint;
 use protocol::encoding::b64;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Seek as _};
 use std::os::unix::fs::DirBuilderExt as _;
@@ -64,6 +66,47 @@ pub(super) fn checkpoint(node: &Node) -> LogPosted {
         cosigned_entries: coverage.entries,
         cosigned_age_seconds: coverage.age_seconds,
     }
+}
+
+/// What this node cosigned of the others' logs: evidence against whoever rewrites one.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+pub struct Witnessed {
+    /// This witness's public key (C2SP `signed-note`); none where it was read from its files, which do not have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub witness: Option<String>,
+    /// The logs, by origin.
+    pub logs: Vec<WitnessedLog>,
+}
+
+/// What was cosigned last of one log.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+pub struct WitnessedLog {
+    /// Its origin.
+    pub origin: String,
+    /// Entries under the checkpoint.
+    pub entries: u64,
+    /// The checkpoint, a signed note under the log's signature and this witness's.
+    pub checkpoint: String,
+}
+
+impl Witnessed {
+    /// By origin, with the witness's key where it is known.
+    #[must_use]
+    pub fn of(witness: Option<String>, all: BTreeMap<String, Checkpoint>) -> Self {
+        let log = |(origin, known): (String, Checkpoint)| {
+            let (entries, checkpoint) = (known.size(), known.note().to_owned());
+            WitnessedLog { origin, entries, checkpoint }
+        };
+        Witnessed { witness, logs: all.into_iter().map(log).collect() }
+    }
+}
+
+/// Not recorded: it says nothing of anybody, and every member is given the same.
+pub(super) async fn witnessed(node: &Arc<Node>) -> Result<Witnessed, DpoError> {
+    let circle = node.circle.clone();
+    let cosigned = tokio::task::spawn_blocking(move || circle.cosigned());
+    let (key, all) = cosigned.await.map_err(io::Error::other)??;
+    Ok(Witnessed::of(Some(key.to_string()), all))
 }
 
 /// Makes the bundle, once the export is in the log: a tar file that no directory names any more.

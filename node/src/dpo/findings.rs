@@ -7,17 +7,18 @@
 use super::act::Act;
 use super::anomalies::Rule;
 use super::eyes::Oversight;
-use super::{DpoError, Officer};
+use super::{DpoError, Officer, search};
 use crate::events::Happened;
 use crate::local_api::MessageSchema;
-use crate::node::Node;
+use crate::node::{Node, NodeError};
 use crate::reconcile::Disagreement;
 use crate::review::Notice;
 use crate::shared::local_numbers;
-use crate::store::{StoreError, Table, Write};
+use crate::store::{Read, StoreError, Table, Write};
+use audit::{Fault, Log};
 use protocol::encoding::{b64, sha256, unb64};
 use protocol::saying::Message;
-use protocol::{FileId, MemberId};
+use protocol::{FileId, MemberId, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use utoipa::ToSchema;
@@ -125,6 +126,25 @@ impl Finding {
         Ok(known)
     }
 
+    /// Whether an entry of our log that it rests on still says something.
+    fn readable(&self, log: &Log) -> Result<bool, Fault> {
+        if self.theirs() {
+            return Ok(false);
+        }
+        for index in &self.entries {
+            if log.read(*index)?.is_some_and(|entry| entry.payload.is_some()) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether its entries are places in the peer's log.
+    #[must_use]
+    pub fn theirs(&self) -> bool {
+        matches!(self.kind, FindingKind::Disagreement(Disagreement::OnlyThere | Disagreement::NotInTree))
+    }
+
     /// With this institution's own numbers of the resident.
     fn named(mut self, node: &Node) -> Result<Self, StoreError> {
         if let Some(file) = self.file.as_deref().and_then(unb64::<16>) {
@@ -139,20 +159,77 @@ pub(super) fn keep(node: &Node, found: Vec<Finding>) -> Result<Vec<Finding>, Sto
     node.store.write(|write| found.into_iter().map(|new| new.keep(write)).collect())
 }
 
-/// Everything found so far.
-pub(super) async fn all(node: &Node, officer: &Officer) -> Result<Vec<Finding>, DpoError> {
-    let mut findings: Vec<Finding> = {
-        let read = node.store.read()?;
-        let keys = read.keys_with(Table::FINDINGS, &[])?;
-        let kept = keys.iter().filter_map(|key| read.get::<Finding>(Table::FINDINGS, key).transpose());
-        kept.map(|finding| finding?.named(node)).collect::<Result<_, _>>()?
+/// Which of the findings.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Which {
+    start: Option<String>,
+    limit: Option<usize>,
+}
+
+/// Some of the findings.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+pub struct FindingPage {
+    /// Oldest first.
+    pub findings: Vec<Finding>,
+    /// What to begin the next page with, if there are more: the id of its first.
+    pub next: Option<String>,
+}
+
+fn kept(read: &Read<'_>) -> Result<Vec<Finding>, StoreError> {
+    let keys = read.keys_with(Table::FINDINGS, &[])?;
+    keys.iter().filter_map(|key| read.get(Table::FINDINGS, key).transpose()).collect()
+}
+
+/// A page of what was found so far.
+pub(super) async fn page(node: &Node, officer: &Officer, which: &Which) -> Result<FindingPage, DpoError> {
+    let limit = search::limited(which.limit)?;
+    let mut findings = kept(&node.store.read()?)?;
+    findings.sort_by(|one, other| (one.time, &one.entries, &one.id).cmp(&(other.time, &other.entries, &other.id)));
+    let start = match &which.start {
+        None => 0,
+        Some(id) => findings.iter().position(|finding| finding.id == *id).ok_or(DpoError::Value("start"))?,
     };
-    findings.sort_by(|one, other| (one.time, &one.entries).cmp(&(other.time, &other.entries)));
+    let next = findings.get(start.saturating_add(limit)).map(|finding| finding.id.clone());
+    let named = |finding: Finding| finding.named(node);
+    let findings: Vec<Finding> = findings.into_iter().skip(start).take(limit).map(named).collect::<Result<_, _>>()?;
     let mut act = Act::of(officer, Happened::DpoSearched, node)?;
     act.filter = vec!["finding"];
     act.counts = [("found", findings.len() as u64)].into();
     let _recorded = act.record(node).await?;
-    Ok(findings)
+    Ok(FindingPage { findings, next })
+}
+
+/// What of all that was found fits an answer, and how many are left out: those that are open go first.
+pub(super) fn first(mut found: Vec<Finding>) -> (Vec<Finding>, u64) {
+    let left_out = found.len().saturating_sub(search::MAX_LIMIT);
+    if left_out > 0 {
+        found.sort_by_key(|finding| finding.state != ReviewState::Open);
+        found.truncate(search::MAX_LIMIT);
+    }
+    (found, left_out as u64)
+}
+
+/// Removes findings from before `before` of whose entries here none can be read any more; how many. What an officer wrote
+/// and whom it was about goes with what it rests on. Blocks.
+pub(crate) fn expire(node: &Node, before: Timestamp) -> Result<u64, NodeError> {
+    let mut gone = Vec::new();
+    for finding in kept(&node.store.read()?)?.into_iter().filter(|finding| finding.time < before.0) {
+        if !finding.readable(&node.log)? {
+            gone.push(finding.id);
+        }
+    }
+    if gone.is_empty() {
+        return Ok(0);
+    }
+    let removed = gone.len() as u64;
+    let mut act = Act::new(Happened::RetentionApplied, &node.clock);
+    act.retention = Some("findings".to_owned());
+    act.counts = [("removed", removed)].into();
+    let _recorded = node.log.append_blocking(&act)?;
+    let mut keys = gone.iter().filter_map(|id| unb64::<16>(id));
+    node.store.write(|write| keys.try_for_each(|key| write.remove(Table::FINDINGS, &key).map(drop)))?;
+    Ok(removed)
 }
 
 /// Keeps what an officer found.

@@ -16,19 +16,19 @@ mod search;
 mod who;
 
 pub(crate) use act::Act;
-pub(crate) use anomalies::LASTING;
 pub use anomalies::{Anomalies, AnomaliesBody, Explanation, Parameters as AnomalyParameters, Rule};
 pub(crate) use api::routes;
 pub use compare::{ReconcileBody, Reconciled};
-pub use export::{ExportBody, LogPosted};
+pub use export::{ExportBody, LogPosted, Witnessed, WitnessedLog};
 pub use eyes::Oversight;
-pub use findings::{Finding, FindingKind, FindingReviewBody, ReviewState};
+pub(crate) use findings::expire as expire_findings;
+pub use findings::{Finding, FindingKind, FindingPage, FindingReviewBody, ReviewState};
 pub use resident::{AccessBody, EraseBody, Erased, ResidentData, ResidentRow, RestrictBody, Restricted};
 pub use search::{LogEntry, LogFilter, LogPage, LogStream, SearchBody};
 pub use who::{Who, WhoBody};
 
 use crate::desk;
-use crate::faults::Fault;
+use crate::faults::{Expected, Fault};
 use crate::node::{Node, NodeError};
 use crate::residents::ResidentError;
 use crate::store::StoreError;
@@ -49,6 +49,8 @@ pub(crate) enum DpoError {
     Closed(Reason),
     #[error("{0} is out of range")]
     Value(&'static str),
+    #[error("{field} is not one of: {expected}")]
+    Unlisted { field: &'static str, expected: Expected },
     #[error("a second officer must confirm")]
     Confirmation,
     #[error("a reason or a second officer is needed")]
@@ -89,6 +91,7 @@ impl DpoError {
             }
             DpoError::Closed(reason) => Problem::because(503, *reason),
             DpoError::Value(field) => Fault::ValueInvalid.problem().field(*field),
+            DpoError::Unlisted { field, expected } => expected.problem(field),
             DpoError::Confirmation => Fault::ConfirmationMissing.problem(),
             DpoError::Reason => Fault::ReasonMissing
                 .problem()

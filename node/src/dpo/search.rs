@@ -3,9 +3,10 @@
 use super::act::Act;
 use super::{DpoError, Officer, eyes, now};
 use crate::events::Happened;
+use crate::faults::Expected;
 use crate::node::Node;
 use crate::residents::{Resident, ResidentError, find};
-use audit::{Filter, Stream, project};
+use audit::{DECISIONS, EventKind, Filter, Stream, project};
 use protocol::FileId;
 use protocol::encoding::{b64, unb64};
 use serde::{Deserialize, Serialize};
@@ -14,7 +15,8 @@ use std::sync::Arc;
 use utoipa::ToSchema;
 
 const DEFAULT_LIMIT: usize = 100;
-const MAX_LIMIT: usize = 1_000;
+/// What one answer holds at most.
+pub(super) const MAX_LIMIT: usize = 1_000;
 
 /// Which entries: those with every value that is given.
 #[derive(Debug, Default, Deserialize, Serialize, ToSchema)]
@@ -155,7 +157,14 @@ impl LogFilter {
         resolved
     }
 
+    /// Refuses what stands in no entry: nothing would be found, as if nothing had happened.
+    fn catalogued(&self) -> Result<(), DpoError> {
+        one_of("filter.event", self.event.as_deref(), EventKind::ALL.iter().map(|event| event.name()))?;
+        one_of("filter.decision", self.decision.as_deref(), DECISIONS.iter().copied())
+    }
+
     fn read(&self, node: &Node) -> Result<Criteria, DpoError> {
+        self.catalogued()?;
         let file = match (&self.resident, &self.file) {
             (Some(resident), None) => Some(find(node, resident).map_err(DpoError::Filter)?.ok_or(DpoError::Unknown)?),
             (None, Some(file)) => Some(FileId(unb64(file).ok_or(DpoError::Value("filter.file"))?)),
@@ -207,6 +216,24 @@ impl LogFilter {
     }
 }
 
+fn one_of(
+    field: &'static str,
+    given: Option<&str>,
+    all: impl Iterator<Item = &'static str> + Clone,
+) -> Result<(), DpoError> {
+    if given.is_none_or(|given| all.clone().any(|known| known == given)) {
+        return Ok(());
+    }
+    let known = all.collect::<Vec<_>>().join(", ");
+    Err(DpoError::Unlisted { field, expected: Expected::new(known.clone(), known) })
+}
+
+/// How much a page holds.
+pub(super) fn limited(limit: Option<usize>) -> Result<usize, DpoError> {
+    let limit = limit.unwrap_or(DEFAULT_LIMIT);
+    if (1..=MAX_LIMIT).contains(&limit) { Ok(limit) } else { Err(DpoError::Value("limit")) }
+}
+
 /// Searches; what was found is shown once the search is in the log.
 pub(super) async fn search(
     node: &Arc<Node>,
@@ -214,10 +241,7 @@ pub(super) async fn search(
     second: Option<&Officer>,
     body: &SearchBody,
 ) -> Result<LogPage, DpoError> {
-    let limit = body.limit.unwrap_or(DEFAULT_LIMIT);
-    if !(1..=MAX_LIMIT).contains(&limit) {
-        return Err(DpoError::Value("limit"));
-    }
+    let limit = limited(body.limit)?;
     let mut act = Act::of(officer, Happened::DpoSearched, node)?;
     let criteria = body.filter.resolve(node, &mut act).await?;
     let second = officer.confirmed(second);

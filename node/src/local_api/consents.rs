@@ -87,10 +87,11 @@ async fn request_consent(
 /// A consent recorded here.
 async fn get_consent(
     State(node): State<Arc<Node>>,
-    _caller: Caller,
+    caller: Caller,
     Path(id): Path<String>,
 ) -> Answer<Json<ConsentReceipt>> {
-    said(consents::show(&node, consent_id(&id)?))
+    let id = consent_id(&id)?;
+    done(async move { consents::show(&node, &caller, id).await }).await
 }
 
 #[utoipa::path(
@@ -167,7 +168,7 @@ async fn list_consents(
     caller: Caller,
     Body(body): Body<ResidentBody>,
 ) -> Answer<Json<ConsentList>> {
-    done(async move { consents::list(&node, &caller, &body.resident) }).await
+    done(async move { consents::list(&node, &caller, &body.resident).await }).await
 }
 
 #[utoipa::path(
@@ -195,11 +196,11 @@ async fn withdraw_anywhere(
 /// What the resident takes home.
 async fn print_receipt(
     State(node): State<Arc<Node>>,
-    _caller: Caller,
+    caller: Caller,
     Path(id): Path<String>,
     Query(print): Query<Print>,
 ) -> Answer<Response> {
-    let printed = consents::printed(&node, consent_id(&id)?, print.language, print.html);
+    let printed = consents::printed(&node, &caller, consent_id(&id)?, (print.language, print.html)).await;
     Ok(print.answer(printed.map_err(|error| refusal(&error))?))
 }
 
@@ -208,6 +209,6 @@ async fn print_receipt(
     responses((status = 200, description = "JSON-LD (ISO/IEC TS 27560, DPV)", body = Value), Refusals)
 )]
 /// A consent for other systems.
-async fn export_consent(State(node): State<Arc<Node>>, _caller: Caller, Path(id): Path<String>) -> Answer<Json<Value>> {
-    said(consents::exported(&node, consent_id(&id)?))
+async fn export_consent(State(node): State<Arc<Node>>, caller: Caller, Path(id): Path<String>) -> Answer<Json<Value>> {
+    said(consents::exported(&node, &caller, consent_id(&id)?).await)
 }

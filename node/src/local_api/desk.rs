@@ -70,7 +70,7 @@ async fn get_flags(
     caller: Caller,
     Body(body): Body<ResidentBody>,
 ) -> Answer<Json<FlagList>> {
-    said(flags::show(&node, &caller, &body))
+    done(async move { flags::show(&node, &caller, &body).await }).await
 }
 
 #[utoipa::path(
@@ -92,7 +92,7 @@ async fn put_newcomer(
 )]
 /// Questions of peers that wait for a person here, and those decided in the last days.
 async fn list_approvals(State(node): State<Arc<Node>>, caller: Caller) -> Answer<Json<ApprovalList>> {
-    said(approvals::list(&node, &caller))
+    done(async move { approvals::list(&node, &caller).await }).await
 }
 
 #[utoipa::path(
@@ -105,7 +105,7 @@ async fn get_approval(
     caller: Caller,
     Path(id): Path<String>,
 ) -> Answer<Json<ApprovalView>> {
-    said(approvals::show(&node, &caller, &id))
+    done(async move { approvals::show(&node, &caller, &id).await }).await
 }
 
 #[utoipa::path(
@@ -157,7 +157,7 @@ async fn open_emergency(
 )]
 /// The data-protection officer's queue of emergency accesses.
 async fn list_emergencies(State(node): State<Arc<Node>>, caller: Caller) -> Answer<Json<EmergencyList>> {
-    said(emergencies::list(&node, &caller))
+    done(async move { emergencies::list(&node, &caller).await }).await
 }
 
 #[utoipa::path(

@@ -550,3 +550,48 @@ async fn a_past_decision_is_explained_and_can_be_tried_again() {
     assert_eq!(told, expected.map(|(by, found)| (json!(by), json!(found), dpo.clone())));
     assert_eq!(read[1]["file"], denied["file"], "the resident's list shows it");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_read_at_the_desk_stands_in_the_log() {
+    let mut harness = Harness::filled().await;
+    let consent = harness.consent("mops", "pup", resident()).await.expect("a consent").id;
+    let shown = |who: &str| json!({ "resident": { "pesel": pesel_of(who) } });
+    let post = async |role: &str, path: &str, body: Value| code(harness.post::<Value>("mops", role, path, &body).await);
+    for (role, path) in [
+        ("dpo", "/v1/emergencies".to_owned()),
+        ("supervisor", "/v1/approvals".to_owned()),
+        ("front-desk", format!("/v1/consents/{consent}")),
+        ("front-desk", format!("/v1/consents/{consent}/export")),
+    ] {
+        get::<Value>(&harness, "mops", role, &path).await.expect("shown");
+    }
+    let receipt = format!("/v1/consents/{consent}/receipt");
+    assert_eq!(request(&harness, "mops", "GET", &receipt).of("okienko", &["front-desk"]).send().await.status, 200);
+    post("front-desk", "/v1/consents/list", shown(SHARED)).await;
+    assert_eq!(post("front-desk", "/v1/consents/list", shown("css")).await, "not_served");
+    post("caseworker", "/v1/flags/show", shown(SHARED)).await;
+    assert_eq!(post("caseworker", "/v1/flags/show", shown("css")).await, "not_served");
+    assert_eq!(post("front-desk", "/v1/flags/show", shown(SHARED)).await, "role_not_allowed");
+
+    harness.federation.nodes.get_mut(&member("mops")).expect("mops").stop().await.expect("stopped");
+    let log = read_log(&harness, "mops");
+    let file = log.iter().find(|entry| entry["event"] == "consent.recorded").expect("recorded")["file"].clone();
+    let read: Vec<Value> = log
+        .iter()
+        .filter(|entry| entry["event"] == "log.read")
+        .map(|entry| json!([entry["filter"][0], entry["counts"]["found"], entry["role"], entry["file"] == file]))
+        .collect();
+    let expected = [
+        json!(["emergency", 0, "dpo", false]),
+        json!(["approval", 0, "supervisor", false]),
+        json!(["consent", 1, "front-desk", true]),
+        json!(["consent", 1, "front-desk", true]),
+        json!(["consent", 1, "front-desk", true]),
+        json!(["consent", 1, "front-desk", true]),
+        json!(["consent", 0, "front-desk", false]),
+        json!(["flag", 0, "caseworker", true]),
+        json!(["flag", 0, "caseworker", false]),
+    ];
+    assert_eq!(read, expected);
+    assert!(log.iter().filter(|entry| entry["event"] == "log.read").all(|entry| entry["user"].is_string()));
+}

@@ -71,12 +71,30 @@ async fn a_search_finds_by_what_people_say_and_stands_in_the_log_itself() {
         (json!({ "filter": { "file": found[0]["file"], "resident": resident } }), 422, "value_invalid"),
         (json!({ "filter": { "file": "nobody" } }), 422, "value_invalid"),
         (json!({ "filter": { "staff": "caseworker" } }), 422, "reason_missing"),
+        (json!({ "filter": { "event": "query.denid" } }), 422, "value_invalid"),
+        (json!({ "filter": { "decision": "foo" } }), 422, "value_invalid"),
     ] {
         let answer = search(&harness, "mops", &body).await;
         assert_eq!(answer.status, status, "{body}: {}", answer.text);
         let problem: Value = serde_json::from_str(&answer.text).expect("JSON");
         assert_eq!(problem["code"], code);
         assert!(!answer.text.contains(pesel_of("css")));
+    }
+    // What no entry says is named with what may be said: an empty list would look as if nothing had happened.
+    for (field, wrong, allowed) in
+        [("event", "query.denid", "query.denied, "), ("decision", "foo", "permit, deny, mixed")]
+    {
+        for path in ["/v1/audit/search", "/v1/audit/export"] {
+            let body = json!({ "filter": { field: wrong } });
+            let answer = request(&harness, "mops", "POST", path).of("iod", &["dpo"]).json(&body).send().await;
+            let problem: Value = serde_json::from_str(&answer.text).expect("JSON");
+            assert_eq!((answer.status, &problem["field"]), (422, &json!(format!("filter.{field}"))), "{problem}");
+            let (pl, en) = (problem["message"]["pl"].as_str(), problem["message"]["en"].as_str());
+            assert!(
+                pl.is_some_and(|pl| pl.contains(allowed)) && en.is_some_and(|en| en.contains(allowed)),
+                "{problem}"
+            );
+        }
     }
     let refused = request(&harness, "mops", "POST", "/v1/audit/search").json(&json!({})).send().await;
     assert_eq!(refused.status, 403, "{}", refused.text);
@@ -105,7 +123,7 @@ async fn another_officer_is_told(harness: &Harness) {
         |who: &'static str, method: &'static str, path: &str| request(harness, "mops", method, path).of(who, &["dpo"]);
     let listed = as_officer("zastepca", "GET", "/v1/audit/findings").send().await;
     let listed: Value = serde_json::from_str(&listed.text).expect("JSON");
-    let told: Vec<&Value> = listed.as_array().expect("findings").iter().collect();
+    let told: Vec<&Value> = listed["findings"].as_array().expect("findings").iter().collect();
     assert!(told.iter().all(|finding| finding["kind"] == "staff_looked_through"), "{told:?}");
     assert_eq!(told.len(), 2, "one for each member of staff looked through");
     let path = format!("/v1/audit/findings/{}", told[0]["id"].as_str().expect("an id"));
@@ -228,7 +246,7 @@ async fn a_question_that_one_side_hides_is_found_by_the_other() {
     let unknown = unknown.json(&json!({ "state": "open", "note": "x" })).send().await;
     assert_eq!(unknown.status, 404, "{}", unknown.text);
     let listed = request(&harness, "mops", "GET", "/v1/audit/findings").of("iod", &["dpo"]).send().await;
-    assert_eq!(serde_json::from_str::<Value>(&listed.text).expect("JSON"), json!([reviewed]));
+    assert_eq!(serde_json::from_str::<Value>(&listed.text).expect("JSON")["findings"], json!([reviewed]));
 
     // What one side erased at a resident's demand is no disagreement: its leaf is there, and it is counted.
     let resident = json!({ "pesel": pesel_of("mops+pup+css") });
@@ -366,8 +384,21 @@ async fn accesses_are_explained_first_and_the_rest_is_found_once() {
         (&more["findings"][1]["state"], more["findings"][1]["entries"].as_array().map(Vec::len)),
         (&json!("open"), Some(2))
     );
-    let listed = request(&harness, "mops", "GET", "/v1/audit/findings").of("iod", &["dpo"]).send().await;
-    assert_eq!(serde_json::from_str::<Value>(&listed.text).expect("JSON").as_array().map(Vec::len), Some(2));
+    let page = async |query: &str| {
+        let path = format!("/v1/audit/findings{query}");
+        let answer = request(&harness, "mops", "GET", &path).of("iod", &["dpo"]).send().await;
+        (answer.status, serde_json::from_str::<Value>(&answer.text).expect("JSON"))
+    };
+    let (_, all) = page("").await;
+    assert_eq!((all["findings"].as_array().map(Vec::len), &all["next"]), (Some(2), &Value::Null));
+    let (_, one) = page("?limit=1").await;
+    assert_eq!((&one["findings"], &one["next"]), (&json!([all["findings"][0]]), &all["findings"][1]["id"]));
+    let (_, other) = page(&format!("?limit=1&start={}", one["next"].as_str().expect("an id"))).await;
+    assert_eq!((&other["findings"], &other["next"]), (&json!([all["findings"][1]]), &Value::Null));
+    for (wrong, field) in [("?start=AAAA", "start"), ("?limit=0", "limit"), ("?limit=1001", "limit")] {
+        let (status, problem) = page(wrong).await;
+        assert_eq!((status, &problem["field"]), (422, &json!(field)), "{problem}");
+    }
 
     // Once the officer found it explained, the reference is known: a case people work on.
     review("explained").await;
@@ -521,6 +552,16 @@ async fn every_day_logs_are_compared_accesses_looked_through_and_old_entries_era
     let given = entries(&search(&harness, "pup", &json!({ "filter": { "event": "log.read" } })).await);
     assert!(!given.is_empty() && given.iter().all(|entry| entry["asker"] == "mops"), "{given:?}");
 
+    // Nor is what was found in it kept any longer.
+    assert!(looked[0]["counts"]["findings"].as_u64().is_some_and(|found| found >= 1), "{looked:?}");
+    let removed = happened(&harness, "retention.applied", 1).await;
+    assert_eq!(
+        (&removed[0]["retention"], &removed[0]["counts"]),
+        (&json!("findings"), &json!({ "removed": looked[0]["counts"]["findings"] }))
+    );
+    let listed = request(&harness, "mops", "GET", "/v1/audit/findings").of("iod", &["dpo"]).send().await;
+    assert_eq!(serde_json::from_str::<Value>(&listed.text).expect("JSON"), json!({ "findings": [], "next": null }));
+
     // Who gives nothing for two days is a finding, once; here since no revocation list is current any more.
     harness.clock.advance(2 * DAY);
     let mut told = Vec::new();
@@ -528,7 +569,8 @@ async fn every_day_logs_are_compared_accesses_looked_through_and_old_entries_era
         restart(&mut harness).await;
         let listed = async || -> Vec<Value> {
             let answer = request(&harness, "mops", "GET", "/v1/audit/findings").of("iod", &["dpo"]).send().await;
-            let all: Vec<Value> = serde_json::from_str(&answer.text).expect("JSON");
+            let mut all: Value = serde_json::from_str(&answer.text).expect("JSON");
+            let Value::Array(all) = all["findings"].take() else { panic!("findings") };
             all.into_iter().filter(|finding| finding["kind"] == "not_given" && finding["peer"] == "pup").collect()
         };
         until("a finding", async || !listed().await.is_empty()).await;

@@ -7,14 +7,14 @@ use std::path::PathBuf;
 use tests::{Harness, Options, leaks, member, pesel_of, status, until};
 
 /// The officer of one unit at its command line.
-struct Desk {
+pub(crate) struct Desk {
     config: String,
     api: String,
     token: PathBuf,
 }
 
 impl Desk {
-    fn of(harness: &Harness, unit: &str, role: &str) -> Self {
+    pub(crate) fn of(harness: &Harness, unit: &str, role: &str) -> Self {
         let unit = member(unit);
         let token = harness.extracts().join(format!("{unit}-{role}.token"));
         std::fs::write(&token, harness.federation.token(&unit, "iod", &[role]).expect("a token")).expect("written");
@@ -24,7 +24,7 @@ impl Desk {
     }
 
     /// Runs a command with the PESEL of `units` typed, if it asks for one.
-    fn run(&self, units: &str, command: &[&str]) -> Ran {
+    pub(crate) fn run(&self, units: &str, command: &[&str]) -> Ran {
         let reach = ["--config", &self.config, "--api", &self.api, "--token-file", self.token.to_str().expect("UTF-8")];
         let pesel = if units.is_empty() { String::new() } else { format!("{}\n", pesel_of(units)) };
         let ran = ogniwo_typing(&pesel, &[command, &reach].concat());
@@ -190,13 +190,23 @@ fn held_against_the_manifest(harness: &Harness, export: &str) {
     let verify = |more: &[&str]| ogniwo_typing("", &[&["audit", "verify", export] as &[&str], more].concat());
     let verified = verify(&["--manifest", &manifest]).succeeded();
     assert!(verified.contains("by the manifest of version "), "{verified}");
-    let register = ["audit", "report", "R3", "--export", export];
-    ogniwo_typing("", &register).failed(3, "--manifest");
-    let register = ogniwo_typing("", &[&register as &[&str], &["--manifest", &manifest]].concat()).succeeded();
+    let register_of = ["audit", "report", "R3", "--export", export];
+    ogniwo_typing("", &register_of).failed(3, "--manifest");
+    let register = ogniwo_typing("", &[&register_of as &[&str], &["--manifest", &manifest]].concat()).succeeded();
     let verified: Value =
         serde_json::from_str(&verify(&["--manifest", &manifest, "--json"]).succeeded()).expect("JSON");
     let fingerprint = verified["manifest"]["fingerprint"].as_str().expect("a fingerprint");
     assert!(register.contains(fingerprint), "{register}");
+    let same = [&register_of as &[&str], &["--manifest", &manifest, "--against", &manifest]].concat();
+    ogniwo_typing("", &same).failed(3, "no earlier manifest");
+    // So does a search of it, and each entry says what the catalogue does of its event.
+    let search = ["audit", "search", "--export", export, "--event", "query.outcome", "--manifest", &manifest];
+    let found = ogniwo_typing("", &[&search as &[&str], &["--json"]].concat()).succeeded();
+    let found: Value = serde_json::from_str(&found).expect("JSON");
+    assert_eq!((&found["manifest"]["fingerprint"], &found["witnesses_checked"]), (&json!(fingerprint), &json!(true)));
+    let of_event = ["activity", "retention_class", "visibility"].map(|field| &found["entries"][0]["payload"][field]);
+    assert_eq!(of_event, [&json!("exchange@1"), &json!("term"), &json!("resident")]);
+    assert!(ogniwo_typing("", &search).succeeded().contains(fingerprint));
     // Without the cosignatures its owner may have written all of it anew.
     for name in ["cosigned", "witnesses"] {
         std::fs::remove_file(dir.join(name)).expect("it was cosigned");
@@ -262,7 +272,10 @@ fn comparing_and_reviewing(harness: &Harness) {
 
     let id = unexplained[0]["id"].as_str().expect("an id");
     let reviewed = officer.json("", &["audit", "review", id, "--explained", "--note", "nowa sprawa"]);
-    assert_eq!((&reviewed[0]["state"], &reviewed[0]["note"]), (&json!("explained"), &json!("nowa sprawa")));
+    assert_eq!(
+        (&reviewed["findings"][0]["state"], &reviewed["findings"][0]["note"]),
+        (&json!("explained"), &json!("nowa sprawa"))
+    );
     let all = officer.run("", &["audit", "review"]).succeeded();
     assert!(all.contains(id) && all.contains("note: nowa sprawa"), "{all}");
     officer.run("", &["audit", "review", "AAAA", "--confirmed", "--note", "x"]).failed(10, "no such finding");

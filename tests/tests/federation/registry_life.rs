@@ -39,7 +39,7 @@ fn mandate() -> Value {
 async fn findings(harness: &Harness, unit: &'static str) -> Vec<Finding> {
     let answer = request(harness, unit, "GET", "/v1/audit/findings").of("iod", &["dpo"]).send().await;
     assert_eq!(answer.status, 200, "{answer:?}");
-    serde_json::from_str(&answer.text).expect("findings")
+    serde_json::from_str::<node::FindingPage>(&answer.text).expect("findings").findings
 }
 
 fn kinds(findings: &[Finding]) -> Vec<(FindingKind, Option<&str>)> {

@@ -1,6 +1,8 @@
 //! The others vouch for each log: cosignatures, a witness offline or lying, a log restored from a backup, a log rewritten
 //! by whoever has its key.
 
+use crate::officer_commands::Desk;
+use crate::ran::ogniwo;
 use audit::{Against, Checkpoint, Config, Fault, Filter, Log, Vkey, verify_dir, verify_export};
 use axum::Router;
 use axum::http::StatusCode;
@@ -330,6 +332,58 @@ fn open(harness: &Harness, unit: &str, dir: &Path) -> Log {
     .expect("a log")
 }
 
+/// What peers' officers print of what their nodes cosigned: one asks the node for everything, another reads a copy of its
+/// data.
+fn handed_out(harness: &Harness) -> [(&'static str, String); 2] {
+    let kept = harness.extracts().join("css-data");
+    copy(&harness.home().join("css/data/witness"), &kept.join("witness"));
+    let kept = kept.to_str().expect("UTF-8").to_owned();
+    let printed = tokio::task::block_in_place(|| {
+        let officer = |role: &str| Desk::of(harness, "pup", role);
+        officer("caseworker").run("", &["audit", "witnessed"]).failed(10, "data-protection officer");
+        officer("dpo").run("", &["audit", "witnessed", "--log", "nobody"]).failed(10, "nobody");
+        let of_css = ogniwo(&["audit", "witnessed", "--dir", &kept, "--log", "mops"]).succeeded();
+        [("pup", officer("dpo").run("", &["audit", "witnessed"]).succeeded()), ("css", of_css)]
+    });
+    let cosigned = printed[0].1.matches("\n— test.ogniwo.example/pup/witness ").count();
+    assert_eq!(cosigned, audit::notes(&printed[0].1).len(), "of every log one: {}", printed[0].1);
+    assert_eq!(audit::notes(&printed[1].1).len(), 1, "of mops alone");
+    printed
+}
+
+/// The checkpoints in them, which are those that members are given.
+async fn as_over_the_wire(harness: &Harness, printed: &[(&str, String)], origin: &str) -> Vec<Checkpoint> {
+    let (keys, zlm) = (Keys::of(harness), Member::of(harness, "zlm"));
+    let mut known = Vec::new();
+    for (peer, text) in printed {
+        let given = zlm.call(peer, Method::GET, &format!("/witnessed/{origin}"), "").await.expect("kept");
+        let notes = audit::notes(text);
+        let note = notes.iter().find(|note| note.starts_with(&format!("{origin}\n"))).expect("of mops");
+        assert_eq!(note.as_bytes(), given.into_body(), "{peer}");
+        let checkpoint = Checkpoint::open(note, &keys.log("mops", origin)).expect("mops signed it");
+        checkpoint.cosigned_by(&keys.witness(peer)).expect("and the peer cosigned it");
+        known.push(checkpoint);
+    }
+    known
+}
+
+/// With the files the peers' commands printed: each alone is enough.
+fn as_the_auditor_types_it(harness: &Harness, printed: &[(&str, String)], forged: &Path, honest: &Path) {
+    let text = |path: &Path| path.to_str().expect("UTF-8").to_owned();
+    let (forged, honest) = (text(forged), text(honest));
+    let manifest = text(&harness.home().join("manifest.json"));
+    ogniwo(&["audit", "verify", &forged]).succeeded();
+    for (peer, notes) in printed {
+        let file = harness.extracts().join(format!("cosigned-by-{peer}"));
+        std::fs::write(&file, notes).expect("written");
+        let against = ["--manifest", &manifest, "--since", &text(&file)];
+        let proved = ogniwo(&[&["audit", "verify", &forged] as &[&str], &against].concat());
+        proved.failed(11, &format!("given is cosigned by test.ogniwo.example/{peer}/witness"));
+        let held = ogniwo(&[&["audit", "verify", &honest] as &[&str], &against].concat()).succeeded();
+        assert!(held.contains(&format!("given, cosigned by test.ogniwo.example/{peer}/witness")), "{held}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_auditor_proves_that_an_access_was_deleted() {
     let mut harness = Harness::filled().await;
@@ -356,16 +410,10 @@ async fn an_auditor_proves_that_an_access_was_deleted() {
         }
     }
     // What the auditor gets of the peers, not of mops: the checkpoint of mops's log that each of them cosigned.
-    let (origin, keys) = ("test.ogniwo.example/mops", Keys::of(&harness));
-    let vkey = keys.log("mops", origin);
-    let zlm = Member::of(&harness, "zlm");
-    let mut known = Vec::new();
-    for peer in ["pup", "css"] {
-        let note = zlm.call(peer, Method::GET, &format!("/witnessed/{origin}"), "").await.expect("kept").into_body();
-        let checkpoint = Checkpoint::open(std::str::from_utf8(&note).expect("text"), &vkey).expect("mops signed it");
-        checkpoint.cosigned_by(&keys.witness(peer)).expect("and the peer cosigned it");
-        known.push(checkpoint);
-    }
+    let origin = "test.ogniwo.example/mops";
+    let vkey = Keys::of(&harness).log("mops", origin);
+    let printed = handed_out(&harness);
+    let known = as_over_the_wire(&harness, &printed, origin).await;
 
     // The administrator of mops rewrites the log with its own key, without that access, and even one entry longer.
     stop(&mut harness, "mops").await;
@@ -402,6 +450,7 @@ async fn an_auditor_proves_that_an_access_was_deleted() {
         let proved = verify(&forged_export, std::slice::from_ref(checkpoint));
         assert!(matches!(proved, Err(Fault::Rewritten { signed }) if signed == checkpoint.size()), "{proved:?}");
     }
+    as_the_auditor_types_it(&harness, &printed, &forged_export, &exported);
     // And what was kept of the honest log shows the access.
     assert_eq!(verify(&exported, &known).expect("honest"), 2);
 

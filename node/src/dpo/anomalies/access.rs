@@ -1,6 +1,7 @@
 //! What of the log the rules look at, read once: accesses, consents, approvals, emergencies, marks.
 
 use crate::kin::Kin;
+use audit::{EventKind, Retention};
 use jiff::civil::Date;
 use policies::calendar;
 use protocol::{Reason, Timestamp, Told};
@@ -58,6 +59,8 @@ pub(super) struct Access {
     pub(super) approved_key: Rc<str>,
     /// Own questions: whether the resident was found by something else than a PESEL.
     pub(super) other_key: bool,
+    /// Own questions: the terminal, where the identity provider names it.
+    pub(super) terminal: Option<Rc<str>>,
     /// A peer's: SHA-256 of the certificate it came under.
     pub(super) certificate: Option<Rc<str>>,
 }
@@ -137,17 +140,10 @@ struct Mark {
 
 /// Flags under which nobody has a reason to look.
 const MARKS: [&str; 3] = ["restricted", "unlisted", "deceased"];
-/// Events that are no accesses; an early one still matters.
-pub(crate) const LASTING: [&str; 8] = [
-    "consent.recorded",
-    "consent.granted",
-    "consent.withdrawn",
-    "consent.withdrawal_received",
-    "consent.superseded",
-    "flag.set",
-    "flag.cleared",
-    "resident.restricted",
-];
+/// Events that are no accesses; an early one still matters, and is kept as long as the resident is on file.
+pub(super) fn lasting() -> impl Iterator<Item = EventKind> {
+    EventKind::ALL.iter().copied().filter(|event| event.retention() == Retention::OnFile)
+}
 
 fn text<'a>(payload: &'a Value, field: &str) -> &'a str {
     payload.get(field).and_then(Value::as_str).unwrap_or_default()
@@ -235,6 +231,7 @@ impl Log {
             emergency: self.given(payload, "emergency"),
             approved_key: self.word(&approved_key(payload)),
             other_key: !matches!(text(payload, "search_key"), "" | "pesel"),
+            terminal: self.given(payload, "terminal"),
             certificate: self.given(payload, "certificate"),
         }
     }

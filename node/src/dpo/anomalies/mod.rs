@@ -15,7 +15,6 @@ mod run;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use access::LASTING;
 pub use rules::Rule;
 pub(super) use run::on_demand;
 pub use run::{Anomalies, AnomaliesBody};
@@ -55,6 +54,8 @@ pub struct Parameters {
     pub withdrawal_seconds: i64,
     /// A13: hours in which a member's old certificate may still be in use beside the new one.
     pub certificate_hours: i64,
+    /// A13: days on which a user worked from other terminals, from which on another one is new.
+    pub terminal_days: u64,
     /// A15: comparisons of one member with one resident's data in a month.
     pub comparisons: u64,
     /// A16: days without any trace of a user after which the next is a return.
@@ -75,6 +76,7 @@ impl Default for Parameters {
             emergencies: 3,
             withdrawal_seconds: 120,
             certificate_hours: 24,
+            terminal_days: 5,
             comparisons: 4,
             absence_days: 45,
         }

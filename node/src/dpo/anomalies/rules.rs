@@ -44,6 +44,8 @@ pub enum Rule {
     AfterTheEnd,
     /// A13: a member's old certificate, in use beside the new one.
     OldCertificate,
+    /// A13: a terminal the user never worked from before.
+    NewTerminal,
     /// A15: many comparisons with one resident's data.
     Comparisons,
     /// A16: a user who was away for long.
@@ -78,6 +80,7 @@ pub(super) const RULES: &[Row] = &[
     Row { rule: Rule::Emergencies, cleared_by: &[Explanation::Justified], check: emergencies },
     Row { rule: Rule::AfterTheEnd, cleared_by: &[Explanation::Renewed], check: after_the_end },
     Row { rule: Rule::OldCertificate, cleared_by: &[], check: old_certificate },
+    Row { rule: Rule::NewTerminal, cleared_by: ORDINARY, check: new_terminal },
     Row { rule: Rule::Comparisons, cleared_by: &[Explanation::Consent, Explanation::Approval], check: comparisons },
     Row { rule: Rule::Returned, cleared_by: ORDINARY, check: returned },
 ];
@@ -344,6 +347,26 @@ fn old_certificate(rule: Rule, grounds: &Grounds<'_>, left: &[&Access]) -> Vec<A
             format!("the certificate {certificate}, which {member} replaced by a newer one, is still in use"),
         );
         anomaly(rule, &[member, certificate], why, &late)
+    });
+    found.collect()
+}
+
+/// Own users alone: no terminal's name leaves its institution.
+fn new_terminal(rule: Rule, grounds: &Grounds<'_>, left: &[&Access]) -> Vec<Anomaly> {
+    let all = by(&grounds.log.accesses, |access| access.terminal.as_ref().map(|_| access.who()));
+    let at = |access: &Access| Some((access.who(), access.terminal.clone()?, access.day));
+    let found = by(questions(grounds, left), at).into_iter().filter_map(|((who, terminal, day), accesses)| {
+        let before = || all.get(&who).into_iter().flatten().filter(|access| access.day < day);
+        let days = before().map(|access| access.day).collect::<BTreeSet<_>>().len();
+        let known = before().any(|access| access.terminal.as_ref() == Some(&terminal));
+        if known || (days as u64) < grounds.parameters.terminal_days {
+            return None;
+        }
+        let why = (
+            format!("ze stanowiska {terminal}, z którego ta osoba wcześniej nie pracowała, bez wyjaśnienia"),
+            format!("from the terminal {terminal}, which this user never worked from before, unexplained"),
+        );
+        anomaly(rule, &[&who.0, &who.1, &terminal, &day.to_string()], why, &accesses)
     });
     found.collect()
 }

@@ -1,6 +1,6 @@
 //! The look through the log: for an officer, and by itself for every day that is over.
 
-use super::access::{Case, LASTING, Log, Surroundings};
+use super::access::{Case, Log, Surroundings, lasting};
 use super::{Anomaly, Explanation, Reviewed, Rule, review};
 use crate::dpo::act::Act;
 use crate::dpo::findings::{self, Finding, FindingKind, ReviewState};
@@ -54,8 +54,10 @@ pub struct Anomalies {
     /// How many of them had each explanation; one with several counts for the first.
     #[schema(value_type = BTreeMap<String, u64>)]
     pub explained: BTreeMap<Explanation, u64>,
-    /// What is left to look at, with what came of it before.
+    /// What is left to look at, with what came of it before: a thousand at most.
     pub findings: Vec<Finding>,
+    /// How many more there are; all are among the findings that are listed page by page.
+    pub left_out: u64,
 }
 
 /// Looks for an officer.
@@ -122,7 +124,8 @@ async fn look(node: &Arc<Node>, days: (Date, Date), mut act: Act) -> Result<Anom
     let _recorded = act.record(node).await?;
     let me = node.config.member.as_str();
     let found = anomalies.into_iter().map(|anomaly| finding(anomaly, me)).collect();
-    Ok(Anomalies { examined, explained, findings: findings::keep(node, found)? })
+    let (findings, left_out) = findings::first(findings::keep(node, found)?);
+    Ok(Anomalies { examined, explained, findings, left_out })
 }
 
 fn finding(anomaly: Anomaly, me: &str) -> Finding {
@@ -177,8 +180,8 @@ fn read(node: &Node, held: &Held, days: (Date, Date)) -> Result<Reviewed, DpoErr
         }
         Ok(())
     };
-    for event in LASTING {
-        take(Filter { event: Some(event.to_owned()), until: start, ..Filter::default() })?;
+    for event in lasting() {
+        take(Filter { event: Some(event.name().to_owned()), until: start, ..Filter::default() })?;
     }
     take(Filter { from: start, until: end, ..Filter::default() })?;
     Ok(review(&log, parameters, &surroundings, days))

@@ -259,6 +259,27 @@ fn an_old_certificate_beside_the_new_one() {
 }
 
 #[test]
+fn a_terminal_the_user_never_worked_from() {
+    let from = |time: i64, terminal: &str| {
+        with(asked(time, "U", &format!("F{time}")), &json!({ "terminal": terminal, "emergency": "E" }))
+    };
+    let usual: Vec<Value> = (1..=5).map(|n| from(TEN - n * DAY, "T")).collect();
+    let strange = with(asked(TEN, "U", "F"), &json!({ "terminal": "S" }));
+    let entries = [usual.clone(), vec![strange.clone()]].concat();
+    check(Rule::NewTerminal, &entries, &[], &json!({ "terminal": "T" }));
+    check(Rule::NewTerminal, &entries, &[], &json!({ "emergency": "E" }));
+    let new = |entries: &[Value]| rules(&look(entries)).contains(&Rule::NewTerminal);
+    assert!(new(&entries));
+    // Another's terminal is new to this user; one used on any earlier day is not.
+    let others = with(from(TEN - DAY, "S"), &json!({ "user": "V" }));
+    assert!(new(&[entries.clone(), vec![others]].concat()));
+    assert!(!new(&[entries.clone(), vec![from(TEN - 9 * DAY, "S")]].concat()));
+    // Who has hardly been seen, or is seen without a terminal, has no usual one.
+    assert!(!new(&[usual[1..].to_vec(), vec![strange]].concat()));
+    assert!(!new(&[usual, vec![asked(TEN, "U", "F")]].concat()));
+}
+
+#[test]
 fn values_guessed_at_by_comparing() {
     let entries: Vec<Value> = (0..4)
         .map(|n| {
