@@ -1,7 +1,8 @@
 //! An institution comes to serve a resident after the consent: what the resident gave it too, it is granted then.
 //!
 //! The registry tells the recorder of it (`review.rs`), or the recorder finds it among its shared clients (`shared.rs`); who
-//! came is kept until its grants are in the outbox. Nothing is widened: the resident consented to institutions of this kind, of which this one had no file then.
+//! came is kept until its grants are in the outbox. Nothing is widened: the resident consented to institutions of this kind, of
+//! which this one had no file then.
 
 use super::ConsentError;
 use super::kept::Consent;
