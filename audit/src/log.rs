@@ -1,7 +1,6 @@
 //! A log open for appending: the handle that the rest of a node holds.
 
 use std::{
-    fs::File,
     path::{Path, PathBuf},
     sync::{Arc, Condvar, Mutex, PoisonError},
     thread::{self, JoinHandle},
@@ -22,7 +21,7 @@ use crate::{
     proof,
     publish::Publisher,
     segment,
-    store::{Opened, Store},
+    store::{Lock, Opened, Store},
     tree::Hash,
 };
 
@@ -99,7 +98,7 @@ pub(crate) struct Core {
     tasks: Mutex<Tasks>,
     called: Condvar,
     /// Locked as long as the log is open.
-    _lock: File,
+    _lock: Lock,
 }
 
 /// What the publishing thread is to do.

@@ -72,10 +72,28 @@ pub(crate) struct Store {
     failed: bool,
 }
 
+/// The lock on a log's directory. It is let go by name: closing alone would leave it with a child process that another
+/// thread is just starting, until that one runs its program.
+pub(crate) struct Lock(File);
+
+impl Lock {
+    fn of(dir: &Path) -> Result<Self, Fault> {
+        let file = File::open(dir).map_err(Fault::io(dir))?;
+        flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|_| Fault::Locked { path: dir.to_owned() })?;
+        Ok(Self(file))
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing it comes next in any case.
+        let _ = flock(&self.0, FlockOperation::Unlock);
+    }
+}
+
 /// A log's directory as it was opened.
 pub(crate) struct Opened {
-    /// Holds the lock.
-    pub(crate) lock: File,
+    pub(crate) lock: Lock,
     pub(crate) store: Store,
     /// Of every entry there is.
     pub(crate) tiler: Tiler,
@@ -87,8 +105,7 @@ impl Store {
     /// Opens the log in `dir`, or makes one there, cuts a torn tail, and writes tiles that are missing or wrong.
     pub(crate) fn open(dir: &Path, signer: &Signer, disk: Arc<dyn Disk>) -> Result<Opened, Fault> {
         fs::create_dir_all(segment::directory(dir)).map_err(Fault::io(dir))?;
-        let lock = File::open(dir).map_err(Fault::io(dir))?;
-        flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| Fault::Locked { path: dir.to_owned() })?;
+        let lock = Lock::of(dir)?;
         if !dir.join(VKEY).exists() {
             found(dir, signer, &*disk)?;
         }
@@ -440,5 +457,21 @@ pub(crate) fn scan_from(
     match scan.tiler.tree().size() {
         size if size < signed => Err(Fault::Shorter { size, signed }),
         _ => honest.map(|()| scan),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_is_let_go_though_a_child_still_has_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = Lock::of(dir.path()).unwrap();
+        // What a process has that was started meanwhile.
+        let _inherited = lock.0.try_clone().unwrap();
+        assert!(matches!(Lock::of(dir.path()), Err(Fault::Locked { .. })));
+        drop(lock);
+        Lock::of(dir.path()).unwrap();
     }
 }

@@ -1,6 +1,6 @@
 //! What a federation costs besides its queries, each held against the least it could cost, in interleaved rounds of one
-//! run: enrolment (`OGNIWO_BENCH_ENROLLED` residents), starting and idling nodes, the audit log. Nothing is asserted about
-//! time.
+//! run: enrolment (`OGNIWO_BENCH_ENROLLED` residents), starting and idling nodes; and how fast a withdrawal is everywhere.
+//! Nothing is asserted about time.
 #![expect(clippy::print_stdout, reason = "a benchmark prints")]
 #![expect(clippy::expect_used, clippy::panic, reason = "a benchmark that cannot go on stops")]
 
@@ -15,10 +15,7 @@ use curve25519_dalek::Scalar;
 use node::ImportMode;
 use rand_core::{Rng as _, UnwrapErr};
 use registry::IndexStore as _;
-use serde_json::{Value, json};
-use std::fs::File;
-use std::os::unix::fs::FileExt as _;
-use std::path::Path;
+use serde_json::json;
 use std::time::{Duration, Instant};
 use support::echo::Echo;
 use support::{ProcessTime, Spread, count, micros, node, pid, resident_memory, residents, thread_time, tls};
@@ -67,7 +64,6 @@ async fn run() {
     start(&mut harness).await;
     harness.finish().await;
     Box::pin(withdraw()).await;
-    append().await;
 }
 
 /// Withdraws consents at each of the four members in turn, and watches both holders until each refuses because of it.
@@ -286,78 +282,4 @@ async fn start(harness: &mut Harness) {
 #[expect(clippy::cast_precision_loss, reason = "bytes of memory")]
 fn mebibytes(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
-}
-
-/// Appends to a log, alone and with 64 writers, against writes of the same bytes each followed by `fdatasync`.
-async fn append() {
-    println!("\naudit log, entries per second, {ROUNDS} rounds: median (least–greatest)");
-    for (writers, entries) in [(1_usize, 200_usize), (64, 6_400)] {
-        let mut rounds = Vec::new();
-        for _ in 0..=ROUNDS {
-            let dir = tempfile::tempdir().expect("a directory");
-            let (log, record) = append_to_log(dir.path(), writers, entries).await;
-            let bare = append_bare(&dir.path().join("bare"), writers, entries, record);
-            rounds.push((log, bare, record));
-        }
-        let rounds = rounds.get(1..).unwrap_or_default();
-        let spread = |of: &dyn Fn(&(f64, f64, usize)) -> f64| Spread::of(rounds.iter().map(of));
-        let record = rounds.first().map_or(0, |round| round.2);
-        println!("  {writers} writing, records of {record} B");
-        println!("    the log                     {:.0}", spread(&|r| r.0));
-        println!("    fdatasync a batch of {writers:<3}    {:.0}", spread(&|r| r.1));
-        println!("    RATIO log / bare            {:.2}", spread(&|r| r.0 / r.1));
-    }
-}
-
-/// Entries per second, and bytes on the disk of one.
-async fn append_to_log(dir: &Path, writers: usize, entries: usize) -> (f64, usize) {
-    let clock = transport::Clock::system();
-    let log = audit::Log::open(audit::Config {
-        dir,
-        origin: "bench.example/log",
-        signing_key: &[1; 32],
-        payload_key: &[2; 32],
-        now: Box::new(move || clock.now().0),
-    });
-    let log = log.expect("a log");
-    let start = Instant::now();
-    let mut writing = tokio::task::JoinSet::new();
-    for _ in 0..writers {
-        let log = log.clone();
-        writing.spawn(async move {
-            for _ in 0..entries / writers {
-                let _receipt = log.append(&entry()).await.expect("a receipt");
-            }
-        });
-    }
-    writing.join_all().await;
-    let wall = start.elapsed();
-    drop(log);
-    let records = std::fs::read_dir(dir.join("records")).expect("records").flatten();
-    let bytes: u64 = records.map(|file| file.metadata().expect("a file").len()).sum();
-    (count(entries) / wall.as_secs_f64(), usize::try_from(bytes).unwrap_or(0) / entries)
-}
-
-/// As long as an answered query's.
-fn entry() -> Value {
-    json!({
-        "event": "query.answered", "time": 1_795_262_400, "file": "AAAAAAAAAAAAAAAAAAAAAA", "asker": "mops", "holder": "pup",
-        "user": "0".repeat(43), "role": "caseworker", "query": "q02", "purpose": tests::PURPOSE,
-        "basis": "consent:AAAAAAAAAAAAAAAAAAAAAA recorded by mops on instead-of-certificate@1.0", "case": "0".repeat(43),
-        "agreement": "mops-pup@1", "library": "0".repeat(43), "decision": "permit", "request": "0".repeat(43),
-        "fields_requested": ["pup.dereg_reason", "pup.registered_from", "pup.registered_to", "pup.status"],
-        "fields_returned": ["pup.registered_from", "pup.status"], "epoch": 1,
-        "replay": { "jti": "AAAAAAAAAAAAAAAAAAAAAA", "until": 1_795_262_490 },
-        "peer_log": { "origin": "mops/log", "index": 1_000, "entry": "0".repeat(43) },
-    })
-}
-
-fn append_bare(path: &Path, writers: usize, entries: usize, record: usize) -> f64 {
-    let (file, batch) = (File::create(path).expect("a file"), vec![7; record * writers]);
-    let (start, mut at) = (Instant::now(), 0);
-    for _ in 0..entries / writers {
-        file.write_all_at(&batch, at).and_then(|()| file.sync_data()).expect("a write");
-        at += u64::try_from(batch.len()).unwrap_or(0);
-    }
-    count(entries) / start.elapsed().as_secs_f64()
 }
