@@ -1,7 +1,8 @@
 //! Locating, against bare reads of exactly the same row keys in the same batches: the embedded engine and PostgreSQL.
 //!
 //! `cargo bench -p registry --bench locate`. `OGNIWO_BENCH_ENTRIES` sets how many rows there are (default 1000000),
-//! `OGNIWO_BENCH_BATCHES` how many batches of 1000 indexes are located in a round (default 20). A request goes through the
+//! `OGNIWO_BENCH_BATCHES` how many batches of 1000 indexes are located in a round (default 20), `OGNIWO_BENCH_ENGINE` which
+//! engine alone is tried (`embedded`, `postgres`). A request goes through the
 //! registry's router: signature, own entry, every member of the audience, nobody's place, log entry on the disk, answer.
 //! Rounds of the two take turns, so that whatever else the machine does falls on both; the ratio is of their medians. The
 //! bare reader reads as many parts of a batch at once as the registry does.
@@ -48,8 +49,11 @@ fn main() {
             "{:<12} {:>10} {:>14} {:>14} {:>8} {:>12} {:>12}",
             "engine", "in flight", "locate/s", "bare/s", "ratio", "p50 ms", "p99 ms"
         );
+        let wanted = std::env::var("OGNIWO_BENCH_ENGINE").ok();
         for engine in [Engine::Embedded, Engine::Postgres] {
-            run(engine, entries, batches).await;
+            if wanted.as_deref().is_none_or(|wanted| wanted == name(engine)) {
+                run(engine, entries, batches).await;
+            }
         }
     });
 }
@@ -110,15 +114,19 @@ async fn run(engine: Engine, entries: usize, batches: usize) {
         };
         let (located, bare) = (speed(&mut located), speed(&mut bare));
         let at = |percent: usize| times[(times.len() - 1) * percent / 100].as_secs_f64() * 1e3;
-        let name = format!("{engine:?}").to_lowercase();
         println!(
-            "{name:<12} {flights:>10} {located:>14.0} {bare:>14.0} {:>8.2} {:>12.1} {:>12.1}",
+            "{:<12} {flights:>10} {located:>14.0} {bare:>14.0} {:>8.2} {:>12.1} {:>12.1}",
+            name(engine),
             located / bare,
             at(50),
             at(99)
         );
     }
     alike::compare(&federation, number("OGNIWO_BENCH_TIMINGS", 2_000)).await;
+}
+
+fn name(engine: Engine) -> String {
+    format!("{engine:?}").to_lowercase()
 }
 
 fn number(name: &str, default: usize) -> usize {
