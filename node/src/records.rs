@@ -118,10 +118,8 @@ mod text {
     pub(super) fn deserialize<'de, T: From<[u8; 32]>, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
         let text = <&str>::deserialize(deserializer)?;
         let mut bytes = [0; 32];
-        match BASE64URL_NOPAD.decode_mut(text.as_bytes(), &mut bytes) {
-            Ok(32) if text.len() == LENGTH => Ok(bytes.into()),
-            _ => Err(D::Error::custom("not 32 bytes as base64url")),
-        }
+        let read = text.len() == LENGTH && BASE64URL_NOPAD.decode_mut(text.as_bytes(), &mut bytes).is_ok();
+        if read { Ok(bytes.into()) } else { Err(D::Error::custom("not 32 bytes as base64url")) }
     }
 }
 

@@ -26,6 +26,7 @@ use std::ops::Bound;
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::JoinHandle;
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 const ROWS: TableDefinition<'_, &[u8; 32], &[u8; ROW_BYTES]> = TableDefinition::new("rows");
@@ -90,6 +91,10 @@ impl Drop for Embedded {
         if let Some(writer) = self.writer.take() {
             // A writer that panicked has already refused everybody.
             let _ = writer.join();
+        }
+        // A read whose caller hung up goes on to its end.
+        while Arc::strong_count(&self.file) > 1 {
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 }

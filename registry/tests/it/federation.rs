@@ -121,6 +121,13 @@ impl Federation {
 
     /// Ends the registry and opens it again from what it left.
     pub(crate) async fn restart(&mut self) {
+        // What it still does beside a request has a handle too, for a moment.
+        for _ in 0..5_000 {
+            if self.registry.as_ref().is_none_or(|registry| registry.handles() <= 1) {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
         self.registry = None;
         self.registry = Some(open(&self.config, &self.clock).await);
     }
