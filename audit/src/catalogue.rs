@@ -667,6 +667,7 @@ impl EventKind {
             (
                 Self::ConsentRecorded
                 | Self::ConsentGranted
+                | Self::ConsentGrantAdded
                 | Self::ConsentWithdrawn
                 | Self::WithdrawalReceived
                 | Self::ConsentSuperseded

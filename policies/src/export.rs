@@ -85,7 +85,8 @@ impl ConsentRecord<'_> {
             "dpv:hasDuration": { "@type": ["dpv:TemporalDuration", "dct:PeriodOfTime"],
                 "dcat:startDate": moment(self.valid_from), "dcat:endDate": moment(self.valid_to) },
             "dpv:hasConsentStatus": self.state(now).dpv(),
-            "dpv:hasEvidence": { "@type": "dpv:Evidence", "dct:identifier": format!("sha256:{}", b64(self.evidence)) },
+            // What it was taken down from: DPV has no term for the proof of a consent.
+            "dct:source": { "dct:identifier": format!("sha256:{}", b64(self.evidence)) },
             "dct:hasPart": events,
         })
     }
