@@ -102,6 +102,8 @@ async fn spawn(
     let mut child = Command::new(program)
         .args(arguments)
         .arg("--until-stdin-closes")
+        // As in deploy/systemd: fewer heaps keep less of what a bulk import once needed.
+        .env("MALLOC_ARENA_MAX", "4")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(log_file)
