@@ -290,7 +290,7 @@ impl<'a> Run<'a> {
         }
         let now = self.node.now().map_err(EnrolError::Closed)?;
         let aim = self.aim;
-        let (due, mut put) = self
+        let (due, put) = self
             .on_a_lane(move |node| {
                 let entry = |name: &Name| {
                     let seal = SealKey::from_bytes(&name.seal);
@@ -305,21 +305,17 @@ impl<'a> Run<'a> {
             })
             .await?;
         let count = put.len() as u64;
-        let mut writing = Vec::new();
-        while !put.is_empty() {
-            let rest = put.split_off(put.len().min(MAX_BATCH));
-            writing.push(self.write(std::mem::replace(&mut put, rest), Vec::new()));
-        }
         // At once, so that at the registry they share a commit.
-        try_join_all(writing).await?;
+        try_join_all(put.chunks(MAX_BATCH).map(|part| self.write(part, &[]))).await?;
         self.on_a_lane(move |node| note_published(node, aim, due)).await?;
         Ok(count)
     }
 
     /// Changes own entries, as soon as the registry lets us.
-    async fn write(&self, put: Vec<PutEntry>, delete: Vec<Index>) -> Result<(), RegistryError> {
-        let write =
-            || write_entries(self.node, self.held, self.aim.epoch, self.audience.clone(), put.clone(), delete.clone());
+    async fn write(&self, put: &[PutEntry], delete: &[Index]) -> Result<(), RegistryError> {
+        let write = || {
+            write_entries(self.node, self.held, self.aim.epoch, self.audience.clone(), put.to_vec(), delete.to_vec())
+        };
         patiently(write).await.map(drop)
     }
 
@@ -348,7 +344,7 @@ impl<'a> Run<'a> {
             if keys.is_empty() {
                 return Ok(removed);
             }
-            self.write(Vec::new(), indexes).await?;
+            self.write(&[], &indexes).await?;
             removed += keys.len() as u64;
             self.node
                 .store
