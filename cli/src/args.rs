@@ -430,6 +430,24 @@ pub struct ResidentArgs {
     pub document: Option<String>,
 }
 
+/// How what a resident takes home is printed.
+#[derive(Debug, Args)]
+pub struct PrintArgs {
+    /// The language.
+    #[arg(long, value_parser = ["pl", "en", "uk"], default_value = "pl")]
+    pub language: String,
+    /// HTML instead of text.
+    #[arg(long)]
+    pub html: bool,
+}
+
+impl PrintArgs {
+    /// As the node's API takes it.
+    pub(crate) fn query(&self) -> String {
+        format!("language={}&html={}", self.language, self.html)
+    }
+}
+
 /// A question.
 #[derive(Debug, Args)]
 pub struct AskArgs {
@@ -1438,12 +1456,9 @@ pub enum ConsentCommand {
         /// The consent's id.
         #[arg(allow_hyphen_values = true)]
         id: String,
-        /// The language.
-        #[arg(long, value_parser = ["pl", "en", "uk"], default_value = "pl")]
-        language: String,
-        /// HTML instead of text.
-        #[arg(long)]
-        html: bool,
+        /// How it is printed.
+        #[command(flatten)]
+        print: PrintArgs,
     },
     /// Print a consent as JSON-LD (ISO/IEC TS 27560, DPV).
     #[command(after_help = "Example:\n  ogniwo consent export --token-file token ID > consent.jsonld")]
@@ -1757,12 +1772,9 @@ pub enum EmergencyCommand {
         /// Its id.
         #[arg(allow_hyphen_values = true)]
         id: String,
-        /// The language.
-        #[arg(long, value_parser = ["pl", "en", "uk"], default_value = "pl")]
-        language: String,
-        /// HTML instead of text.
-        #[arg(long)]
-        html: bool,
+        /// How it is printed.
+        #[command(flatten)]
+        print: PrintArgs,
     },
 }
 

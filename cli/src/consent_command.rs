@@ -69,8 +69,8 @@ pub(crate) async fn run(command: ConsentCommand, output: &Output) -> Result<(), 
             output.result(&taken, || withdrawn_words(&taken));
             return Ok(());
         }
-        ConsentCommand::Receipt { api: to, id, language, html } => {
-            let path = format!("/v1/consents/{id}/receipt?language={language}&html={html}");
+        ConsentCommand::Receipt { api: to, id, print } => {
+            let path = format!("/v1/consents/{id}/receipt?{}", print.query());
             output.print(&api(&to)?.text(&path, &token(&to)?).await?);
             return Ok(());
         }

@@ -89,8 +89,8 @@ pub(crate) async fn emergency(command: EmergencyCommand, output: &Output) -> Res
             output.result(&list, || list.emergencies.iter().map(emergency_words).collect::<Vec<_>>().join("\n"));
             return Ok(());
         }
-        EmergencyCommand::Letter { api: to, id, language, html } => {
-            let path = format!("/v1/emergencies/{id}/letter?language={language}&html={html}");
+        EmergencyCommand::Letter { api: to, id, print } => {
+            let path = format!("/v1/emergencies/{id}/letter?{}", print.query());
             output.print(&api(&to)?.text(&path, &token(&to)?).await?);
             return Ok(());
         }
