@@ -5,7 +5,7 @@ use crate::exit::Failure;
 use crate::found::{Founded, Plan, Unit, found, keep_addresses, registry_id};
 use crate::inside::Inside;
 use crate::process::{Listening, Process};
-use crate::wire::{Admin, LocalApi};
+use crate::wire::{Admin, LocalApi, local_url};
 use futures_util::future::try_join_all;
 use node::{
     CeremonyStatus, EnrolSummary, ImportMode, ImportRequest, ImportSummary, Invitation, Progress, SessionRef,
@@ -275,7 +275,7 @@ impl Federation {
     pub fn local(&self, unit: &MemberId) -> Result<LocalApi, Failure> {
         let address = self.nodes.get(unit).and_then(|node| node.listening().local);
         let address = address.ok_or_else(|| Failure::new("value", format!("{unit} has no local API")))?;
-        LocalApi::new(&format!("https://localhost:{}", address.port()), &self.founded.local_ca(unit))
+        LocalApi::new(&local_url(address), &self.founded.local_ca(unit))
     }
 
     /// A token for a user of an institution.

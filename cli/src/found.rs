@@ -23,6 +23,7 @@ use protocol::time::DAY_SECONDS;
 use protocol::{Manifest, MemberId, MemberKind, Realm, SignedManifest, SigningKey, SpiffeId, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 /// A manifest lives this long.
@@ -42,6 +43,8 @@ pub struct Plan {
     pub officer_threshold: u8,
     /// Queries a day under each agreement.
     pub queries_per_day: u64,
+    /// Where its parts listen.
+    pub address: IpAddr,
 }
 
 /// One institution to found.
@@ -239,7 +242,7 @@ fn found_registry(
     for secret in ["storage.key", "pepper.key"] {
         StorageKey::create_credential(&home.join("credentials").join(secret))?;
     }
-    fs::write(home.join("registry.toml"), registry_toml(&plan.realm))?;
+    fs::write(home.join("registry.toml"), registry_toml(plan))?;
     let config = registry::Config::load(&home.join("registry.toml"))?;
     let ring = registry::init(&config, no_passphrase)?;
     certify(&home, plan, &id, authority, crl, now)?;
@@ -267,9 +270,9 @@ fn found_node(
     let home = dir.join(unit.id.as_str());
     fs::create_dir_all(home.join("credentials"))?;
     StorageKey::create_credential(&home.join("credentials/storage.key"))?;
-    fs::write(home.join("node.toml"), node_toml(&plan.realm, &unit.id))?;
+    fs::write(home.join("node.toml"), node_toml(plan, &unit.id))?;
     IdentityProvider::create(&home.join("idp"), &issuer(&unit.id))?;
-    local_certificate(&home.join("local"))?;
+    local_certificate(&home.join("local"), plan.address)?;
     let config = node::Config::load(&home.join("node.toml"))?;
     let birth = node::Node::init(&config, no_passphrase, now)?;
     install(&home, &authority.sign(&birth.csr, &unit.id, now)?, authority, crl)?;
@@ -300,10 +303,10 @@ fn install(home: &Path, chain: &str, authority: &Authority, crl: &str) -> Result
 }
 
 /// A certificate of its own for the local API on this machine; an institution would use one of its own authority.
-fn local_certificate(dir: &Path) -> Result<(), Failure> {
+fn local_certificate(dir: &Path, address: IpAddr) -> Result<(), Failure> {
     fs::create_dir_all(dir)?;
     let failed = |e: rcgen::Error| Failure::new("certificate", e);
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()]).map_err(failed)?;
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned(), address.to_string()]).map_err(failed)?;
     fs::write(dir.join("cert.pem"), made.cert.pem())?;
     create_private(&dir.join("key.pem"), made.signing_key.serialize_pem().as_bytes())?;
     Ok(())
@@ -463,7 +466,8 @@ fn no_passphrase() -> std::io::Result<zeroize::Zeroizing<String>> {
     Err(std::io::Error::other("this key comes from a credential file"))
 }
 
-fn registry_toml(realm: &Realm) -> String {
+fn registry_toml(Plan { realm, address, .. }: &Plan) -> String {
+    let listen = SocketAddr::new(*address, 0);
     format!(
         r#"realm = "{realm}"
 data = "data"
@@ -478,7 +482,7 @@ credential = "credentials/pepper.key"
 cache_mib = 64
 
 [peers]
-listen = "127.0.0.1:0"
+listen = "{listen}"
 certificate = "tls/cert.pem"
 key = "tls/key.pem"
 root = "tls/root.pem"
@@ -488,7 +492,8 @@ reload_seconds = 1
     )
 }
 
-fn node_toml(realm: &Realm, unit: &MemberId) -> String {
+fn node_toml(Plan { realm, address, .. }: &Plan, unit: &MemberId) -> String {
+    let listen = SocketAddr::new(*address, 0);
     format!(
         r#"realm = "{realm}"
 member = "{unit}"
@@ -498,14 +503,14 @@ data = "data"
 credential = "credentials/storage.key"
 
 [peers]
-listen = "127.0.0.1:0"
+listen = "{listen}"
 certificate = "tls/cert.pem"
 key = "tls/key.pem"
 root = "tls/root.pem"
 crl = "tls/crl.pem"
 
 [local]
-listen = "127.0.0.1:0"
+listen = "{listen}"
 certificate = "local/cert.pem"
 key = "local/key.pem"
 

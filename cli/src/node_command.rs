@@ -8,7 +8,7 @@ use crate::exit::{Failure, places, read_text, unwritable, write_file};
 use crate::output::Output;
 use crate::process::Listening;
 use crate::prompt::{expected, new_passphrase, passphrase, resident};
-use crate::wire::{Admin, LocalApi};
+use crate::wire::{Admin, LocalApi, local_url};
 use http::Method;
 use node::{
     Config, EnrolSummary, ImportMode, ImportRequest, ImportSummary, Node, NodeStatus, ObligationsBody, OutcomeKind,
@@ -363,7 +363,7 @@ pub(crate) fn api(to: &ApiArgs) -> Result<LocalApi, Failure> {
         (url, ca) => {
             let config = Config::load(&to.node.config)?;
             let local = config.local.ok_or_else(|| Failure::new("config", "`local` is not configured"))?;
-            let configured = format!("https://localhost:{}", local.listen.port());
+            let configured = local_url(local.listen);
             LocalApi::new(url.as_deref().unwrap_or(&configured), ca.as_deref().unwrap_or(&local.certificate))
         }
     }

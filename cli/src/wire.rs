@@ -12,6 +12,7 @@ use rustls::{ClientConfig, RootCertStore};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -100,6 +101,16 @@ pub struct LocalApi {
     tls: tokio_rustls::TlsConnector,
 }
 
+/// How a local API that listens at `address` is called from this machine.
+#[must_use]
+pub fn local_url(address: SocketAddr) -> String {
+    let here = match address.ip() {
+        IpAddr::V4(ip) => ip == Ipv4Addr::LOCALHOST || ip.is_unspecified(),
+        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unspecified(),
+    };
+    if here { format!("https://localhost:{}", address.port()) } else { format!("https://{address}") }
+}
+
 impl LocalApi {
     /// The API at `https://HOST:PORT`, trusting the certificates in `ca`.
     ///
@@ -156,8 +167,10 @@ impl LocalApi {
         (token, second): (Option<&str>, Option<&str>),
         body: Option<&Value>,
     ) -> Result<http::Response<hyper::body::Incoming>, Failure> {
-        let tcp = TcpStream::connect((self.host.as_str(), self.port)).await.map_err(|e| self.away(&e))?;
-        let name = ServerName::try_from(self.host.clone()).map_err(unexpected)?;
+        // An IPv6 address stands in brackets in a URL.
+        let host = self.host.trim_matches(['[', ']']).to_owned();
+        let tcp = TcpStream::connect((host.as_str(), self.port)).await.map_err(|e| self.away(&e))?;
+        let name = ServerName::try_from(host).map_err(unexpected)?;
         let stream = self.tls.connect(name, tcp).await.map_err(|e| self.away(&e))?;
         let mut request = http::Request::builder().method(method).uri(path).header(http::header::HOST, &self.host);
         for (header, token) in [(http::header::AUTHORIZATION.as_str(), token), ("confirmation", second)] {

@@ -15,7 +15,10 @@ use keyring::MacKey;
 use protocol::Timestamp;
 use protocol::encoding::sha256;
 use protocol::time::DAY_SECONDS;
+use std::io::ErrorKind;
 use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// The guard's store failed; whoever asked must refuse.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +44,9 @@ pub(crate) struct Guard {
     database: sled::Db,
 }
 
+/// How long sled's own threads may hold the lock of a guard that was dropped.
+const LETTING_GO: Duration = Duration::from_secs(5);
+
 /// How long a guess counts.
 const GUESS_SECONDS: i64 = 30 * DAY_SECONDS;
 
@@ -48,7 +54,7 @@ impl Guard {
     /// Opens or creates the guard at `path`; names in it are MACs under `mac`. `used_before` says whether this node has
     /// worked before, so that a guard begun anew is one that was lost.
     pub(crate) fn open(path: &Path, mac: MacKey, used_before: bool, now: Timestamp) -> Result<Self, GuardError> {
-        let database = sled::Config::new().path(path).cache_capacity(4 << 20).flush_every_ms(Some(500)).open()?;
+        let database = open_when_let_go(path)?;
         if used_before && !database.was_recovered() {
             database.insert(LOST_AT, &now.0.to_be_bytes())?;
             database.flush()?;
@@ -296,6 +302,21 @@ fn recent(row: &[u8], now: Timestamp) -> Vec<i64> {
     moments(row).into_iter().filter(|at| now.0 - at < GUESS_SECONDS).collect()
 }
 
+/// Opens the store at `path`. What still locks it is a guard dropped a moment ago, for whoever else ran here would have
+/// the log.
+fn open_when_let_go(path: &Path) -> sled::Result<sled::Db> {
+    let until = Instant::now() + LETTING_GO;
+    loop {
+        match sled::Config::new().path(path).cache_capacity(4 << 20).flush_every_ms(Some(500)).open() {
+            // sled tells of a lock by its message alone.
+            Err(sled::Error::Io(error)) if error.kind() == ErrorKind::Other && Instant::now() < until => {
+                thread::sleep(Duration::from_millis(10));
+            }
+            opened => return opened,
+        }
+    }
+}
+
 fn moments(row: &[u8]) -> Vec<i64> {
     row.chunks_exact(8).filter_map(|chunk| chunk.try_into().ok().map(i64::from_be_bytes)).collect()
 }
@@ -314,12 +335,10 @@ fn read_count(bytes: &[u8]) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
-
     use super::*;
 
     fn guard(dir: &Path) -> Guard {
-        when_let_go(|| Guard::open(&dir.join("guard"), MacKey::new(&[1; 32]), false, Timestamp(0)))
+        Guard::open(&dir.join("guard"), MacKey::new(&[1; 32]), false, Timestamp(0)).unwrap()
     }
 
     #[test]
@@ -383,24 +402,12 @@ mod tests {
         assert!(!guard.spend_once(&["once"], 1, 10).unwrap());
     }
 
-    /// `opened`, waiting for sled's own thread, which may hold the lock for a moment after a drop.
-    fn when_let_go<T>(mut opened: impl FnMut() -> Result<T, GuardError>) -> T {
-        let patience = Instant::now() + Duration::from_secs(10);
-        loop {
-            match opened() {
-                Ok(opened) => return opened,
-                Err(error) => assert!(Instant::now() < patience, "{error}"),
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-    }
-
     #[test]
     fn meters_that_were_lost_start_spent() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("guard");
         let mac = || MacKey::new(&[1; 32]);
-        let open = |used_before, at| when_let_go(|| Guard::open(&path, mac(), used_before, Timestamp(at)));
+        let open = |used_before, at| Guard::open(&path, mac(), used_before, Timestamp(at)).unwrap();
         drop(open(false, 0));
         let kept = open(true, 100);
         assert_eq!(kept.lost_at(), None);
@@ -415,7 +422,7 @@ mod tests {
         assert!(spend(&reopened, 300).is_err(), "a restart does not help");
         assert!(spend(&reopened, DAY_SECONDS).is_ok(), "the next day does");
         drop(reopened);
-        when_let_go(|| Guard::give_up(&path, mac(), Timestamp(DAY_SECONDS + 5)));
+        Guard::give_up(&path, mac(), Timestamp(DAY_SECONDS + 5)).unwrap();
         let given_up = open(true, DAY_SECONDS + 10);
         assert!(spend(&given_up, DAY_SECONDS + 10).is_err() && spend(&given_up, 2 * DAY_SECONDS).is_ok());
         // So do the counts that a decision compares with its limits.

@@ -34,7 +34,9 @@ use node::{ConsentReceipt, EnrolSummary, ImportMode, ImportSummary, Outcome, Que
 use protocol::{MemberId, Timestamp};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tempfile::TempDir;
@@ -120,7 +122,8 @@ impl Harness {
             address
         };
         let home = dir.path().join("federation");
-        let federation = Federation::start(&launcher, &home, plan(&options), 2, &detour).await.expect("a federation");
+        let plan = Plan { address: own_address(), ..plan(&options) };
+        let federation = Federation::start(&launcher, &home, plan, 2, &detour).await.expect("a federation");
         let proxies = std::mem::take(&mut *lock(&proxies));
         Harness { federation, clock, proxies, messages, dir, stopped: false }
     }
@@ -273,7 +276,16 @@ pub fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The plan of the federation that `options` describe.
+/// A loopback address that no other federation has. An outgoing connection takes any free port of 127.0.0.1, at times that
+/// of a part which is being started again; here it cannot.
+fn own_address() -> IpAddr {
+    static FOUNDED: AtomicU16 = AtomicU16::new(1);
+    let [third, fourth] = FOUNDED.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+    let second = u8::try_from(std::process::id() % 254).expect("below 254") + 1;
+    Ipv4Addr::new(127, second, third, fourth).into()
+}
+
+/// The plan of the federation that `options` describe, at 127.0.0.1.
 #[must_use]
 pub fn plan(options: &Options) -> Plan {
     let unit = |(id, kind): (&str, &str)| Unit {
@@ -290,5 +302,6 @@ pub fn plan(options: &Options) -> Plan {
         units: UNITS.into_iter().map(unit).collect(),
         officer_threshold: 2,
         queries_per_day: options.queries_per_day,
+        address: Ipv4Addr::LOCALHOST.into(),
     }
 }

@@ -14,6 +14,7 @@ use node::{ConsentReceipt, ImportMode, Outcome, OutcomeKind, QueryResult, Shared
 use protocol::MemberId;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::Instant;
 
@@ -41,7 +42,7 @@ fn plan(extracts: &Extracts) -> Result<Plan, Failure> {
         })
         .collect::<Result<_, Failure>>()?;
     let realm = "demo.ogniwo.example".parse().map_err(|e| Failure::new("value", e))?;
-    Ok(Plan { realm, units, officer_threshold: 2, queries_per_day: 1_000 })
+    Ok(Plan { realm, units, officer_threshold: 2, queries_per_day: 1_000, address: Ipv4Addr::LOCALHOST.into() })
 }
 
 /// Founds and starts the federation.

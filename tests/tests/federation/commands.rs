@@ -1,6 +1,7 @@
 //! What a front desk, a caseworker, a supervisor and the data-protection officer do from the command line.
 
 use crate::ran::{Ran, ogniwo, ogniwo_typing};
+use cli::wire::local_url;
 use protocol::MemberId;
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -25,7 +26,7 @@ impl<'h> Desk<'h> {
     fn types(&self, typed: &str, command: &[&str]) -> Ran {
         let config = self.harness.federation.founded.node_config(&self.unit);
         let local = self.harness.federation.nodes[&self.unit].listening().local.expect("a local API");
-        let (config, api) = (config.to_str().expect("UTF-8"), format!("https://localhost:{}", local.port()));
+        let (config, api) = (config.to_str().expect("UTF-8"), local_url(local));
         let token = self.token.to_str().expect("UTF-8");
         let whole = [command, &["--config", config, "--api", &api, "--token-file", token]].concat();
         let ran = ogniwo_typing(&format!("{typed}\n"), &whole);

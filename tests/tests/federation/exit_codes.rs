@@ -3,6 +3,7 @@
 
 use crate::ran::{Ran, ogniwo, ogniwo_typing};
 use cli::found::{Founded, found};
+use cli::wire::local_url;
 use protocol::{SignedManifest, SigningKey};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -302,7 +303,7 @@ async fn a_running_federation_refuses_by_its_own_codes() {
         .expect("a file");
     let token = text_of(&token);
     let address = harness.federation.nodes[&member("mops")].listening().local.expect("a local API");
-    let api = format!("https://localhost:{}", address.port());
+    let api = local_url(address);
     let ask = |pesel: &str, token: &str| {
         let purpose = "social-welfare-eligibility-assessment";
         let question = ["node", "ask", "--config", &mops, "--api", &api, "--token-file", token, "--query", "q02"];

@@ -10,7 +10,6 @@ use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tests::{Harness, Options, RESIDENTS, Resident, answers_agree, log_of, member, status, write_extracts};
@@ -207,13 +206,13 @@ pub(crate) struct Acknowledged {
     pub(crate) withdrawn: Vec<ConsentReceipt>,
 }
 
-/// One caseworker and one front desk at mops at work, until told to stop.
-pub(crate) async fn work_at_mops(harness: &Harness, stop: &AtomicBool) -> Acknowledged {
+/// One caseworker and one front desk at mops at work, for as long as what was acknowledged `goes_on`.
+pub(crate) async fn work_at_mops(harness: &Harness, goes_on: impl Fn(&Acknowledged) -> bool) -> Acknowledged {
     let resident = || json!({ "pesel": RESIDENTS.iter().find(|r| r.units == "mops+pup").expect("planted").pesel });
     let mandate = json!({ "kind": "mandate", "id": "ups-105" });
     let mut done = Acknowledged::default();
     let mut keep = false;
-    while !stop.load(Ordering::SeqCst) {
+    while goes_on(&done) {
         if let Ok(result) = harness.try_ask("mops", "pup", "q02", resident(), mandate.clone()).await {
             done.answers += result.outcomes.iter().filter(|o| o.outcome == OutcomeKind::Answered).count();
         }
@@ -235,11 +234,14 @@ async fn killed_while_answering(test: &str, victim: &str, rounds: usize) {
     let mut random = Random::new(test);
     let mut harness = federation().await;
     harness.fill().await;
-    let mut answers = 0;
-    let mut last: Option<(ConsentReceipt, ConsentReceipt)> = None;
+    let begun = Instant::now();
+    let first = work_at_mops(&harness, |done| done.withdrawn.is_empty()).await;
+    let usual = begun.elapsed();
+    let mut answers = first.answers;
+    let (mut given, mut withdrawn) = (first.given.last().cloned(), first.withdrawn.last().cloned());
     for round in 1..=rounds {
-        let stop = Arc::new(AtomicBool::new(false));
-        let delay = random.below(Duration::from_millis(600));
+        let stop = AtomicBool::new(false);
+        let delay = random.below(usual * 2);
         // The victim is killed by its number, for the harness is at work meanwhile.
         let Part::Process(process) = part(&mut harness, victim) else { panic!("processes are killed") };
         let pid = process.pid().and_then(|pid| rustix::process::Pid::from_raw(i32::try_from(pid).ok()?));
@@ -249,7 +251,7 @@ async fn killed_while_answering(test: &str, victim: &str, rounds: usize) {
             rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("killed");
             stop.store(true, Ordering::SeqCst);
         };
-        let (done, ()) = tokio::join!(work_at_mops(&harness, &stop), killing);
+        let (done, ()) = tokio::join!(work_at_mops(&harness, |_| !stop.load(Ordering::SeqCst)), killing);
         kill(&mut harness, victim, Duration::ZERO).await;
         revive(&mut harness, victim).await;
         answers += done.answers;
@@ -268,11 +270,10 @@ async fn killed_while_answering(test: &str, victim: &str, rounds: usize) {
         for consent in &done.withdrawn {
             assert_eq!(shown(&consent.id).await, ConsentState::Withdrawn, "round {round}");
         }
-        if let (Some(given), Some(withdrawn)) = (done.given.last(), done.withdrawn.last()) {
-            last = Some((given.clone(), withdrawn.clone()));
-        }
+        given = done.given.last().cloned().or(given);
+        withdrawn = done.withdrawn.last().cloned().or(withdrawn);
     }
-    let (given, withdrawn) = last.expect("at least one round took consents");
+    let (given, withdrawn) = given.zip(withdrawn).expect("both, from the first work on");
     let resident = || json!({ "pesel": RESIDENTS.iter().find(|r| r.units == "mops+pup").expect("planted").pesel });
     let on = async |consent: &ConsentReceipt| -> (OutcomeKind, Option<String>) {
         let basis: Value = json!({ "kind": "consent", "id": consent.id });

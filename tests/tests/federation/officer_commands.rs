@@ -1,6 +1,7 @@
 //! The officer's commands as real processes against real nodes: what is typed reaches no output and no log.
 
 use crate::ran::{Ran, ogniwo_typing};
+use cli::wire::local_url;
 use node::OutcomeKind;
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -20,7 +21,7 @@ impl Desk {
         std::fs::write(&token, harness.federation.token(&unit, "iod", &[role]).expect("a token")).expect("written");
         let address = harness.federation.nodes[&unit].listening().local.expect("a local API");
         let config = harness.federation.founded.node_config(&unit).to_str().expect("UTF-8").to_owned();
-        Desk { config, api: format!("https://localhost:{}", address.port()), token }
+        Desk { config, api: local_url(address), token }
     }
 
     /// Runs a command with the PESEL of `units` typed, if it asks for one.

@@ -204,7 +204,7 @@ async fn long_everything_goes_on_while_parts_are_killed_in_turn() {
         breaking(&mut css, &mut registry, &mut cluster, length, (&pids, &stop)),
         enrolling(&harness, &extracts, &stop),
         asking(&harness, &stop),
-        work_at_mops(&harness, &stop),
+        work_at_mops(&harness, |_| !stop.load(Ordering::SeqCst)),
         watching(&pids, &stop),
     );
     let zlm = std::mem::replace(&mut harness.federation.registry, registry);

@@ -235,11 +235,11 @@ async fn serve_keys(harness: &Harness, address: SocketAddr) -> (SocketAddr, Canc
     (address, stop)
 }
 
-/// Lets mops read its key set from `https://localhost:PORT/keys`.
-async fn by_url(harness: &mut Harness, port: u16) {
+/// Lets mops read its key set from `https://ADDRESS/keys`.
+async fn by_url(harness: &mut Harness, address: SocketAddr) {
     let config = harness.home().join("mops/node.toml");
     let text = std::fs::read_to_string(&config).expect("a configuration");
-    let source = format!("jwks_url = \"https://localhost:{port}/keys\"\njwks_ca = \"local/cert.pem\"");
+    let source = format!("jwks_url = \"https://{address}/keys\"\njwks_ca = \"local/cert.pem\"");
     let text = text.replace("jwks_file = \"idp/jwks.json\"", &source);
     assert!(text.contains(&source));
     std::fs::write(&config, text).expect("written");
@@ -251,8 +251,8 @@ async fn by_url(harness: &mut Harness, port: u16) {
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_come_from_an_address_over_tls() {
     let mut harness = Harness::new().await;
-    let (address, stop) = serve_keys(&harness, ([127, 0, 0, 1], 0).into()).await;
-    by_url(&mut harness, address.port()).await;
+    let (address, stop) = serve_keys(&harness, SocketAddr::new(harness.federation.founded.plan.address, 0)).await;
+    by_url(&mut harness, address).await;
     let good = provider(&harness).sign(&claims(&harness)).expect("signed");
     assert_eq!(code(&harness, Some(&good)).await, "taken");
     stop.cancel();
@@ -262,8 +262,9 @@ async fn keys_come_from_an_address_over_tls() {
 #[tokio::test(flavor = "multi_thread")]
 async fn while_the_address_is_down_keys_are_unknown() {
     let mut harness = Harness::new().await;
-    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
-    by_url(&mut harness, free.port()).await;
+    let listen = SocketAddr::new(harness.federation.founded.plan.address, 0);
+    let free = std::net::TcpListener::bind(listen).expect("a port").local_addr().expect("an address");
+    by_url(&mut harness, free).await;
     let good =
         provider(&harness).sign(&changed(&claims(&harness), "exp", harness.clock.now().0 + 900)).expect("signed");
     assert_eq!(code(&harness, Some(&good)).await, "token_key_unknown");
