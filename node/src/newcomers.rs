@@ -18,7 +18,7 @@ use crate::locate::{RegistryError, seal_entry, write_entries};
 use crate::manifests::Held;
 use crate::node::{Node, NodeError};
 use crate::pseudonymise::{PseudonymError, outputs};
-use crate::records::{FileRecord, Kind, Name, Names, Published, names_key};
+use crate::records::{FileRecord, Kind, Name, Published, names_key};
 use crate::residents::Resident;
 use crate::store::{Read, StoreError, Table};
 use crate::tokens::Caller;
@@ -142,12 +142,19 @@ pub(crate) async fn put(node: &Arc<Node>, caller: &Caller, body: &NewcomerBody) 
         Err(error @ RegistryError::Unreachable(_)) => return Err(error.into()),
         Err(error) if known.is_some() || error.retry_after().is_some() => return Err(error.into()),
         Err(error) => {
-            node.store.write(|write| write.remove_file(&node.store, file, &[epoch]))?;
+            node.store.write(|write| write.end_newcomer(&node.store, file, &[epoch]))?;
             return Err(error.into());
         }
     }
-    let names = Names(vec![Name { published: Some(published), ..name }]);
-    node.store.write(|write| write.put(Table::NAMES, &names_key(epoch, file), &names))?;
+    node.store.write(|write| {
+        if !write.has(Table::FILES, file.as_bytes())? {
+            // Erased meanwhile, before there was anything to remove.
+            return write.leave(epoch, &name.index);
+        }
+        // Whom an enrolment published meanwhile has an ordinary entry.
+        let ours = |own: &Name| own.index == name.index && own.published.is_none();
+        write.change_names(file, epoch, |own| Ok(ours(own).then(|| own.published = Some(published)).is_some()))
+    })?;
     Ok(NewcomerView { file: protocol::encoding::b64(file.as_bytes()), expires: newcomer.expires.0 })
 }
 
@@ -239,17 +246,12 @@ pub(crate) async fn sweep(node: &Node) -> Result<(), NodeError> {
         if now < if come { expires } else { expires + LINGER_SECONDS } {
             continue;
         }
-        if come {
-            node.store.write(|write| {
-                write.remove(Table::NEWCOMERS, &key)?;
-                write.lapsed(file, &epochs)
-            })?;
-            continue;
+        if !come {
+            let mut event = Event::new(Happened::NewcomerLapsed, &node.clock);
+            event.file = Some(file);
+            let _recorded = node.log.append(&event).await?;
         }
-        let mut event = Event::new(Happened::NewcomerLapsed, &node.clock);
-        event.file = Some(file);
-        let _recorded = node.log.append(&event).await?;
-        node.store.write(|write| write.remove_file(&node.store, file, &epochs))?;
+        node.store.write(|write| write.end_newcomer(&node.store, file, &epochs))?;
     }
     Ok(())
 }

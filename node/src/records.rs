@@ -294,8 +294,14 @@ impl Write<'_> {
         Ok(())
     }
 
-    /// Notes that a provisional entry of a resident is over: the next enrolment publishes an ordinary one.
-    pub(crate) fn lapsed(&self, file: FileId, epochs: &[Epoch]) -> Result<(), StoreError> {
+    /// Ends being a newcomer. A resident of whom there are no records goes whole; for one of whom there are by now, the
+    /// next enrolment publishes an ordinary entry.
+    pub(crate) fn end_newcomer(&self, store: &Store, file: FileId, epochs: &[Epoch]) -> Result<(), StoreError> {
+        let record = self.get::<FileRecord<IgnoredAny>>(Table::FILES, file.as_bytes())?;
+        if !record.is_some_and(|record| record.has_rows()) {
+            return self.remove_file(store, file, epochs);
+        }
+        self.remove(Table::NEWCOMERS, file.as_bytes())?;
         for &epoch in epochs {
             let provisional = |published: &mut Published| published.provisional;
             self.change_names(file, epoch, |name| Ok(name.published.take_if(provisional).is_some()))?;
@@ -414,5 +420,28 @@ mod tests {
         for wrong in [&seal[1..], &format!("{seal}AA"), &seal.replace('C', "*"), "7"] {
             assert!(serde_json::from_str::<Name>(&written.replace(&seal, wrong)).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_newcomer_goes_unless_records_came() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("node.redb"), &keyring::StorageKey::from_bytes([1; 32])).unwrap();
+        let row = || StoredRow { source: "pomost".to_owned(), local_number: None, fields: BTreeMap::new() };
+        let [came, stayed_away] = [1, 2].map(|n| FileId([n; 16]));
+        let epochs = [Epoch(1)];
+        let done: Result<(), StoreError> = store.write(|write| {
+            for (file, rows) in [(came, vec![row()]), (stayed_away, vec![])] {
+                write.put(Table::FILES, file.as_bytes(), &FileRecord { rows, ..FileRecord::default() })?;
+                write.put(Table::NEWCOMERS, file.as_bytes(), &())?;
+                write.end_newcomer(&store, file, &epochs)?;
+            }
+            Ok(())
+        });
+        done.unwrap();
+        let read = store.read().unwrap();
+        assert_eq!(read.count(Table::NEWCOMERS).unwrap(), 0);
+        let record = |file: FileId| read.get::<FileRecord>(Table::FILES, file.as_bytes()).unwrap();
+        assert_eq!(record(came).unwrap().rows.len(), 1);
+        assert!(record(stayed_away).is_none());
     }
 }
