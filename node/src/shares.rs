@@ -55,25 +55,23 @@ impl Shares {
         Ok(Shares { directory: directory.to_owned(), held: RwLock::new(held), noted: Mutex::default() })
     }
 
-    /// Keeps a new share, durably, before it can be used. The same again is kept already.
+    /// Keeps a new share, durably, before it can be used. The same again is kept already; `false` if another is.
     pub(crate) fn keep(
         &self,
         epoch: Epoch,
         generation: u32,
         share: KeyShare,
         sealer: &Sealer,
-    ) -> Result<(), NodeError> {
-        if let Some(kept) = self.get(epoch, generation)
-            && kept.public_share() == share.public_share()
-        {
-            return Ok(());
+    ) -> Result<bool, NodeError> {
+        if let Some(kept) = self.get(epoch, generation) {
+            return Ok(kept.public_share() == share.public_share());
         }
         let path = self.path((epoch, generation));
         let sealed = sealer.seal(&label(epoch, generation), share.to_bytes().as_slice())?;
-        keyring::create_private(&path, &sealed).map_err(file("cannot create", &path))?;
+        keyring::write_atomically(&path, &sealed).map_err(file("cannot create", &path))?;
         let mut held = self.held.write().unwrap_or_else(PoisonError::into_inner);
         held.insert((epoch, generation), Arc::new(share));
-        Ok(())
+        Ok(true)
     }
 
     /// The share of `epoch` in `generation`.
@@ -164,11 +162,17 @@ impl Node {
             }
         }
         for (epoch, generation) in self.shares.all() {
-            let Some((listed, _)) = held.key(epoch) else { continue };
-            let superseded = generation < listed.generation
-                && now - held.manifest.issued > OVERLAP_SECONDS
-                && !self.is_stale(&held, epoch);
-            if (superseded || listed.is_over(now)) && self.shares.destroy(epoch, generation)? {
+            let over = match held.manifest.epoch(epoch) {
+                Some(listed) => {
+                    let superseded = generation < listed.generation
+                        && now - held.manifest.issued > OVERLAP_SECONDS
+                        && !self.is_stale(&held, epoch);
+                    superseded || listed.is_over(now)
+                }
+                // One that is not listed yet comes after those that are.
+                None => held.manifest.epochs.iter().any(|listed| listed.epoch > epoch),
+            };
+            if over && self.shares.destroy(epoch, generation)? {
                 self.note_share(Happened::KeyShareDestroyed, epoch, generation).await?;
             }
         }

@@ -369,8 +369,15 @@ impl Manifest {
     }
 
     /// New shares are of the same key, and of a later generation; they, and a new key, are signed by t holders of the
-    /// shares that were there before: officers alone cannot put another key in its place.
+    /// shares that were there before: officers alone cannot put another key in its place. So that nobody forgets whose
+    /// signatures these are, the newest key stays listed; any other may go once its time is over, and never comes back.
     fn check_next_keys(&self, old: &Manifest) -> Result<(), ManifestError> {
+        let newest = old.epochs.iter().max_by_key(|e| e.epoch);
+        for before in old.epochs.iter().filter(|before| self.epoch(before.epoch).is_none()) {
+            if !before.is_over(self.issued) || newest.is_some_and(|newest| newest.epoch == before.epoch) {
+                return Err(ManifestError::EpochDropped(before.epoch));
+            }
+        }
         for epoch in &self.epochs {
             let before = match old.epoch(epoch.epoch) {
                 Some(before) if before.statement(&old.realm) == epoch.statement(&self.realm) => continue,
@@ -381,10 +388,11 @@ impl Manifest {
                     }
                     before
                 }
-                None => {
-                    let Some(newest) = old.epochs.iter().max_by_key(|e| e.epoch) else { continue };
-                    newest
-                }
+                None => match newest {
+                    Some(newest) if epoch.epoch < newest.epoch => return Err(ManifestError::Inconsistent),
+                    Some(newest) => newest,
+                    None => continue,
+                },
             };
             let signed = before.holders.iter().filter(|holder| self.has_signed(epoch, &holder.member)).count();
             if signed < usize::from(before.threshold) {
@@ -497,6 +505,9 @@ pub enum ManifestError {
     /// A pseudonym key lacks a holder's signature.
     #[error("key epoch {} is not signed by all its holders", .0.0)]
     EpochUnsigned(Epoch),
+    /// A pseudonym key is listed no more that is not over, or is the newest.
+    #[error("key epoch {} is missing: the newest stays listed, another until it is destroyed", .0.0)]
+    EpochDropped(Epoch),
     /// The key's shares lie with too few operators.
     #[error("fewer operators than the threshold control enough shares of key epoch {} to use it", .0.0)]
     TooFewOperators(Epoch),
@@ -777,7 +788,8 @@ mod tests {
             }
             let mut manifest = manifest.clone();
             manifest.version += 1;
-            manifest.epochs = vec![renewed];
+            manifest.epochs.retain(|epoch| epoch.epoch != renewed.epoch);
+            manifest.epochs.push(renewed);
             signed(&manifest, &[1, 2]).accept_after(&held).map(drop)
         };
         assert_eq!(next(&|_| {}, &[0, 1, 2]), Ok(()));
@@ -786,5 +798,29 @@ mod tests {
         assert_eq!(next(&|e| e.group_key = Bytes(vec![8; 32]), &[0, 1, 2]), Err(ManifestError::Inconsistent));
         assert_eq!(next(&|e| e.epoch = Epoch(2), &[0, 1, 2]), Ok(()));
         assert_eq!(next(&|e| e.epoch = Epoch(2), &[0, 2]), Err(ManifestError::EpochUnsigned(Epoch(2))));
+        assert_eq!(next(&|e| e.epoch = Epoch(0), &[0, 1, 2]), Err(ManifestError::Inconsistent));
+
+        // An epoch that is over may go, the newest never: who is to sign the next key stands there.
+        let epochs = |version, over: Option<Timestamp>, listed: &[u32]| {
+            let mut manifest = manifest.clone();
+            let of = |number: &u32| {
+                let destroy_at = over.filter(|_| *number == 1);
+                let mut epoch = KeyEpoch { epoch: Epoch(*number), destroy_at, ..epoch.clone() };
+                let statement = epoch.statement(&manifest.realm);
+                for (name, key) in ["mops", "pup"].iter().zip(&keys) {
+                    epoch.signatures.insert(name.parse().unwrap(), Bytes(key.sign(&statement).to_vec()));
+                }
+                epoch
+            };
+            (manifest.version, manifest.epochs) = (version, listed.iter().map(of).collect());
+            signed(&manifest, &[1, 2])
+        };
+        let dropped = |held: &SignedManifest, listed: &[u32]| epochs(9, None, listed).accept_after(held).map(drop);
+        let both = epochs(8, Some(Timestamp(100)), &[1, 2]);
+        assert_eq!(dropped(&both, &[2]), Ok(()));
+        assert_eq!(dropped(&both, &[1]), Err(ManifestError::EpochDropped(Epoch(2))));
+        assert_eq!(dropped(&both, &[]), Err(ManifestError::EpochDropped(Epoch(2))));
+        let running = epochs(8, Some(Timestamp(101)), &[1, 2]);
+        assert_eq!(dropped(&running, &[2]), Err(ManifestError::EpochDropped(Epoch(1))));
     }
 }

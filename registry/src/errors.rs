@@ -390,6 +390,12 @@ fn refused_manifest(error: &ManifestError) -> Problem {
         ManifestError::EpochUnsigned(_) => {
             problem(422, "manifest_epoch_unsigned", TITLE, "Every key holder must sign the key epoch.")
         }
+        ManifestError::EpochDropped(_) => problem(
+            422,
+            "manifest_epoch_dropped",
+            TITLE,
+            "List the newest key epoch, and every other until it is destroyed: whoever signs the next key stands there.",
+        ),
         ManifestError::TooFewOperators(_) => problem(
             422,
             "manifest_operators",

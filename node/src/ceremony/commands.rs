@@ -225,6 +225,10 @@ async fn join(node: &Arc<Node>, session: &[u8]) -> Result<CeremonyStatus, Ceremo
 }
 
 fn take_part(node: &Node, held: &Held, kept: &mut Kept) -> Result<(), CeremonyError> {
+    let shares = |ceremony: &Ceremony| (ceremony.epoch, ceremony.generation);
+    if load_all(node)?.iter().any(|other| other.is_running() && shares(&other.ceremony) == shares(&kept.ceremony)) {
+        return Err(CeremonyError::Refused("we take part in another one for the same shares: abandon that first"));
+    }
     kept.before = check(node, held, &kept.ceremony)?;
     Part::new(node, held, kept)?.join()?;
     kept.save(node)?;

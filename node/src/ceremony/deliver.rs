@@ -26,8 +26,8 @@ pub(crate) async fn work(node: Arc<Node>) {
     tokio::pin!(changed);
     changed.as_mut().enable();
     let again = match node.manifest() {
-        Ok(held) => go_on(&node, &held).await.unwrap_or_else(|error| {
-            tracing::error!(%error, "a ceremony cannot go on");
+        Ok(held) => go_on_with_all(&node, &held).await.unwrap_or_else(|error| {
+            tracing::error!(%error, "ceremonies cannot be read");
             IDLE
         }),
         Err(_) => IDLE,
@@ -38,21 +38,28 @@ pub(crate) async fn work(node: Arc<Node>) {
     }
 }
 
-async fn go_on(node: &Arc<Node>, held: &Held) -> Result<Duration, CeremonyError> {
+async fn go_on_with_all(node: &Arc<Node>, held: &Held) -> Result<Duration, CeremonyError> {
     let mut again = IDLE;
     for kept in load_all(node)? {
-        let session = &kept.ceremony.session.0;
-        advance(node, held, session).await?;
-        let Some(kept) = load(node, session)? else { continue };
-        let unsent = send_outgoing(node, held, &kept).await?;
-        if unsent {
-            again = RETRY;
-        }
-        if !unsent || kept.failed.is_some() {
-            forget_if_old(node, &kept).await?;
+        // What holds one up holds up no other.
+        match go_on(node, held, &kept.ceremony.session.0).await {
+            Ok(true) => again = RETRY,
+            Ok(false) => {}
+            Err(error) => tracing::error!(%error, epoch = kept.ceremony.epoch.0, "a ceremony cannot go on"),
         }
     }
     Ok(again)
+}
+
+/// Goes on with one ceremony; whether something of it is to be sent again soon.
+async fn go_on(node: &Arc<Node>, held: &Held, session: &[u8]) -> Result<bool, CeremonyError> {
+    advance(node, held, session).await?;
+    let Some(kept) = load(node, session)? else { return Ok(false) };
+    let unsent = send_outgoing(node, held, &kept).await?;
+    if !unsent || kept.failed.is_some() {
+        forget_if_old(node, &kept).await?;
+    }
+    Ok(unsent)
 }
 
 /// Goes as far as what is here allows. An error that will not pass ends the ceremony, and is kept for the operator.

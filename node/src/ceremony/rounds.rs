@@ -134,7 +134,9 @@ impl<'a> Part<'a> {
         };
         let public = match born {
             Ok(Born { share, public }) => {
-                self.node.shares.keep(ceremony.epoch, ceremony.generation, share, &self.node.sealer)?;
+                if !self.node.shares.keep(ceremony.epoch, ceremony.generation, share, &self.node.sealer)? {
+                    return Err(CeremonyError::Refused("another ceremony made these shares before"));
+                }
                 public
             }
             Err(public) => public,

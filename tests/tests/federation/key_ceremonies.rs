@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tests::{Harness, Member, UNITS, member, read_log};
+use tests::{Harness, Member, UNITS, member, read_log, until};
 
 fn members(names: &[&str]) -> Vec<MemberId> {
     names.iter().map(|name| member(name)).collect()
@@ -262,6 +262,45 @@ impl Liar {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         panic!("the others publish nothing");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_ceremonies_for_the_same_shares_a_holder_takes_part_in_one() {
+    let harness = Harness::new().await;
+    let admin = |unit: &str| harness.federation.admin(&member(unit));
+    let invite = async |unit: &str| {
+        let (holders, dealers) = (members(&["mops", "pup", "css"]), Vec::new());
+        let invitation = Invitation { epoch: Epoch(2), threshold: Some(2), holders, dealers, not_before: None };
+        let invited = admin(unit).run::<CeremonyStatus>("/keyholder/invite", &invitation, &|_| {}).await;
+        SessionRef { session: invited.expect("an invitation").ceremony.session }
+    };
+    let does = async |unit: &str, what: &str, at: &SessionRef| {
+        let path = format!("/keyholder/{what}");
+        admin(unit).run::<CeremonyStatus>(&path, at, &|_| {}).await.map_err(|failure| failure.message)
+    };
+    let (first, second) = (invite("mops").await, invite("pup").await);
+    for (unit, at) in [("css", &first), ("css", &second), ("mops", &second), ("pup", &first)] {
+        until("the invitation", async || {
+            let all: Vec<CeremonyStatus> = admin(unit).get("/keyholder").await.expect("a status");
+            all.iter().any(|status| status.ceremony.session == at.session)
+        })
+        .await;
+    }
+    does("css", "join", &first).await.expect("joined");
+    for (unit, at) in [("css", &second), ("mops", &second), ("pup", &first)] {
+        let refused = does(unit, "join", at).await.expect_err("it takes part in the other");
+        assert!(refused.contains("abandon"), "{unit}: {refused}");
+    }
+    does("pup", "abandon", &second).await.expect("abandoned");
+    does("pup", "join", &first).await.expect("joined");
+    for unit in ["mops", "pup", "css"] {
+        admin(unit).run::<KeyEpoch>("/keyholder/wait", &first, &|_| {}).await.expect("a key");
+    }
+    // What is left of the other one does not touch the shares.
+    for unit in ["mops", "css"] {
+        does(unit, "abandon", &second).await.expect("abandoned");
+        assert!(harness.home().join(unit).join("data/2-1.share").exists(), "{unit}");
     }
 }
 
