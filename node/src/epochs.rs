@@ -5,8 +5,8 @@
 //! Records, consents and the log hang on file ids, which no key changes. What others wrote about a resident under an old
 //! key is found through `links` (epoch, subject → file), which stay when the names go.
 
-use crate::bulk::Progress;
-use crate::enrol::{self, EnrolError, enrol};
+use crate::bulk::{Progress, patiently};
+use crate::enrol::{self, Changed, EnrolError, enrol};
 use crate::events::{Event, Happened};
 use crate::locate::{RegistryError, write_entries};
 use crate::manifests::Held;
@@ -16,8 +16,9 @@ use crate::records::Names;
 use crate::store::{Read, Store, StoreError, Table, Write};
 use protocol::consent::Grant;
 use protocol::registry::MAX_BATCH;
-use protocol::{Epoch, FileId, Index, SubjectId, Timestamp};
-use std::collections::{BTreeMap, BTreeSet};
+use protocol::{Epoch, FileId, Index, Reason, SubjectId, Timestamp};
+use serde::de::DeserializeOwned;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -122,27 +123,19 @@ async fn close_those_over(node: &Arc<Node>, held: &Held, now: Timestamp) -> Resu
             continue;
         }
         let (mut names, mut entries) = (0, 0);
-        loop {
-            let page = page_of(node, epoch)?;
-            if page.is_empty() {
-                break;
-            }
-            let indexes: Vec<Index> = page.values().flatten().flat_map(Names::iter).map(|name| name.index).collect();
-            for indexes in indexes.chunks(MAX_BATCH) {
-                // An epoch that the registry knows no more has no entries that could be found; they lapse.
-                match write_entries(node, held, epoch, BTreeSet::new(), Vec::new(), indexes.to_vec()).await {
-                    Ok(answer) => entries += answer.deleted as u64,
-                    Err(RegistryError::Refused(_)) => {}
-                    Err(error) => return Err(error.into()),
-                }
-            }
+        while let Some(page) = page_of::<Names>(node, Table::NAMES, epoch)? {
+            let indexes: Vec<_> = page.iter().flat_map(|(_, names)| names.iter()).map(|name| name.index).collect();
+            entries += take_back(node, held, epoch, &indexes).await?;
             names += page.len() as u64;
-            remove(node, Table::NAMES, page.keys())?;
+            remove(node, Table::NAMES, &page)?;
         }
-        for table in [Table::LEAVING, Table::CHANGED] {
-            while let Some(keys) = some_of(node, table, epoch)? {
-                remove(node, table, &keys)?;
-            }
+        while let Some(page) = page_of::<Index>(node, Table::LEAVING, epoch)? {
+            let indexes: Vec<_> = page.iter().map(|(_, index)| *index).collect();
+            entries += take_back(node, held, epoch, &indexes).await?;
+            remove(node, Table::LEAVING, &page)?;
+        }
+        while let Some(page) = page_of::<Changed>(node, Table::CHANGED, epoch)? {
+            remove(node, Table::CHANGED, &page)?;
         }
         let mut event =
             Event::new(Happened::EpochClosed, &node.clock).counting([("names", names), ("entries", entries)]);
@@ -152,33 +145,52 @@ async fn close_those_over(node: &Arc<Node>, held: &Held, now: Timestamp) -> Resu
     Ok(())
 }
 
-/// The epochs under which there are names.
-fn named_epochs(node: &Node) -> Result<Vec<Epoch>, StoreError> {
+/// Removes at the registry what stands there under an epoch; how many entries there were.
+async fn take_back(node: &Node, held: &Held, epoch: Epoch, indexes: &[Index]) -> Result<u64, RegistryError> {
+    let mut entries = 0;
+    for indexes in indexes.chunks(MAX_BATCH) {
+        let write = || write_entries(node, held, epoch, BTreeSet::new(), Vec::new(), indexes.to_vec());
+        match patiently(write).await {
+            Ok(answer) => entries += answer.deleted as u64,
+            // Of an epoch it knows no more nothing can be found; it lapses.
+            Err(RegistryError::Refused(problem)) if problem.code == Reason::EpochUnknown.code() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(entries)
+}
+
+/// The epochs under which there are names, or anything that is left of them.
+fn named_epochs(node: &Node) -> Result<BTreeSet<Epoch>, StoreError> {
     let read = node.store.read()?;
-    let (mut out, mut after) = (Vec::new(), Vec::new());
-    while let Some(key) = read.keys_after(Table::NAMES, &after, 1)?.pop() {
-        let Some(epoch) = key.first_chunk().map(|bytes| u32::from_be_bytes(*bytes)) else { break };
-        out.push(Epoch(epoch));
-        // Past every file of this epoch.
-        after = [epoch.to_be_bytes().as_slice(), &[0xff; 17]].concat();
+    let mut out = BTreeSet::new();
+    for table in [Table::NAMES, Table::LEAVING, Table::CHANGED] {
+        let mut after = Vec::new();
+        while let Some(key) = read.keys_after(table, &after, 1)?.pop() {
+            let Some(epoch) = key.first_chunk().map(|bytes| u32::from_be_bytes(*bytes)) else { break };
+            out.insert(Epoch(epoch));
+            // Past every key of this epoch.
+            after = [epoch.to_be_bytes().as_slice(), &[0xff; 33]].concat();
+        }
     }
     Ok(out)
 }
 
-fn page_of(node: &Node, epoch: Epoch) -> Result<BTreeMap<Vec<u8>, Option<Names>>, StoreError> {
+/// Rows of `table` under an epoch, if there are any.
+fn page_of<T: DeserializeOwned>(
+    node: &Node,
+    table: Table,
+    epoch: Epoch,
+) -> Result<Option<Vec<(Vec<u8>, T)>>, StoreError> {
     let read = node.store.read()?;
-    let keys = read.some_with(Table::NAMES, &epoch.0.to_be_bytes(), MAX_BATCH)?;
-    keys.into_iter().map(|key| read.get(Table::NAMES, &key).map(|names| (key, names))).collect()
+    let keys = read.some_with(table, &epoch.0.to_be_bytes(), MAX_BATCH)?;
+    let row = |key: Vec<u8>| Ok(read.get(table, &key)?.map(|value| (key, value)));
+    let rows = keys.into_iter().filter_map(|key| row(key).transpose()).collect::<Result<Vec<_>, StoreError>>()?;
+    Ok(Some(rows).filter(|rows| !rows.is_empty()))
 }
 
-/// Keys of `table` under an epoch, if there are any.
-fn some_of(node: &Node, table: Table, epoch: Epoch) -> Result<Option<Vec<Vec<u8>>>, StoreError> {
-    let keys = node.store.read()?.some_with(table, &epoch.0.to_be_bytes(), MAX_BATCH)?;
-    Ok(Some(keys).filter(|keys| !keys.is_empty()))
-}
-
-fn remove<'a>(node: &Node, table: Table, keys: impl IntoIterator<Item = &'a Vec<u8>>) -> Result<(), StoreError> {
-    node.store.write(|write| keys.into_iter().try_for_each(|key| write.remove(table, key).map(drop)))
+fn remove<T>(node: &Node, table: Table, rows: &[(Vec<u8>, T)]) -> Result<(), StoreError> {
+    node.store.write(|write| rows.iter().try_for_each(|(key, _)| write.remove(table, key).map(drop)))
 }
 
 /// A grant written under another name than a request, by another key or of another identifier: if both mean the same file,
