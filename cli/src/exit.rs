@@ -97,6 +97,7 @@ impl From<registry::OpenError> for Failure {
             OpenError::Secrets(_) => "storage_key",
             OpenError::Keys(_) | OpenError::WrongPepper | OpenError::Damaged(_) => "wrong_key",
             OpenError::Log { source: audit::Fault::Locked { .. }, .. } | OpenError::Initialised(_) => "in_use",
+            OpenError::HalfMigrated(_) => "exists",
             OpenError::Index { .. } => "store_failed",
             OpenError::Log { source: audit::Fault::Shorter { .. } | audit::Fault::Rewritten { .. }, .. } => {
                 "log_rolled_back"
@@ -124,6 +125,7 @@ impl From<registry::MigrateError> for Failure {
         let code = match error {
             MigrateError::Open(error) => return error.into(),
             MigrateError::Same | MigrateError::NoSource(_) => "value",
+            MigrateError::Served(_) => "in_use",
             MigrateError::NotEmpty(_) | MigrateError::OtherMigration(_) => "exists",
             MigrateError::Store(_) => "store_failed",
             MigrateError::Progress { .. } => "file",

@@ -113,7 +113,7 @@ async fn sweeping_spares_what_changed(store: &dyn IndexStore) -> Result<(), Stor
     store.write(batch(1, &[(1, 1), (2, 1), (3, 1)], &[])).await?;
     let seen = vec![(key(1), row(1)), (key(2), row(1)), (key(9), row(1))];
     store.write(batch(2, &[(2, 2)], &[])).await?;
-    assert_eq!(store.sweep(seen, Timestamp(0), Timestamp(0)).await?, 1);
+    assert_eq!(store.sweep(seen).await?, 1);
     assert_eq!(store.get(vec![key(1), key(2), key(3)]).await?, vec![None, Some(row(2)), Some(row(1))]);
     Ok(())
 }
@@ -123,7 +123,7 @@ async fn request_ids_lapse(store: &dyn IndexStore) -> Result<(), StoreError> {
     let new = batch(2, &[(2, 2)], &[]);
     store.write(old.clone()).await?;
     store.write(new.clone()).await?;
-    store.sweep(vec![], Timestamp(1_000), Timestamp(0)).await?;
+    store.forget(Timestamp(1_000), Timestamp(0)).await?;
     assert_eq!(store.write(old).await?, STORED);
     assert_eq!(store.write(new).await?, Written::Replayed);
     Ok(())
@@ -184,7 +184,7 @@ async fn what_lapsed_is_forgotten(store: &dyn IndexStore) -> Result<(), StoreErr
     store.charge(vec![count(1, 1), Count { until: Timestamp(99), ..count(2, 1) }]).await?;
     let all = [(note(1, 5, 1), 1), (note(1, 6, 1), 2), (note(2, 4, 1), 3)];
     store.write(Batch { note: notes(&all), ..Batch::default() }).await?;
-    store.sweep(vec![], Timestamp(100), Timestamp(6)).await?;
+    store.forget(Timestamp(100), Timestamp(6)).await?;
     assert_eq!(store.notes(NoteKey::FIRST, NoteKey::LAST, 9).await?, notes(&all[1..2]));
     assert_eq!(store.ledger().await?.meters, [count(1, 1)]);
     Ok(())

@@ -52,12 +52,16 @@ impl Embedded {
     /// # Errors
     /// The file cannot be used, or another process has it open.
     pub fn open(path: &Path, cache_bytes: usize) -> Result<Self, StoreError> {
+        let made = Database::builder().set_cache_size(cache_bytes).create(path).map_err(unusable)?;
         let path = path.to_owned();
-        Self::open_by(Box::new(move || Database::builder().set_cache_size(cache_bytes).create(&path)))
+        // A file that is gone later is not made anew: an empty index would say of everybody that nobody knows them.
+        Self::over(made, Box::new(move || Database::builder().set_cache_size(cache_bytes).open(&path)))
     }
 
-    fn open_by(open: Open) -> Result<Self, StoreError> {
-        let file = Arc::new(IndexFile { handle: RwLock::new(Some(with_tables(&open).map_err(unusable)?)), open });
+    /// Serves from `database`, and from what `reopen` opens after a failure.
+    fn over(database: Database, reopen: Reopen) -> Result<Self, StoreError> {
+        let handle = RwLock::new(Some(with_tables(database).map_err(unusable)?));
+        let file = Arc::new(IndexFile { handle, reopen });
         let (jobs, queue) = mpsc::channel(QUEUE);
         let writing = file.clone();
         let writer = std::thread::Builder::new()
@@ -181,9 +185,13 @@ impl IndexStore for Embedded {
         Box::pin(async move { self.submit(Change::Load(rows, notes, ledger)).await.map(drop) })
     }
 
-    fn sweep(&self, rows: Vec<(RowKey, Row)>, now: Timestamp, notes_before: Timestamp) -> Answer<'_, usize> {
+    fn forget(&self, now: Timestamp, notes_before: Timestamp) -> Answer<'_, ()> {
+        Box::pin(async move { self.submit(Change::Forget(now, notes_before)).await.map(drop) })
+    }
+
+    fn sweep(&self, rows: Vec<(RowKey, Row)>) -> Answer<'_, usize> {
         Box::pin(async move {
-            match self.submit(Change::Sweep(rows, now, notes_before)).await? {
+            match self.submit(Change::Sweep(rows)).await? {
                 Done::Written(Written::Stored { deleted }) => Ok(deleted),
                 Done::Written(Written::Replayed) | Done::Totals(_) => Err(mixed_up()),
             }
@@ -198,16 +206,21 @@ impl IndexStore for Embedded {
         self.count()
     }
 
+    /// Its file is of one process alone.
+    fn is_served(&self) -> Answer<'_, bool> {
+        Box::pin(async { Ok(false) })
+    }
+
     fn ready(&self) -> Answer<'_, Vec<String>> {
         Box::pin(self.read(|db| Ok(db.begin_read().map(|_| Vec::new())?)))
     }
 }
 
-type Open = Box<dyn Fn() -> Result<Database, DatabaseError> + Send + Sync>;
+type Reopen = Box<dyn Fn() -> Result<Database, DatabaseError> + Send + Sync>;
 
 /// The open file, or none after a failure that has not healed yet.
 struct IndexFile {
-    open: Open,
+    reopen: Reopen,
     handle: RwLock<Option<Database>>,
 }
 
@@ -227,12 +240,11 @@ impl IndexFile {
     fn reopen(&self) {
         let mut handle = self.handle.write().unwrap_or_else(PoisonError::into_inner);
         drop(handle.take());
-        *handle = with_tables(&self.open).ok();
+        *handle = (self.reopen)().map_err(redb::Error::from).and_then(with_tables).ok();
     }
 }
 
-fn with_tables(open: &Open) -> Result<Database, redb::Error> {
-    let db = open()?;
+fn with_tables(db: Database) -> Result<Database, redb::Error> {
     let transaction = db.begin_write()?;
     drop(Tables::open(&transaction)?);
     transaction.commit()?;
@@ -251,7 +263,8 @@ enum Change {
     Write(Batch),
     Charge(Vec<Count>),
     Load(Vec<(RowKey, Row)>, Vec<(NoteKey, Row)>, Ledger),
-    Sweep(Vec<(RowKey, Row)>, Timestamp, Timestamp),
+    Sweep(Vec<(RowKey, Row)>),
+    Forget(Timestamp, Timestamp),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -295,7 +308,8 @@ fn commit(db: &Database, group: &[Job]) -> Result<Vec<Done>, redb::Error> {
             Change::Write(batch) => Done::Written(tables.write(batch)?),
             Change::Charge(counts) => Done::Totals(tables.charge(counts)?),
             Change::Load(rows, notes, ledger) => Done::Written(tables.load(rows, notes, ledger)?),
-            Change::Sweep(lapsed, now, notes_before) => Done::Written(tables.sweep(lapsed, *now, *notes_before)?),
+            Change::Sweep(lapsed) => Done::Written(tables.sweep(lapsed)?),
+            Change::Forget(now, notes_before) => Done::Written(tables.forget(*now, *notes_before)?),
         });
     }
     drop(tables);
@@ -381,12 +395,7 @@ impl<'t> Tables<'t> {
         Ok(Written::Stored { deleted: 0 })
     }
 
-    fn sweep(
-        &mut self,
-        lapsed: &[(RowKey, Row)],
-        now: Timestamp,
-        notes_before: Timestamp,
-    ) -> Result<Written, redb::Error> {
+    fn sweep(&mut self, lapsed: &[(RowKey, Row)]) -> Result<Written, redb::Error> {
         let mut deleted = 0;
         for (key, row) in lapsed {
             if self.rows.get(&key.0)?.is_some_and(|held| held.value() == &*row.0) {
@@ -394,11 +403,15 @@ impl<'t> Tables<'t> {
                 deleted += 1;
             }
         }
+        Ok(Written::Stored { deleted })
+    }
+
+    fn forget(&mut self, now: Timestamp, notes_before: Timestamp) -> Result<Written, redb::Error> {
         let end = request_bytes(&RequestId { id: [0; 32], until: now });
         self.requests.retain_in::<&[u8; 40], _>(..&end, |_, ()| false)?;
         self.meters.retain(|_, (_, until)| until >= now.0)?;
         self.notes.retain(|key, _| note_key(key).at >= notes_before)?;
-        Ok(Written::Stored { deleted })
+        Ok(Written::Stored { deleted: 0 })
     }
 }
 

@@ -9,11 +9,13 @@ use crate::store::{Batch, IndexStore, NoteKey, Row, StoreError};
 use protocol::Timestamp;
 use std::sync::{Arc, Mutex, PoisonError};
 
-pub(crate) async fn open(config: &Config, engine: Engine) -> Result<Arc<dyn IndexStore>, OpenError> {
+/// Opens it to serve from it, or only to migrate.
+pub(crate) async fn open(config: &Config, engine: Engine, serve: bool) -> Result<Arc<dyn IndexStore>, OpenError> {
     let failed = |source| OpenError::Index { engine: name(config, engine), source };
     Ok(match (engine, &config.postgres) {
         (Engine::Embedded, _) => Arc::new(Embedded::open(&config.index(), config.cache_bytes).map_err(failed)?),
-        (Engine::Postgres, Some(settings)) => Arc::new(Postgres::open(settings).await.map_err(failed)?),
+        (Engine::Postgres, Some(settings)) if serve => Arc::new(Postgres::open(settings).await.map_err(failed)?),
+        (Engine::Postgres, Some(settings)) => Arc::new(Postgres::open_to_migrate(settings).await.map_err(failed)?),
         (Engine::Postgres, None) => return Err(failed(StoreError("index.postgres is not configured".to_owned()))),
     })
 }

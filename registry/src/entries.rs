@@ -201,7 +201,9 @@ impl Registry {
         let indexes = || claims.put.iter().map(|entry| &entry.index).chain(&claims.delete);
         let touched = self.planted(indexes().zip(&honeypots), planted);
         batch.note.extend(self.alarms(&held.manifest, &claims.iss, epoch, &touched, now)?);
-        if posted > 0 {
+        let told = !enrolling(&held.manifest, &claims.iss, now);
+        // Whom a first enrolment meets is not looked for.
+        if posted > 0 && told {
             batch.count.push(self.posted(&claims.iss, &request.id, posted, now));
         }
         let event = Event::Entries {
@@ -216,8 +218,7 @@ impl Registry {
             honeypots: touched.len(),
         };
         let answer = EntriesAnswer { stored: claims.put.len(), deleted };
-        let told = !fresh.is_empty() && !enrolling(&held.manifest, &claims.iss, now);
-        let fresh = told.then_some(Fresh { asked, entries: fresh });
+        let fresh = (told && !fresh.is_empty()).then_some(Fresh { asked, entries: fresh });
         Ok(Change { event, batch, fresh, answer })
     }
 

@@ -3,7 +3,8 @@
 //! Rows go in the order of their keys, page by page; how far it has come stands in `migration.json`, from before the first
 //! row is copied, so that a run that was ended at any moment goes on where it stopped. Then every row is read back and
 //! compared, and both sides counted, and so are notes, meters and ids of requests: only what was seen to be there is called
-//! migrated. The source is never changed.
+//! migrated. The source is never changed; once a registry serves from it again, what was copied is worth nothing, and the
+//! progress is forgotten. From the target none serves before all of it is there.
 //!
 //! A target that a registry was opened over has one note, the generation of its index: it gives way to the source's, by
 //! which members know that nothing is missing.
@@ -37,6 +38,9 @@ pub enum MigrateError {
     /// The target has rows, notes or meters, not those of the source, and no migration was begun.
     #[error("the target has {0} rows, notes and meters already: empty it first")]
     NotEmpty(u64),
+    /// A registry runs over one of the engines.
+    #[error("a registry serves from {0}: stop it first")]
+    Served(String),
     /// An engine does not open.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -119,22 +123,24 @@ pub async fn migrate(
     if from == Engine::Embedded && !config.index().exists() {
         return Err(MigrateError::NoSource(config.index()));
     }
-    let source = engine::open(config, from).await?;
+    let source = engine::open(config, from, false).await?;
+    unserved(config, from, &*source).await?;
     let of = source.count().await?;
-    let name = format!("{from:?}").to_lowercase();
-    let begun = begun(config, &name)?;
+    let begun = begun(config, word(from))?;
     let resumed = begun.is_some();
-    let mut state = begun.unwrap_or(State { from: name, after: None, rows: 0 });
+    let mut state = begun.unwrap_or(State { from: word(from).to_owned(), after: None, rows: 0 });
     let resumed_at = state.rows;
     let mut done = Migrated { rows: of, resumed_at, notes: 0, meters: 0, verified: false };
     if dry_run {
         return counted(&*source, done).await;
     }
-    let target = engine::open(config, to).await?;
+    let target = engine::open(config, to, false).await?;
+    unserved(config, to, &*target).await?;
     if !resumed {
         if let Err(full) = is_empty(&*target).await {
             // An earlier run may have been ended after its last step: what is there whole is migrated.
             verify(&*source, &*target, of, &progress).await.map_err(|_| full)?;
+            unserved(config, from, &*source).await?;
             return counted(&*source, Migrated { resumed_at: of, verified: true, ..done }).await;
         }
         keep(config, &state)?;
@@ -156,11 +162,39 @@ pub async fn migrate(
     done.meters = length(ledger.meters.len());
     target.load(Vec::new(), Vec::new(), ledger).await?;
     verify(&*source, &*target, of, &progress).await?;
+    // One that was started meanwhile may have acknowledged what was not read any more.
+    unserved(config, from, &*source).await?;
     done.verified = true;
+    forget(config).map_err(|source| MigrateError::Progress { path: config.migration(), source })?;
+    Ok(done)
+}
+
+async fn unserved(config: &Config, engine: Engine, store: &dyn IndexStore) -> Result<(), MigrateError> {
+    if store.is_served().await? { Err(MigrateError::Served(engine::name(config, engine))) } else { Ok(()) }
+}
+
+/// Whether the configured engine is the target of a migration that has not ended.
+pub(crate) fn is_half_done(config: &Config) -> Result<bool, OpenError> {
     let path = config.migration();
-    match std::fs::remove_file(&path) {
-        Err(source) if source.kind() != ErrorKind::NotFound => Err(MigrateError::Progress { path, source }),
-        _ => Ok(done),
+    match std::fs::read(&path) {
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
+        Err(source) => Err(OpenError::Read { path, source }),
+        Ok(text) => Ok(!serde_json::from_slice::<State>(&text).is_ok_and(|state| state.from == word(config.engine))),
+    }
+}
+
+/// Forgets how far a migration has come.
+pub(crate) fn forget(config: &Config) -> std::io::Result<()> {
+    match std::fs::remove_file(config.migration()) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn word(engine: Engine) -> &'static str {
+    match engine {
+        Engine::Embedded => "embedded",
+        Engine::Postgres => "postgres",
     }
 }
 

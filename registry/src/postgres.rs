@@ -25,7 +25,7 @@ use deadpool_postgres::{Client, Pool, Transaction};
 use futures_util::pin_mut;
 use protocol::Timestamp;
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio_postgres::binary_copy::BinaryCopyInWriter;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
@@ -62,6 +62,14 @@ const SIZE: &str = "SELECT (SELECT count(*) FROM (SELECT 1 FROM entries LIMIT $1
 /// Fewer rows are counted every time.
 const FEW: i64 = 10_000;
 
+/// The name of a session by which a registry serves. Who migrates has another.
+const SERVING: &str = "ogniwo-registry";
+const MIGRATING: &str = "ogniwo-migrate";
+const SERVED: &str =
+    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = $1";
+/// A session lasts a moment longer than the registry that was stopped.
+const ENDING: Duration = Duration::from_secs(5);
+
 /// A transaction that the server ended for another's sake is tried this often.
 const ATTEMPTS: usize = 5;
 /// Longer than the server's own limit on a statement: what takes longer than this hangs.
@@ -79,7 +87,17 @@ impl Postgres {
     /// # Errors
     /// The database cannot be reached, promises too little, or is of a newer version of this program.
     pub async fn open(settings: &PostgresConfig) -> Result<Self, StoreError> {
-        let store = Postgres { pool: connect::pool(settings)?, require_standby: settings.require_standby };
+        Self::open_as(settings, SERVING).await
+    }
+
+    /// Connects as [`Postgres::open`] does, but not to serve.
+    pub(crate) async fn open_to_migrate(settings: &PostgresConfig) -> Result<Self, StoreError> {
+        Self::open_as(settings, MIGRATING).await
+    }
+
+    async fn open_as(settings: &PostgresConfig, application: &str) -> Result<Self, StoreError> {
+        let pool = connect::pool(settings, application)?;
+        let store = Postgres { pool, require_standby: settings.require_standby };
         let mut client = store.client().await?;
         schema::migrate(&mut client).await?;
         for warning in connect::prepare(&client, store.require_standby).await? {
@@ -131,7 +149,8 @@ enum Change<'a> {
     Write(&'a Batch),
     Charge(&'a [Count]),
     Load(&'a [(RowKey, Row)], &'a [(NoteKey, Row)], &'a Ledger),
-    Sweep(&'a [(RowKey, Row)], Timestamp, Timestamp),
+    Sweep(&'a [(RowKey, Row)]),
+    Forget(Timestamp, Timestamp),
 }
 
 enum Done {
@@ -150,7 +169,8 @@ async fn in_transaction(client: &mut Client, change: &Change<'_>) -> Result<Done
             remember(&transaction, &ledger.requests).await?;
             Done::Totals(count(&transaction, SET_METER, &ledger.meters).await?)
         }
-        Change::Sweep(rows, now, notes_before) => Done::Written(sweep(&transaction, rows, *now, *notes_before).await?),
+        Change::Sweep(rows) => Done::Written(sweep(&transaction, rows).await?),
+        Change::Forget(now, notes_before) => Done::Written(forget(&transaction, *now, *notes_before).await?),
     };
     transaction.commit().await?;
     Ok(done)
@@ -235,18 +255,17 @@ async fn load(transaction: &Transaction<'_>, rows: &[(RowKey, Row)]) -> Result<(
     transaction.execute(UNSTAGE, &[]).await.map(drop)
 }
 
-async fn sweep(
-    transaction: &Transaction<'_>,
-    rows: &[(RowKey, Row)],
-    now: Timestamp,
-    notes_before: Timestamp,
-) -> Result<Written, Error> {
+async fn sweep(transaction: &Transaction<'_>, rows: &[(RowKey, Row)]) -> Result<Written, Error> {
     let (keys, rows) = columns(rows);
     let deleted = transaction.execute(&transaction.prepare_cached(SWEEP).await?, &[&keys, &rows]).await?;
+    Ok(Written::Stored { deleted: usize::try_from(deleted).unwrap_or(usize::MAX) })
+}
+
+async fn forget(transaction: &Transaction<'_>, now: Timestamp, notes_before: Timestamp) -> Result<Written, Error> {
     transaction.execute("DELETE FROM requests WHERE until < $1", &[&now.0]).await?;
     transaction.execute("DELETE FROM meters WHERE until < $1", &[&now.0]).await?;
     transaction.execute("DELETE FROM notes WHERE at < $1", &[&notes_before.0]).await?;
-    Ok(Written::Stored { deleted: usize::try_from(deleted).unwrap_or(usize::MAX) })
+    Ok(Written::Stored { deleted: 0 })
 }
 
 /// Keys and rows, in the order of keys.
@@ -337,9 +356,13 @@ impl IndexStore for Postgres {
         answer(async move { self.change(Change::Load(&rows, &notes, &ledger)).await.map(drop) })
     }
 
-    fn sweep(&self, rows: Vec<(RowKey, Row)>, now: Timestamp, notes_before: Timestamp) -> Answer<'_, usize> {
+    fn forget(&self, now: Timestamp, notes_before: Timestamp) -> Answer<'_, ()> {
+        answer(async move { self.change(Change::Forget(now, notes_before)).await.map(drop) })
+    }
+
+    fn sweep(&self, rows: Vec<(RowKey, Row)>) -> Answer<'_, usize> {
         answer(async move {
-            match self.change(Change::Sweep(&rows, now, notes_before)).await? {
+            match self.change(Change::Sweep(&rows)).await? {
                 Done::Written(Written::Stored { deleted }) => Ok(deleted),
                 Done::Written(Written::Replayed) | Done::Totals(_) => Err(mixed_up()),
             }
@@ -371,6 +394,19 @@ impl IndexStore for Postgres {
             match size.await? {
                 Some(size) => Ok(u64::try_from(size).unwrap_or_default()),
                 None => self.count().await,
+            }
+        })
+    }
+
+    fn is_served(&self) -> Answer<'_, bool> {
+        answer(async move {
+            let until = Instant::now() + ENDING;
+            loop {
+                let sessions: i64 = self.query(SERVED, &[&SERVING]).await?[0].try_get(0).map_err(|e| unusable(&e))?;
+                if sessions == 0 || Instant::now() > until {
+                    return Ok(sessions > 0);
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
             }
         })
     }

@@ -11,7 +11,7 @@ use crate::init::Secrets;
 use crate::manifest::Manifests;
 use crate::recovery::Recovery;
 use crate::store::{IndexStore, StoreError};
-use crate::{continuation, cosigning, entries, honeypots, locate, manifest, review, status, sweep};
+use crate::{continuation, cosigning, entries, honeypots, locate, manifest, migrate, review, status, sweep};
 use audit::{AppendError, Log};
 use axum::extract::{DefaultBodyLimit, State};
 use axum::response::IntoResponse;
@@ -82,6 +82,9 @@ pub enum OpenError {
     /// The pepper is not the one the data directory was made with.
     #[error("the pepper is not the one this registry was made with")]
     WrongPepper,
+    /// The engine is the target of a migration that has not ended.
+    #[error("{} is of a migration into this index that has not ended: finish it first", .0.display())]
+    HalfMigrated(PathBuf),
     /// A file cannot be read.
     #[error("{} cannot be read", path.display())]
     Read {
@@ -163,8 +166,11 @@ impl Registry {
         let crl_kept = highest_crl_number(&config.crl_number())?;
         trust.require_crl(crl_kept);
         let recovery = Recovery::open(config.restored())?;
+        if migrate::is_half_done(&config)? {
+            return Err(OpenError::HalfMigrated(config.migration()));
+        }
         let blind = Arc::new(Blind::new(&secrets.storage, &secrets.pepper));
-        let store = engine::open(&config, config.engine).await?;
+        let store = engine::open(&config, config.engine, true).await?;
         let times = (recovery.to_renew(), clock.now());
         let generation = Generation::open(&config, &*store, &blind, times).await?;
         recovery.renewed().map_err(|source| OpenError::Write { path: config.restored(), source })?;
@@ -204,6 +210,10 @@ impl Registry {
     /// The socket is not listening.
     pub async fn serve(self: Arc<Self>, listener: TcpListener, shutdown: CancellationToken) -> io::Result<()> {
         self.recall_log().await;
+        if self.config.migration().exists() {
+            tracing::warn!("a migration of this index was begun: what was copied is void, empty its target first");
+            migrate::forget(&self.config)?;
+        }
         // The helpers end with the listener, whatever ended it.
         let stop = shutdown.child_token();
         let (crl, reload) = (Some(self.config.peers.crl.clone()), self.config.peers.reload);

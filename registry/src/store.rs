@@ -140,15 +140,21 @@ pub trait IndexStore: Send + Sync {
     /// nothing. Rows and meters replace those there.
     fn load(&self, rows: Vec<(RowKey, Row)>, notes: Vec<(NoteKey, Row)>, ledger: Ledger) -> Answer<'_, ()>;
 
-    /// Removes those of `rows` that still stand exactly so, the request ids and meters kept until before `now`, and the
-    /// notes from before `notes_before`. Returns the number of rows removed.
-    fn sweep(&self, rows: Vec<(RowKey, Row)>, now: Timestamp, notes_before: Timestamp) -> Answer<'_, usize>;
+    /// Removes those of `rows` that still stand exactly so. Returns their number.
+    fn sweep(&self, rows: Vec<(RowKey, Row)>) -> Answer<'_, usize>;
+
+    /// Removes the request ids and meters kept until before `now`, and the notes from before `notes_before`. May read all
+    /// of them.
+    fn forget(&self, now: Timestamp, notes_before: Timestamp) -> Answer<'_, ()>;
 
     /// The number of rows. May read all of them, for as long as that takes.
     fn count(&self) -> Answer<'_, u64>;
 
     /// About how many rows there are, at once; exactly while they are few.
     fn size(&self) -> Answer<'_, u64>;
+
+    /// Whether a registry serves from it meanwhile, in this process or another; asked by whoever does not.
+    fn is_served(&self) -> Answer<'_, bool>;
 
     /// Whether the engine can be used now, and what of its setting up is less safe than it could be: one sentence each.
     fn ready(&self) -> Answer<'_, Vec<String>>;

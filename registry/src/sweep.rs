@@ -50,7 +50,7 @@ impl Registry {
             after = page.last().map(|(key, _)| *key);
             let blind = self.blind.clone();
             let (lapsed, provisional) = compute(move || Ok(lapsed(&blind, page, now))).await?;
-            swept += self.store.sweep(lapsed, now, now + -REVIEW_DAYS * DAY_SECONDS).await?;
+            swept += self.store.sweep(lapsed).await?;
             never_converted += provisional;
             left = left.saturating_sub(PAGE);
             if !full {
@@ -60,6 +60,7 @@ impl Registry {
                 break;
             }
         }
+        self.store.forget(now, now + -REVIEW_DAYS * DAY_SECONDS).await?;
         if swept > 0 {
             let _recorded = self.journal.append(Event::Swept { rows: swept, never_converted }).await?;
         }

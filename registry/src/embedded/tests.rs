@@ -24,13 +24,7 @@ fn put(n: u8) -> Batch {
 #[test]
 fn waiting_batches_share_a_commit() {
     let dir = tempfile::tempdir().unwrap();
-    let db = with_tables(
-        &(Box::new({
-            let path = dir.path().join("index");
-            move || Database::create(&path)
-        }) as Open),
-    )
-    .unwrap();
+    let db = with_tables(Database::create(dir.path().join("index")).unwrap()).unwrap();
     let job = |change| Job { change, answer: oneshot::channel().0 };
     let clear = Batch { put: vec![], delete: vec![RowKey([1; 32])], ..put(9) };
     let group = [put(1), put(1), put(2), clear].map(|batch| job(Change::Write(batch)));
@@ -91,7 +85,8 @@ async fn a_full_disk_refuses_and_heals() {
         let full = full.clone();
         move || Disk { pages: pages.clone(), full: full.clone() }
     };
-    let store = Embedded::open_by(Box::new(move || Database::builder().create_with_backend(disk()))).unwrap();
+    let open = move || Database::builder().create_with_backend(disk());
+    let store = Embedded::over(open().unwrap(), Box::new(open)).unwrap();
     store.write(put(1)).await.unwrap();
     full.store(true, Ordering::SeqCst);
     assert!(store.write(put(2)).await.is_err());

@@ -31,15 +31,15 @@ const PLAN: &str = "SET plan_cache_mode = force_generic_plan";
 const SETTINGS: &str = "SELECT current_setting('fsync', true), current_setting('full_page_writes', true), \
      current_setting('synchronous_commit', true), current_setting('synchronous_standby_names', true)";
 
-/// Makes the pool. Connects to nobody yet.
-pub(super) fn pool(settings: &PostgresConfig) -> Result<Pool, StoreError> {
+/// Makes the pool, of sessions that the server lists as of `application`. Connects to nobody yet.
+pub(super) fn pool(settings: &PostgresConfig, application: &str) -> Result<Pool, StoreError> {
     let mut config: Config = settings.url.parse().map_err(|e| unusable(&e))?;
     if let Some(path) = &settings.password {
         let password =
             std::fs::read_to_string(path).map_err(|e| StoreError(format!("{} cannot be read: {e}", path.display())))?;
         config.password(password.trim_end());
     }
-    config.application_name("ogniwo-registry").connect_timeout(WAIT).keepalives_idle(Duration::from_secs(30));
+    config.application_name(application).connect_timeout(WAIT).keepalives_idle(Duration::from_secs(30));
     let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
     let by_network = config.get_hosts().iter().any(|host| matches!(host, Host::Tcp(_)));
     let manager = match &settings.root {

@@ -4,7 +4,7 @@ use crate::federation::{DAY, Federation, MEMBERS, index, no_passphrase, open, se
 use crate::recovery::generation;
 use protocol::registry::LocateAnswer;
 use protocol::review::News;
-use registry::{Cluster, Config, Engine, MigrateError, Registry, Status, migrate};
+use registry::{Cluster, Config, Engine, MigrateError, OpenError, Registry, Status, migrate};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -187,6 +187,8 @@ async fn an_index_moves_to_the_database_and_back() {
     federation.config.engine = Engine::Postgres;
     federation.restart().await;
     assert_ne!(generation(&federation).await, before);
+    let served = migrate(&federation.config, there, false, |_| ()).await;
+    assert!(matches!(served, Err(MigrateError::Served(_))), "{served:?}");
     federation.stop();
     let steps = Mutex::new(vec![]);
     let moved = migrate(&federation.config, there, false, |step| steps.lock().unwrap().push(step)).await.unwrap();
@@ -249,6 +251,10 @@ async fn a_migration_goes_on_where_it_stopped_and_notices_what_is_wrong() {
     // One row that the target lost meanwhile is noticed, although it was copied.
     cluster.sql("DELETE FROM entries WHERE key = (SELECT key FROM entries ORDER BY key LIMIT 1)").unwrap();
     std::fs::write(federation.config.migration(), state.to_string()).unwrap();
+    // Nor does a registry serve from it as long as not all is there.
+    let config = Config { engine: Engine::Postgres, ..federation.config.clone() };
+    let refused = Registry::open(config, federation.clock.clone(), no_passphrase).await.map(drop);
+    assert!(matches!(refused, Err(OpenError::HalfMigrated(_))), "{refused:?}");
     let noticed = migrate(&federation.config, there, false, |_| ()).await;
     assert!(matches!(noticed, Err(MigrateError::Unverified { rows: 1024, wrong: 1, target: 1023 })), "{noticed:?}");
     // So are a note and a meter that are other than they were.

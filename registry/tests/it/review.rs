@@ -84,6 +84,12 @@ async fn a_first_enrolment_is_not_told_but_what_follows_it_is() {
     federation.put("mops", &[1, 2], &MEMBERS).await;
     federation.put("pup", &[1], &MEMBERS).await;
     federation.put("mops", &[1], &MEMBERS).await;
+    let posted = async |name: &str| {
+        let status = federation.registry().status().await.unwrap();
+        status.members.iter().find(|m| m.id == member(name)).unwrap().posted
+    };
+    // Nor are its entries counted against those that meet somebody, of which it is not told.
+    assert_eq!((posted("mops").await, posted("pup").await), (2, 0));
     federation.clock.advance(2 * DAY);
     let told = |items: Vec<ReviewItem>| items.len();
     // The one note is of mops, whose own first enrolment is over: it put again within the hour.

@@ -223,6 +223,13 @@ async fn an_index_moves_into_a_database_and_a_restored_database_is_made_whole() 
     let before = index_generation(&harness).await;
     harness.federation.registry.stop().await.expect("stopped");
     with_database(&harness, &cluster, "embedded");
+    // Whoever serves from the source again makes what was copied worthless.
+    let config = registry::Config::load(&harness.federation.founded.registry_config()).expect("a configuration");
+    std::fs::write(config.migration(), json!({ "from": "embedded", "after": null, "rows": 0 }).to_string())
+        .expect("written");
+    harness.federation.registry.restart().await.expect("started");
+    harness.federation.registry.stop().await.expect("stopped");
+    assert!(!config.migration().exists());
     let kills = tokio::task::block_in_place(|| migrate_by_fits_and_starts(&harness));
     println!("the migration was killed {kills} times");
     with_database(&harness, &cluster, "postgres");
