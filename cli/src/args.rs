@@ -211,6 +211,23 @@ pub enum NodeCommand {
         #[arg(long)]
         case: Option<String>,
     },
+    /// Turn numbers that nobody has into the indexes that officers plant at the registry, to notice who guesses.
+    #[command(
+        after_help = "Example:\n  ogniwo node honeypots numbers.txt --out description.json\n  ogniwo registry honeypots draft description.json"
+    )]
+    Honeypots {
+        /// Which node.
+        #[command(flatten)]
+        node: NodeConfig,
+        /// A file with a PESEL a line, of nobody; `-` for standard input.
+        numbers: PathBuf,
+        /// Under which key, by its epoch; the one in use if not said.
+        #[arg(long)]
+        epoch: Option<u32>,
+        /// Where to write the description.
+        #[arg(long, value_name = "FILE", default_value = "description.json")]
+        out: PathBuf,
+    },
     /// Take a resident back from the registry, whose records stay here; or everybody, before leaving the federation.
     #[command(
         after_help = "Examples:\n  ogniwo node unenrol --token-file token --local-number M/17 --reason 'sprawa zamknięta'\n  ogniwo node unenrol --token-file token --undo --local-number M/17 --reason 'nowy wniosek'\n  ogniwo node unenrol --all"
@@ -643,7 +660,8 @@ pub enum LossCommand {
 /// Honeypot commands.
 #[derive(Debug, Subcommand)]
 pub enum HoneypotCommand {
-    /// Make an unsigned document of a JSON description: realm, issued, epoch, indexes to plant and to remove.
+    /// Make an unsigned document of a JSON description, as `ogniwo node honeypots` writes it: realm, issued, epoch, indexes
+    /// to plant and to remove.
     #[command(after_help = "Example:\n  ogniwo registry honeypots draft description.json --out honeypots.json")]
     Draft {
         /// The description.

@@ -11,11 +11,12 @@ use crate::prompt::{expected, new_passphrase, passphrase, resident};
 use crate::wire::{Admin, LocalApi, local_url};
 use http::Method;
 use node::{
-    Config, EnrolSummary, ImportMode, ImportRequest, ImportSummary, Node, NodeStatus, ObligationsBody, OutcomeKind,
-    QueryResult, SharedSummary, Surroundings, Swept, UnenrolSummary,
+    Config, EnrolSummary, HoneypotNumbers, ImportMode, ImportRequest, ImportSummary, Node, NodeStatus, ObligationsBody,
+    OutcomeKind, QueryResult, SharedSummary, Surroundings, Swept, UnenrolSummary,
 };
 use protocol::query::Match;
-use protocol::{MemberId, SpiffeId};
+use protocol::review::Honeypots;
+use protocol::{Epoch, MemberId, SpiffeId};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -26,6 +27,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use transport::Clock;
+use zeroize::Zeroizing;
 
 pub(crate) async fn run(command: NodeCommand, output: &Output) -> Result<(), Failure> {
     match command {
@@ -105,6 +107,23 @@ pub(crate) async fn run(command: NodeCommand, output: &Output) -> Result<(), Fai
             let summary: UnenrolSummary = admin.run("/unenrol", &json!({}), &progress).await?;
             output.result(&summary, || {
                 format!("{} clients unenrolled, {} entries removed; records stay.", summary.unenrolled, summary.removed)
+            });
+            Ok(())
+        }
+        NodeCommand::Honeypots { node, numbers, epoch, out } => {
+            let text = if numbers == Path::new("-") {
+                std::io::read_to_string(std::io::stdin())?
+            } else {
+                read_text(&numbers)?
+            };
+            let text = Zeroizing::new(text);
+            let numbers = text.lines().map(|line| line.to_owned().into()).collect();
+            let asked = HoneypotNumbers { numbers, epoch: epoch.map(Epoch) };
+            let admin = Admin::of(&Config::load(&node.config)?.data);
+            let honeypots: Honeypots = admin.run("/honeypots", &asked, &|_| {}).await?;
+            write_file(&out, &serde_json::to_vec_pretty(&honeypots).map_err(crate::wire::unexpected)?)?;
+            output.result(&json!({ "planted": honeypots.plant.len(), "description": out }), || {
+                format!("{} indexes in {}. Next: ogniwo registry honeypots draft", honeypots.plant.len(), out.display())
             });
             Ok(())
         }

@@ -289,7 +289,7 @@ async fn exchange<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     sender.send_request(request).await
 }
 
-fn unexpected(error: impl std::fmt::Display) -> Failure {
+pub(crate) fn unexpected(error: impl std::fmt::Display) -> Failure {
     Failure::new("internal", error)
 }
 

@@ -4,10 +4,11 @@
 use crate::agreements::AgreeError;
 use crate::bulk::Progress;
 use crate::events::{Event, Happened};
+use crate::honeypots::{HoneypotError, HoneypotNumbers};
 use crate::import::{ImportRequest, import};
 use crate::meters::AgreementUse;
 use crate::node::{Node, NodeError, file};
-use crate::{ceremony, enrol, retention, review, shared, unenrol};
+use crate::{ceremony, enrol, honeypots, retention, review, shared, unenrol};
 use axum::body::Body;
 use axum::extract::connect_info::Connected;
 use axum::extract::{ConnectInfo, Query, Request, State};
@@ -128,6 +129,7 @@ fn router(node: Arc<Node>) -> Router {
         .route("/retention", post(run_retention))
         .route("/unenrol", post(run_unenrol))
         .route("/shared", post(run_shared))
+        .route("/honeypots", post(run_honeypots))
         .route("/agreements/assent", post(assent))
         .route("/agreements/revoke", post(revoke))
         .nest("/keyholder", ceremony::router())
@@ -257,6 +259,14 @@ async fn run_shared(State(node): State<Arc<Node>>, Query(options): Query<shared:
         let reports = lines.clone();
         let outcome = shared::shared(&node, options, &move |p| drop(reports.send(Line::Progress(p)))).await;
         let code = outcome.as_ref().err().map_or("", shared::SharedError::code);
+        finish(&lines, code, outcome);
+    })
+}
+
+async fn run_honeypots(State(node): State<Arc<Node>>, Json(asked): Json<HoneypotNumbers>) -> Response {
+    stream(|lines| async move {
+        let outcome = honeypots::prepare(&node, asked).await;
+        let code = outcome.as_ref().err().map_or("", HoneypotError::code);
         finish(&lines, code, outcome);
     })
 }

@@ -27,6 +27,7 @@ mod flags;
 mod grants;
 mod guard;
 mod holder;
+mod honeypots;
 mod import;
 mod jwks;
 mod kin;
@@ -86,6 +87,7 @@ pub use emergencies::{
 pub use enrol::{EnrolError, EnrolSummary, enrol};
 pub use flags::{Flag, FlagBody, FlagList, ResidentBody};
 pub use guard::GuardError;
+pub use honeypots::{HoneypotError, HoneypotNumbers};
 pub use import::{ImportError, ImportMode, ImportRequest, ImportSummary, import};
 pub use kin::PersonClaims;
 pub use limits::RoleLimit;

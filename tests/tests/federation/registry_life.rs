@@ -5,12 +5,12 @@ use crate::identities::days_later;
 use crate::key_birth::{restart, stop};
 use crate::kills::crowd;
 use crate::local_api::{departure, description, request};
+use crate::ran::ogniwo;
 use crate::witnesses::copy;
 use cli::federation::put_manifest;
 use node::{Finding, FindingKind, FlagList, ImportMode, NewcomerView, Notice, OutcomeKind, UnenrolSummary};
 use protocol::manifest::{OfficerKey, Officers};
 use protocol::registry::PutEntry;
-use protocol::review::{Honeypots, SignedHoneypots};
 use protocol::{Index, SignedManifest, SigningKey};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -238,21 +238,26 @@ async fn what_the_registry_noticed_reaches_the_officers() {
 
     // The officers planted a number nobody has, and css comes upon it: everybody's officer but its own hears.
     let nobody = css.output("44051401359").await;
-    let honeypots = Honeypots {
-        realm: css.manifest.realm.clone(),
-        issued: harness.clock.now(),
-        epoch: css.epoch_number(),
-        plant: vec![Index(nobody.index())],
-        remove: vec![],
-    };
-    let mut signed = SignedHoneypots::draft(&honeypots).expect("honeypots");
-    for unit in ["mops", "pup"] {
-        let key = harness.home().join(format!("officers/{unit}.key"));
-        signed.sign(&cli::found::open_officer(&key).expect("a key"));
+    let place = |name: &str| harness.home().join(name).to_str().expect("UTF-8").to_owned();
+    let (numbers, planted, document) = (place("numbers.txt"), place("planted.json"), place("honeypots.json"));
+    let config = harness.federation.founded.node_config(&member("mops"));
+    let describe = ["node", "honeypots", &numbers, "--config", config.to_str().expect("UTF-8"), "--out", &planted];
+    for (wrong, code, said) in
+        [(pesel_of("mops"), 10, "line 2: a client"), ("44051401358", 3, "line 2"), ("", 3, "line 2")]
+    {
+        std::fs::write(&numbers, format!("44051401359\n{wrong}\n")).expect("written");
+        ogniwo(&describe).failed(code, said);
     }
-    let body = serde_json::to_vec(&signed).expect("JSON");
-    let planted = css.call("registry", http::Method::PUT, "/v1/honeypots", body).await.expect("planted");
-    assert_eq!(planted.status(), 200);
+    std::fs::write(&numbers, "44051401359\n").expect("written");
+    ogniwo(&describe).succeeded();
+    std::fs::remove_file(&numbers).expect("removed");
+    ogniwo(&["registry", "honeypots", "draft", &planted, "--out", &document]).succeeded();
+    for unit in ["mops", "pup"] {
+        let key = place(&format!("officers/{unit}.key"));
+        ogniwo(&["registry", "honeypots", "sign", &document, "--key", &key]).succeeded();
+    }
+    let (url, tls) = (harness.federation.registry_url(), place("css/tls"));
+    ogniwo(&["registry", "honeypots", "plant", &document, "--registry", &url, "--tls", &tls]).succeeded();
     assert!(css.locate(&nobody).await.expect("located").entries.is_empty());
     harness.clock.advance(SETTLED);
     for (unit, told) in [("mops", true), ("pup", true), ("css", false)] {
