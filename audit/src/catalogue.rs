@@ -128,7 +128,7 @@ pub const FIELDS: &[(&str, &str)] = &[
     ("asker", "member that asks"),
     ("audience", "members an entry of the registry is for"),
     ("auth", "how surely the identity provider knew the user: its `acr`"),
-    ("basis", "`none`, `consent:ID…`, `mandate:ID…`, `emergency:ID`"),
+    ("basis", "`none`, `consent:ID…`, `mandate:ID…`, `emergency:REASON`; of a permit `emergency:ID@VERSION`"),
     ("bytes", "length of what the answer says with its values, the same on both sides"),
     ("case", "HMAC of the case reference"),
     ("certificate", "SHA-256 of a certificate"),

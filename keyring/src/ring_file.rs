@@ -1,4 +1,4 @@
-//! The ring of signing keys, one per use (design §8), sealed in one file.
+//! The ring of signing keys, one per use, sealed in one file.
 
 use crate::files::create_private;
 use crate::sealer::random;

@@ -1,4 +1,4 @@
-//! Peers' questions that a person here decides (design §5).
+//! Peers' questions that a person here decides.
 //!
 //! A row is keyed by the question: what is asked by whom about whom, why and on which basis. Whoever puts the same
 //! question again finds what became of it. A person's word opens nothing by itself: the question is decided on again as a

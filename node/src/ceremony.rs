@@ -1,5 +1,5 @@
 //! Ceremonies among key holders, without a dealer: the birth of a pseudonym key, and new shares of an old one for the
-//! same holders or others (design §3, §8).
+//! same holders or others (ADR 0010).
 //!
 //! One participant invites, each other one joins when its operator says so. Nobody need be up at the same time: a
 //! ceremony is one row of the store, changed under one lock. What a later round needs is in it before anything leaves,

@@ -1,4 +1,4 @@
-//! A resident's consent from being asked to being withdrawn (design §6).
+//! A resident's consent from being asked to being withdrawn.
 //!
 //! The consent, its grants and their place in the status list become durable in one transaction, with the messages to
 //! deliver; then delivery is tried at once, and goes on in the background until it succeeds. A withdrawal may be taken at

@@ -1,4 +1,4 @@
-//! Going on under a new origin after the log came back from a backup with entries missing (design §9). The meters, which came
+//! Going on under a new origin after the log came back from a backup with entries missing. The meters, which came
 //! from the same backup, start spent, and our own status list is made whole from what others hold of it (`status.rs`).
 //!
 //! A node's log lies in `data/log` and is `REALM/MEMBER`. One that goes on for another lies in `data/log.2` and is

@@ -1,7 +1,6 @@
-//! Emergency access (GDPR 6(1)(d), design §5): opened with a typed reason, confirmed a second time, over by itself, shown
-//! to the data-protection officer at once, reviewed in the end, and then told to the resident unless a reason stands against
-//! it. Each side keeps the emergencies it took or answered; both
-//! know one by the same id.
+//! Emergency access (GDPR 6(1)(d)): opened with a typed reason, confirmed a second time, over by itself, shown to the
+//! data-protection officer at once, reviewed in the end, and then told to the resident unless a reason stands against it.
+//! Each side keeps the emergencies it took or answered; both know one by the same id.
 //!
 //! Nobody has to prove anything first. So it is counted, and a user whose last one is not reviewed in time gets no other,
 //! here or at a holder that was not told of a review.

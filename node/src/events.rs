@@ -1,4 +1,4 @@
-//! What the node's log says. Names of fields, never values; a resident only as file id (domain §5.1).
+//! What the node's log says. Names of fields, never values; a resident only as file id.
 //! A field or event that is new here comes into `audit::FIELDS` and the event's streams first.
 
 use crate::node::Node;

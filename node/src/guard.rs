@@ -2,7 +2,7 @@
 //!
 //! One `sled` tree per concern. Keys of `seen` begin with the moment after which they may be forgotten; `meters` count
 //! per name and day, or how full a bucket is; `guesses` keep, per name, the moments of the last 30 days. sled acknowledges
-//! before a power cut is survived (up to half a second may be lost, design §4), so what is lost is made good at start: the
+//! before a power cut is survived (up to half a second may be lost, ADR 0003), so what is lost is made good at start: the
 //! newest log entries are read back into `seen`, into the guesses and into the meters of evaluations, agreements, users,
 //! mismatches, refusals and emergencies, and requests issued before the start are refused. Nothing that was answered is
 //! forgotten, as long as its entry is among the newest that are read; of other meters at worst half a second of use,

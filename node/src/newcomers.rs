@@ -1,6 +1,6 @@
 //! Newcomers: residents who are clients soon, registered before there are records of them.
 //!
-//! A newcomer's entry at the registry is provisional (design §4): it says why, counts against a small quota of the user who
+//! A newcomer's entry at the registry is provisional: it says why, counts against a small quota of the user who
 //! put it, lapses within two weeks and is not renewed. Until then the institution can locate and ask about the newcomer.
 //! An import that brings records makes it a client, and the next enrolment puts an ordinary entry in its place. Otherwise
 //! it goes by itself, and the registry tells both its officers and ours.

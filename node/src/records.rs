@@ -82,7 +82,7 @@ impl Names {
     }
 }
 
-/// One derived name (design §3), and what of it is published.
+/// One derived name (docs/PROTOCOL.md, Pseudonyms), and what of it is published.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Name {
     pub(crate) index: Index,

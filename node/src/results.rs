@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Released values are kept no longer than this (domain §5.4).
+/// Released values are kept no longer than this.
 const KEEP_SECONDS: i64 = 24 * 60 * 60;
 
 /// Queries being put: who comes with the same id waits for the first.

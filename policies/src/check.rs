@@ -9,7 +9,7 @@ use protocol::agreement::AnswerMode;
 use protocol::{FieldId, MemberKind};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Most values of one field that may be compared for one resident in 30 days (design §5).
+/// Most values of one field that may be compared for one resident in 30 days.
 const MAX_GUESSES: u32 = 3;
 /// The Data Privacy Vocabulary, whose terms purposes are.
 const VOCABULARY: &str = "https://w3id.org/dpv";

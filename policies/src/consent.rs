@@ -1,4 +1,4 @@
-//! The resident's consent to one query: who gave it to whom, for what, when, and what of it still stands (design §6).
+//! The resident's consent to one query: who gave it to whom, for what, when, and what of it still stands.
 //!
 //! A template's version is what the resident read: another never widens it. What was not given is refused. What the
 //! resident refused more specifically, or later, stands against it.

@@ -1,4 +1,4 @@
-//! The decision (design §5): one function, one order, closed at the first doubt.
+//! The decision (ADR 0008): one function, one order, closed at the first doubt.
 //!
 //! What does not depend on the resident is judged first, quota included. Whoever fails there learns nothing of the
 //! resident; whoever passes is a member the registry shows this institution to if the resident is listed here. Only

@@ -1,4 +1,4 @@
-//! Comparing a value with the one a file holds: match or mismatch, no values (domain §2.2, §3.2).
+//! Comparing a value with the one a file holds: match or mismatch, no values.
 //!
 //! Both sides are normalised by the field's type. Text is compared without case, spacing, punctuation and Polish
 //! diacritics; of a double-barrelled surname the order of the halves does not count.

@@ -1,4 +1,4 @@
-//! Consent between members: grants, withdrawals, status lists (design §6).
+//! Consent between members: grants, withdrawals, status lists.
 
 use crate::encoding::Bytes;
 use crate::jws::Envelope;

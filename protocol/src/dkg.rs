@@ -1,5 +1,5 @@
-//! Messages between key holders at a key's birth and when its shares are renewed (design §3, §8). All go over mutual TLS
-//! straight to the holder meant, are kept before they are acknowledged, and are sent again until they are.
+//! Messages between key holders at a key's birth and when its shares are renewed (docs/PROTOCOL.md, Key ceremonies). All go over
+//! mutual TLS straight to the holder meant, are kept before they are acknowledged, and are sent again until they are.
 
 use crate::encoding::Bytes;
 use crate::jws::Envelope;

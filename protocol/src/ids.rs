@@ -6,12 +6,12 @@ use std::fmt;
 use std::str::FromStr;
 
 byte_id!(
-    /// Address of a resident in the registry, 32 bytes derived from the pseudonym (design §3). Leaves a node only
+    /// Address of a resident in the registry, 32 bytes derived from the pseudonym (docs/PROTOCOL.md). Leaves a node only
     /// towards the registry; it is a name of a person, so it is never shown.
     Index, 32, debug = hidden
 );
 byte_id!(
-    /// The name by which others mean a resident to one institution, 32 bytes (design §3).
+    /// The name by which others mean a resident to one institution, 32 bytes (docs/PROTOCOL.md).
     SubjectId, 32, debug = hidden
 );
 byte_id!(
@@ -86,7 +86,7 @@ fn is_slug(text: &str, longest: usize, extra: &[u8]) -> bool {
 }
 
 text_id!(
-    /// A member institution, or the registry: `[a-z0-9-]{1,32}` (design §3, pins).
+    /// A member institution, or the registry: `[a-z0-9-]{1,32}`.
     MemberId, "1 to 32 of a-z 0-9 -", |t| is_slug(t, 32, b"-")
 );
 text_id!(
@@ -124,7 +124,7 @@ text_id!(
 #[serde(transparent)]
 pub struct Epoch(pub u32);
 
-/// `spiffe://REALM/member/ID`, the one URI SAN of a member's certificate (design §8).
+/// `spiffe://REALM/member/ID`, the one URI SAN of a member's certificate.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct SpiffeId {

@@ -1,4 +1,4 @@
-//! Ed25519 keys (RFC 8032) for everything members sign, one key per use (design §8).
+//! Ed25519 keys (RFC 8032) for everything members sign, one key per use.
 
 use crate::encoding::{b64, sha256};
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};

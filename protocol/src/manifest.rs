@@ -1,7 +1,7 @@
 //! The manifest: who is in the federation, with which keys, agreements and pseudonym key. Signed by officers.
 //!
 //! Version n+1 is accepted under the thresholds of both n and n+1; the first is pinned by a fingerprint compared out
-//! of band (design §4).
+//! of band.
 
 use crate::agreement::{AgreementError, AgreementRef, SignedAgreement};
 use crate::bundle::LibraryPin;

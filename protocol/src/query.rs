@@ -1,4 +1,4 @@
-//! A query between two nodes and its signed answer (design §5).
+//! A query between two nodes and its signed answer.
 //!
 //! The answer signs a salted digest per field; values and salts travel beside it as SD-JWT disclosures, so that the
 //! evidence kept for years holds no data.

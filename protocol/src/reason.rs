@@ -1,4 +1,4 @@
-//! Why a request was refused. One enum for API, command line and log (design §5).
+//! Why a request was refused. One enum for API, command line and log.
 //!
 //! Two codes leave a decision: [`Reason`] for the institution's own log, and [`Told`] for the peer, which must not
 //! learn from the difference between unknown, restricted, unlisted and deceased.
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 macro_rules! reasons {
     ($($(#[$doc:meta])* $name:ident = $code:literal, $told:ident;)+) => {
-        /// Why a request was refused, one code per step of the decision order (design §5). What a person reads of it
+        /// Why a request was refused, one code per step of the decision order (ADR 0008). What a person reads of it
         /// stands in [`Reason::saying`].
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
         pub enum Reason {

@@ -9,7 +9,7 @@
 //! 3. [`round3`]: each holder gets its share and the public key, and signs [`PublicKey::digest`] for the others to compare.
 //!
 //! Any error ends the ceremony; begin again without the holder named. A rushing participant can bias the public key,
-//! which is harmless for this use (`crypto.md` §5).
+//! which is harmless for this use.
 
 mod adapter;
 

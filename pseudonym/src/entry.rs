@@ -11,7 +11,7 @@ const VERSION: u8 = 1;
 const SIGNED: usize = 150;
 const SIGNATURE: usize = 64;
 
-/// One member's statement that it knows one resident (`design.md` §4). `Debug` shows the epoch alone.
+/// One member's statement that it knows one resident. `Debug` shows the epoch alone.
 ///
 /// Layout, 256 bytes, integers big-endian; labels are zero-padded on the right:
 ///

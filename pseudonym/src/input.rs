@@ -17,7 +17,7 @@ pub enum Kind {
 
 /// A framed identifier: the private input `x` of the OPRF. Wiped on drop; redacting `Debug`.
 ///
-/// Layout (`crypto.md` §4): `"ogniwo" 01 | len8 realm | len8 kind | epoch u32be | len16 id | id`, where each `len` stands
+/// Layout (docs/PROTOCOL.md): `"ogniwo" 01 | len8 realm | len8 kind | epoch u32be | len16 id | id`, where each `len` stands
 /// before the bytes it counts. At most 347 bytes.
 #[derive(Clone)]
 pub struct Input(Zeroizing<Vec<u8>>);

@@ -53,5 +53,5 @@ pub use public_key::{PublicKey, PublicKeyError};
 pub use quorum::QuorumError;
 pub use seal::{OpenError, SEALED_BYTES, SealKey};
 
-/// The most elements one request may carry (`crypto.md` §4; the RFC's own limit is 65535).
+/// The most elements one request may carry (RFC 9497's own limit is 65535).
 pub const MAX_BATCH: usize = 4096;

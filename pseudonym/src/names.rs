@@ -72,7 +72,7 @@ impl fmt::Debug for Output {
     }
 }
 
-/// The length of a member id or purpose, `[a-z0-9-]{1,32}` (`design.md` §3, Pins).
+/// The length of a member id or purpose, `[a-z0-9-]{1,32}`.
 pub(crate) fn label_length(text: &str, what: &'static str) -> Result<u8, LabelError> {
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     match u8::try_from(text.len()) {

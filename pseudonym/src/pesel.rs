@@ -125,7 +125,7 @@ impl PeselError {
     }
 }
 
-/// Characters people put into numbers for the eye, which never carry meaning (`crypto.md` §5).
+/// Characters people put into numbers for the eye, which never carry meaning.
 pub(crate) fn is_separator(character: char) -> bool {
     matches!(character, ' ' | '\u{a0}' | '\t' | '-' | '.')
 }
@@ -197,7 +197,6 @@ mod tests {
         assert_eq!(Pesel::parse(raw, TODAY).unwrap_err(), error);
     }
 
-    /// The vectors of `domain.md` §3.1.
     #[test]
     fn accepts_the_valid_vectors() {
         accepted("99923100014", date(1899, 12, 31), Sex::Male);

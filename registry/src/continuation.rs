@@ -1,4 +1,4 @@
-//! Going on under a new origin after the registry's log came back from a backup with entries missing (design §9).
+//! Going on under a new origin after the registry's log came back from a backup with entries missing.
 //!
 //! The registry belongs to no institution, and has no data-protection officer: as many of the federation's officers as a
 //! manifest needs sign that the entries are lost. What they sign names the log and the checkpoint members have of it, so

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use transport::{CallError, Client};
 
-/// Cosignatures of other members that a checkpoint needs before it counts (design §7); fewer where there are fewer.
+/// Cosignatures of other members that a checkpoint needs before it counts (docs/AUDIT.md); fewer where there are fewer.
 pub const NEEDED: usize = 2;
 /// For one call.
 const DEADLINE: Duration = Duration::from_secs(3);

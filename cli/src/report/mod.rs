@@ -1,4 +1,4 @@
-//! The data-protection officer's reports (domain §5.2): pure functions over the entries of a verified export.
+//! The data-protection officer's reports (docs/AUDIT.md): pure functions over the entries of a verified export.
 //!
 //! A report takes one entry after the other and gives a `Document` at the end; what it keeps meanwhile are counts and
 //! rows, never whole entries. A document says nothing about its form: `text`, `csv`, `html` and JSON say the same.

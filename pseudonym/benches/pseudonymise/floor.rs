@@ -148,7 +148,7 @@ fn weighted(share: &KeyShare, quorum: &[&KeyShare]) -> Scalar {
     lambda * Scalar::from_canonical_bytes(secret).expect("a scalar")
 }
 
-/// `x` of `crypto.md` §4 for epoch 1.
+/// `x` of docs/PROTOCOL.md for epoch 1.
 fn framed(pesel: &str) -> Vec<u8> {
     let length = u8::try_from(REALM.len()).expect("a short realm");
     [b"ogniwo\x01".as_slice(), &[length], REALM.as_bytes(), b"\x05pesel\0\0\0\x01\0\x0b", pesel.as_bytes()].concat()

@@ -1,4 +1,4 @@
-//! Blindness (`design.md` §1, P1 and P2): with everything the registry has, its keys too, trying all PESEL numbers of a
+//! Blindness: with everything the registry has, its keys too, trying all PESEL numbers of a
 //! birth month names nobody. The same program with t shares of the key names everybody, so that it can fail.
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
@@ -45,7 +45,7 @@ fn born() -> (PublicKey, Vec<KeyShare>) {
     (publics[0].clone(), shares)
 }
 
-/// The row key of `design.md` §4: what the registry's disk has of a resident and a member.
+/// The registry's row key (`registry/src/blind.rs`): what the registry's disk has of a resident and a member.
 fn row_key(pepper: &[u8], index: &[u8; 32], member: &str) -> [u8; 32] {
     let pepper = hmac::Key::new(hmac::HMAC_SHA256, pepper);
     let message = [b"row".as_slice(), &EPOCH.to_be_bytes(), index, member.as_bytes()].concat();

@@ -1,4 +1,4 @@
-//! What the registry's disk shows (design §1, P1).
+//! What the registry's disk shows (docs/PROTOCOL.md, What leaks).
 
 use crate::federation::{Federation, MEMBERS, index, no_passphrase, sealed};
 use data_encoding::{BASE64, BASE64URL_NOPAD, HEXLOWER, HEXUPPER};

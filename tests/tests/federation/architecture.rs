@@ -1,4 +1,4 @@
-//! Which crate may use which (design §2), over `cargo metadata`.
+//! Which crate may use which (ARCHITECTURE.md, Directions), over `cargo metadata`.
 
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
 use std::collections::BTreeSet;
@@ -129,7 +129,7 @@ fn every_crate_has_its_place_and_folder() {
     }
     let members = metadata.workspace_default_packages();
     assert_eq!(members.iter().map(|p| p.name.as_str()).collect::<Vec<_>>(), ["cli"], "what plain cargo run builds");
-    assert_eq!(names, MAY_USE.iter().map(|(name, _)| (*name).to_owned()).collect(), "the crates of the design");
+    assert_eq!(names, MAY_USE.iter().map(|(name, _)| (*name).to_owned()).collect(), "the crates of ARCHITECTURE.md");
 }
 
 /// What a source file hands to axum's `route`: a path, or the name of a constant that is one.

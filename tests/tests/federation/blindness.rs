@@ -1,4 +1,4 @@
-//! Blindness (design §1, P1 and P2) of the registry that runs: a thief has its files, both its secrets, and key holders'
+//! Blindness of the registry that runs: a thief has its files, both its secrets, and key holders'
 //! shares, and tries all PESEL numbers of a birth month (`./check long`: of a year).
 
 #[expect(clippy::unwrap_used, reason = "a test's own program: it fails by panicking")]

@@ -1,4 +1,4 @@
-//! Design §9: each failure has a defined, closed behaviour, and its end.
+//! Each failure has a defined, closed behaviour, and its end.
 
 use crate::privacy::share;
 use crate::witnesses::{impostor, serve_as};

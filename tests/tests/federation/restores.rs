@@ -1,4 +1,4 @@
-//! Whole data directories and a database that came back from a backup (design §9): what was forgotten opens nothing. More of
+//! Whole data directories and a database that came back from a backup: what was forgotten opens nothing. More of
 //! the log is in `witnesses.rs`, of the embedded registry in `registry_life.rs`.
 
 use crate::identities::days_later;

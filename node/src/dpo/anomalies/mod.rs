@@ -1,4 +1,4 @@
-//! The daily look for accesses that want an explanation (domain §5.3). Pure: entries in, findings out.
+//! The daily look for accesses that want an explanation (docs/AUDIT.md). Pure: entries in, findings out.
 //!
 //! **Explanations first.** What an access was for is looked for in the log itself, in the resident's own case numbers and
 //! in the agreements: [`explain`] says which [`Explanation`]s an access has. Only then the rules: each is a row of `RULES`,

@@ -1,4 +1,4 @@
-//! The rules of domain §5.3 that the log allows, one row each.
+//! The rules of docs/AUDIT.md, one row each.
 
 use super::access::{Access, Came, Case, Kind, by};
 use super::explain::Grounds;
