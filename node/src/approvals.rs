@@ -11,7 +11,7 @@ use crate::faults::Expected;
 use crate::node::Node;
 use crate::query::{Received, basis_name, read};
 use crate::records::FileRecord;
-use crate::store::{StoreError, Table};
+use crate::store::{Read, StoreError, Table};
 use crate::tokens::Caller;
 use policies::{Approval, ApprovalFact, Catalogue, Mandate, PeerFact, Proposal};
 use protocol::encoding::{Bytes, b64, unb64};
@@ -238,10 +238,11 @@ pub(crate) async fn list(node: &Node, caller: &Caller) -> Result<ApprovalList, D
 }
 
 fn all(node: &Node) -> Result<Vec<ApprovalView>, DeskError> {
-    let mut approvals = Vec::new();
-    for key in node.store.read()?.keys_with(Table::APPROVALS, &[])? {
-        if let Some(view) = key.as_slice().try_into().ok().map(|question| view(node, question)).transpose()? {
-            approvals.push(view);
+    let (read, mut approvals) = (node.store.read()?, Vec::new());
+    for row in read.each(Table::APPROVALS)? {
+        let (key, row) = row?;
+        if let Ok(question) = key.as_slice().try_into() {
+            approvals.push(view(node, &read, question, row)?);
         }
     }
     approvals.sort_by_key(|view| view.received);
@@ -252,18 +253,22 @@ fn all(node: &Node) -> Result<Vec<ApprovalView>, DeskError> {
 pub(crate) async fn show(node: &Node, caller: &Caller, id: &str) -> Result<ApprovalView, DeskError> {
     desk::only(caller, &READERS)?;
     let question: [u8; 32] = unb64(id).ok_or(DeskError::Unknown)?;
-    let found = view(node, &question)?;
+    let row = kept(node, &question)?;
+    let file = row.file;
+    let found = view(node, &node.store.read()?, &question, row)?;
     let mut act = Act::reading(node, caller, &READERS, "approval", 1).map_err(DeskError::Closed)?;
-    act.file = node.store.read()?.get::<Waiting>(Table::APPROVALS, &question)?.map(|row| row.file);
+    act.file = Some(file);
     let _recorded = node.log.append(&act).await?;
     Ok(found)
 }
 
-fn view(node: &Node, question: &[u8; 32]) -> Result<ApprovalView, DeskError> {
-    let read_store = node.store.read()?;
-    let row: Waiting = read_store.get(Table::APPROVALS, question)?.ok_or(DeskError::Unknown)?;
+fn kept(node: &Node, question: &[u8; 32]) -> Result<Waiting, DeskError> {
+    node.store.read()?.get(Table::APPROVALS, question)?.ok_or(DeskError::Unknown)
+}
+
+fn view(node: &Node, store: &Read<'_>, question: &[u8; 32], row: Waiting) -> Result<ApprovalView, DeskError> {
     let request = request_of(node, &row)?;
-    let record: Option<FileRecord> = read_store.get(Table::FILES, row.file.as_bytes())?;
+    let record: Option<FileRecord> = store.get(Table::FILES, row.file.as_bytes())?;
     let local_numbers = record.iter().flat_map(|record| &record.rows).filter_map(|row| row.local_number.clone());
     let (state, until, approved, reason) = match row.decided {
         None => (ApprovalState::Waiting, row.until, None, None),
@@ -345,9 +350,9 @@ pub(crate) async fn grant(
     let mut event = noted(node, Happened::ApprovalGranted, &question, &row)?.by(node, caller);
     event.fields_returned.clone_from(&fields);
     let _recorded = node.log.append(&event).await?;
-    settle(node, &question, Word::Granted { by, fields, until }, now)?;
+    let row = settle(node, &question, Word::Granted { by, fields, until }, now)?;
     tell(node);
-    view(node, &question)
+    view(node, &node.store.read()?, &question, row)
 }
 
 /// Refuses a question.
@@ -365,9 +370,9 @@ pub(crate) async fn refuse(
     event.reason = Some(Reason::ApprovalRefused.code());
     event.reason_text = Some(body.reason.clone());
     let _recorded = node.log.append(&event).await?;
-    settle(node, &question, Word::Refused { reason: body.reason.clone(), at: now }, now)?;
+    let row = settle(node, &question, Word::Refused { reason: body.reason.clone(), at: now }, now)?;
     tell(node);
-    view(node, &question)
+    view(node, &node.store.read()?, &question, row)
 }
 
 /// A question that waits, for a user who may decide it.
@@ -375,7 +380,7 @@ fn to_decide(node: &Node, caller: &Caller, id: &str) -> Result<([u8; 32], Waitin
     desk::only(caller, &ROLES)?;
     let now = node.now().map_err(DeskError::Closed)?;
     let question: [u8; 32] = unb64(id).ok_or(DeskError::Unknown)?;
-    let row: Waiting = node.store.read()?.get(Table::APPROVALS, &question)?.ok_or(DeskError::Unknown)?;
+    let row = kept(node, &question)?;
     if row.decided.is_some() || now > row.until {
         return Err(DeskError::Decided);
     }
@@ -427,7 +432,7 @@ fn noted(node: &Node, happened: Happened, question: &[u8; 32], row: &Waiting) ->
 }
 
 /// Writes what was decided, with the notice to the asker. The first word stands.
-fn settle(node: &Node, question: &[u8; 32], word: Word, now: Timestamp) -> Result<(), DeskError> {
+fn settle(node: &Node, question: &[u8; 32], word: Word, now: Timestamp) -> Result<Waiting, DeskError> {
     node.store.write(|write| {
         let mut row: Waiting = write.get(Table::APPROVALS, question)?.ok_or(DeskError::Unknown)?;
         if row.decided.is_some() {
@@ -441,7 +446,8 @@ fn settle(node: &Node, question: &[u8; 32], word: Word, now: Timestamp) -> Resul
         };
         write.post(&row.asker, "/v1/decided", jws::sign(&node.keys.message, &notice)?, now)?;
         row.decided = Some(word);
-        Ok(write.put(Table::APPROVALS, question, &row)?)
+        write.put(Table::APPROVALS, question, &row)?;
+        Ok(row)
     })
 }
 

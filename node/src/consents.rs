@@ -180,12 +180,10 @@ pub(crate) async fn list(node: &Node, caller: &Caller, resident: &Resident) -> R
 fn of_file(node: &Node, held: &Held, file: FileId) -> Result<Vec<ConsentReceipt>, ConsentError> {
     let (read, now) = (node.store.read()?, node.clock.now());
     let mut consents = Vec::new();
-    for key in read.keys_with(Table::CONSENTS, &[])? {
-        let consent: Option<Consent> = read.get(Table::CONSENTS, &key)?;
-        let (Some(consent), Ok(id)) = (consent.filter(|consent| consent.file == file), key.try_into()) else {
-            continue;
-        };
-        consents.push(consent.receipt(node, held, ConsentId(id), &BTreeSet::new(), now)?);
+    for row in read.each::<Consent>(Table::CONSENTS)? {
+        let (key, consent) = row?;
+        let Some(id) = key.try_into().ok().filter(|_| consent.file == file).map(ConsentId) else { continue };
+        consents.push(consent.receipt(node, held, id, &BTreeSet::new(), now)?);
     }
     consents.sort_by_key(|consent| std::cmp::Reverse(consent.valid_from));
     Ok(consents)

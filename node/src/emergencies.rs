@@ -388,9 +388,9 @@ pub(crate) fn answered(node: &Node, request: &QueryRequest, file: FileId, permit
 /// Whether an emergency of `user` of `asker` is past its review, as far as is known here.
 pub(crate) fn overdue(node: &Node, asker: &MemberId, user: &Bytes, now: Timestamp) -> Result<bool, StoreError> {
     let read = node.store.read()?;
-    for key in read.keys_with(Table::EMERGENCIES, &[])? {
-        let row: Option<Row> = read.get(Table::EMERGENCIES, &key)?;
-        if row.is_some_and(|row| &row.asker == asker && &row.user == user && row.overdue(now)) {
+    for row in read.each::<Row>(Table::EMERGENCIES)? {
+        let (_, row) = row?;
+        if &row.asker == asker && &row.user == user && row.overdue(now) {
             return Ok(true);
         }
     }
@@ -409,8 +409,8 @@ pub(crate) async fn list(node: &Node, caller: &Caller) -> Result<EmergencyList, 
 fn all(node: &Node) -> Result<Vec<EmergencyView>, DeskError> {
     let (now, read) = (node.clock.now(), node.store.read()?);
     let mut emergencies = Vec::new();
-    for key in read.keys_with(Table::EMERGENCIES, &[])? {
-        let Some(row) = read.get::<Row>(Table::EMERGENCIES, &key)? else { continue };
+    for row in read.each::<Row>(Table::EMERGENCIES)? {
+        let (_, row) = row?;
         let record: Option<FileRecord> = read.get(Table::FILES, row.file.as_bytes())?;
         let rows = record.map(|record| record.rows).unwrap_or_default();
         let local_numbers = rows.into_iter().filter_map(|row| row.local_number).collect();

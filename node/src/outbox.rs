@@ -79,10 +79,9 @@ impl Node {
         let mut waiting: BTreeMap<MemberId, Vec<Vec<u8>>> = BTreeMap::new();
         {
             let read = self.store.read()?;
-            for key in read.keys_with(Table::OUTBOX, &[])? {
-                if let Some(letter) = read.get::<Letter>(Table::OUTBOX, &key)? {
-                    waiting.entry(letter.to).or_default().push(key);
-                }
+            for row in read.each::<Letter>(Table::OUTBOX)? {
+                let (key, letter) = row?;
+                waiting.entry(letter.to).or_default().push(key);
             }
         }
         let Ok(held) = self.manifest() else { return Ok(waiting.into_keys().collect()) };
@@ -102,11 +101,10 @@ impl Node {
     pub(crate) fn owes_withdrawals(&self, to: &MemberId) -> bool {
         let waits = || {
             let read = self.store.read()?;
-            for key in read.keys_with(Table::OUTBOX, &[])? {
-                let letter: Option<Letter> = read.get(Table::OUTBOX, &key)?;
+            for row in read.each::<Letter>(Table::OUTBOX)? {
+                let (_, letter) = row?;
                 // Those of others' consents are not what our list is about.
-                let ours = |letter: &Letter| letter.path == WITHDRAWALS && letter.about.is_none();
-                if letter.is_some_and(|letter| &letter.to == to && ours(&letter)) {
+                if &letter.to == to && letter.path == WITHDRAWALS && letter.about.is_none() {
                     return Ok::<_, StoreError>(true);
                 }
             }

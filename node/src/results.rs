@@ -207,13 +207,15 @@ pub(crate) fn sweep(node: &Node) -> Result<(), StoreError> {
     let old = {
         let read = node.store.read()?;
         let mut old = Vec::new();
-        for key in read.keys_with(Table::RESULTS, &[])? {
-            if read.get::<Kept>(Table::RESULTS, &key)?.is_some_and(|kept| kept.until < now) {
+        for row in read.each::<Kept>(Table::RESULTS)? {
+            let (key, kept) = row?;
+            if kept.until < now {
                 old.push((Table::RESULTS, key));
             }
         }
-        for key in read.keys_with(Table::WAITING, &[])? {
-            if read.get::<Notice>(Table::WAITING, &key)?.is_some_and(|notice| notice.until + KEEP_SECONDS < now) {
+        for row in read.each::<Notice>(Table::WAITING)? {
+            let (key, notice) = row?;
+            if notice.until + KEEP_SECONDS < now {
                 old.push((Table::WAITING, key));
             }
         }

@@ -229,8 +229,8 @@ impl Run {
     /// Ends the run: names clients if wanted, and forgets what no client is there for any more.
     fn finish(mut self, node: &Node, epoch: Epoch, options: SharedOptions) -> Result<SharedSummary, StoreError> {
         let mut gone = Vec::new();
-        for key in node.store.read()?.keys_with(Table::SHARED, &[])? {
-            let Some(known) = node.store.read()?.get::<Known>(Table::SHARED, &key)? else { continue };
+        for row in node.store.read()?.each::<Known>(Table::SHARED)? {
+            let (key, known) = row?;
             let Some(file) = key.last_chunk().map(|id| FileId(*id)) else { continue };
             let current = known.run == self.number && key.starts_with(&epoch.0.to_be_bytes());
             let (units, before) = if current { (known.units, known.before) } else { (BTreeSet::new(), known.units) };

@@ -307,6 +307,17 @@ impl Read<'_> {
         Ok(out)
     }
 
+    /// Every row of `table` with its key, in order; each is opened when its turn comes.
+    pub(crate) fn each<T: DeserializeOwned>(
+        &self,
+        table: Table,
+    ) -> Result<impl Iterator<Item = Result<(Vec<u8>, T), StoreError>>, StoreError> {
+        Ok(self.rows(table)?.iter()?.map(move |row| {
+            let (key, value) = row?;
+            Ok((key.value().to_vec(), self.seal.open(table, key.value(), value.value())?))
+        }))
+    }
+
     /// Rows in `table`.
     pub(crate) fn count(&self, table: Table) -> Result<u64, StoreError> {
         use redb::ReadableTableMetadata as _;

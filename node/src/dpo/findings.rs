@@ -177,8 +177,7 @@ pub struct FindingPage {
 }
 
 fn kept(read: &Read<'_>) -> Result<Vec<Finding>, StoreError> {
-    let keys = read.keys_with(Table::FINDINGS, &[])?;
-    keys.iter().filter_map(|key| read.get(Table::FINDINGS, key).transpose()).collect()
+    read.each(Table::FINDINGS)?.map(|row| Ok(row?.1)).collect()
 }
 
 /// A page of what was found so far.

@@ -191,12 +191,11 @@ fn read(node: &Node, held: &Held, days: (Date, Date)) -> Result<Reviewed, DpoErr
 fn explained(node: &Node) -> Result<BTreeSet<u64>, StoreError> {
     let read = node.store.read()?;
     let mut entries = BTreeSet::new();
-    for key in read.keys_with(Table::FINDINGS, &[])? {
-        let finding: Option<Finding> = read.get(Table::FINDINGS, &key)?;
-        let cleared = |finding: &Finding| {
-            finding.kind == FindingKind::Rule(Rule::Unexplained) && finding.state == ReviewState::Explained
-        };
-        entries.extend(finding.filter(cleared).into_iter().flat_map(|finding| finding.entries));
+    for row in read.each::<Finding>(Table::FINDINGS)? {
+        let (_, finding) = row?;
+        if finding.kind == FindingKind::Rule(Rule::Unexplained) && finding.state == ReviewState::Explained {
+            entries.extend(finding.entries);
+        }
     }
     Ok(entries)
 }
