@@ -10,7 +10,6 @@ use crate::events::{Event, Happened};
 use crate::faults::Expected;
 use crate::node::Node;
 use crate::query::{Received, basis_name, read};
-use crate::records::FileRecord;
 use crate::store::{Read, StoreError, Table};
 use crate::tokens::Caller;
 use policies::{Approval, ApprovalFact, Catalogue, Mandate, PeerFact, Proposal};
@@ -268,8 +267,7 @@ fn kept(node: &Node, question: &[u8; 32]) -> Result<Waiting, DeskError> {
 
 fn view(node: &Node, store: &Read<'_>, question: &[u8; 32], row: Waiting) -> Result<ApprovalView, DeskError> {
     let request = request_of(node, &row)?;
-    let record: Option<FileRecord> = store.get(Table::FILES, row.file.as_bytes())?;
-    let local_numbers = record.iter().flat_map(|record| &record.rows).filter_map(|row| row.local_number.clone());
+    let local_numbers = store.local_numbers(row.file)?;
     let (state, until, approved, reason) = match row.decided {
         None => (ApprovalState::Waiting, row.until, None, None),
         Some(Word::Granted { fields, until, .. }) => (ApprovalState::Granted, until, Some(fields), None),
@@ -289,7 +287,7 @@ fn view(node: &Node, store: &Read<'_>, question: &[u8; 32], row: Waiting) -> Res
         basis: basis_name(&request.basis),
         case: request.case.is_some(),
         fields: row.fields,
-        local_numbers: local_numbers.collect(),
+        local_numbers,
         received: row.received.0,
         until: until.0,
         approved,

@@ -13,7 +13,6 @@ use crate::faults::Expected;
 use crate::grants::GrantError;
 use crate::manifests::Held;
 use crate::node::Node;
-use crate::records::FileRecord;
 use crate::residents::Resident;
 use crate::store::{StoreError, Table};
 use crate::tokens::Caller;
@@ -411,9 +410,7 @@ fn all(node: &Node) -> Result<Vec<EmergencyView>, DeskError> {
     let mut emergencies = Vec::new();
     for row in read.each::<Row>(Table::EMERGENCIES)? {
         let (_, row) = row?;
-        let record: Option<FileRecord> = read.get(Table::FILES, row.file.as_bytes())?;
-        let rows = record.map(|record| record.rows).unwrap_or_default();
-        let local_numbers = rows.into_iter().filter_map(|row| row.local_number).collect();
+        let local_numbers = read.local_numbers(row.file)?;
         emergencies.push(EmergencyView { local_numbers, ..row.view(now) });
     }
     emergencies.sort_by_key(|view| view.opened);
