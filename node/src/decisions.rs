@@ -1,5 +1,6 @@
 //! Decisions made here, read back from the log: why one was made, and a period of them for trying a draft of the rules.
 
+use crate::bulk::blocking;
 use crate::desk::{self, DeskError};
 use crate::dpo::Act;
 use crate::local_api::MessageSchema;
@@ -145,8 +146,7 @@ async fn decisions(node: &Arc<Node>, filter: Filter) -> Result<Vec<Map<String, V
         }
         Ok::<_, audit::Fault>(found)
     };
-    let read = tokio::task::spawn_blocking(read).await.map_err(std::io::Error::other)?;
-    Ok(read.map_err(std::io::Error::other)?)
+    Ok(blocking(read).await?.map_err(std::io::Error::other)?)
 }
 
 /// Questions that waited for a person counted once: what was said in the end stands for every asking before it.

@@ -6,6 +6,7 @@
 //! what may be answered.
 //! Findings go with the entries they rest on.
 
+use crate::bulk::blocking;
 use crate::dpo::{Act, expire_findings};
 use crate::events::Happened;
 use crate::flags;
@@ -28,7 +29,7 @@ impl Node {
     /// Once a day, erases the payloads of entries that are past their time.
     pub(crate) async fn expire_log_daily(self: &Arc<Self>) {
         let worker = self.clone();
-        let work = async { tokio::task::spawn_blocking(move || expire(&worker)).await.map_err(std::io::Error::other)? };
+        let work = async { blocking(move || expire(&worker)).await? };
         self.once(EXPIRED, self.clock.now().day(), "entries past their time are not all erased", work).await;
     }
 }

@@ -1,5 +1,6 @@
 //! Identifiers in, pseudonyms out: asks t key holders, verifies each proof, asks another when one fails.
 
+pub(crate) use crate::bulk::blocking;
 use crate::events::{Event, Happened};
 use crate::holder::{self, HolderError};
 use crate::manifests::Held;
@@ -249,9 +250,4 @@ async fn report(node: &Node, holder: &KeyHolder, failure: &HolderFailure) {
             tracing::error!(%error, "a key holder's fault could not be recorded");
         }
     }
-}
-
-/// Runs arithmetic off the network threads.
-pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> std::io::Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(std::io::Error::other)
 }

@@ -3,6 +3,7 @@
 
 use super::act::Act;
 use super::{DpoError, Officer};
+use crate::bulk::blocking;
 use crate::events::Happened;
 use crate::flags::{self, Flag};
 use crate::node::Node;
@@ -192,7 +193,7 @@ pub(super) async fn erase(node: &Arc<Node>, officer: &Officer, body: &EraseBody)
 async fn erase_entries(node: &Arc<Node>, officer: &Officer, file: FileId) -> Result<u64, DpoError> {
     let reader = node.clone();
     let filter = Filter { file: Some(file.to_string()), ..Filter::default() };
-    let found = tokio::task::spawn_blocking(move || {
+    let found = blocking(move || {
         let (mut found, mut start) = (BTreeSet::new(), Some(0));
         while let Some(at) = start {
             let page = reader.log.search(&filter, at, PAGE)?;
@@ -201,14 +202,13 @@ async fn erase_entries(node: &Arc<Node>, officer: &Officer, file: FileId) -> Res
         }
         Ok::<_, audit::Fault>(found)
     });
-    let found = found.await.map_err(std::io::Error::other)??;
+    let found = found.await??;
     let mut act = Act::of(officer, Happened::PayloadsErased, node)?;
     act.file = Some(file);
     act.counts = [("entries", found.len() as u64)].into();
     let receipt = act.record(node).await?;
     let eraser = node.clone();
-    let erased = tokio::task::spawn_blocking(move || eraser.log.erase(&receipt, &found));
-    Ok(erased.await.map_err(std::io::Error::other)??)
+    Ok(blocking(move || eraser.log.erase(&receipt, &found)).await??)
 }
 
 fn proves_erasure(entry: &audit::Entry) -> bool {

@@ -2,6 +2,7 @@
 
 use super::access::{Case, Log, Surroundings, lasting};
 use super::{Anomaly, Explanation, Reviewed, Rule, review};
+use crate::bulk::blocking;
 use crate::dpo::act::Act;
 use crate::dpo::findings::{self, Finding, FindingKind, ReviewState};
 use crate::dpo::{DpoError, Officer, now};
@@ -117,8 +118,7 @@ fn day(at: Timestamp) -> Option<Date> {
 async fn look(node: &Arc<Node>, days: (Date, Date), mut act: Act) -> Result<Anomalies, DpoError> {
     let held = node.held.load_full().ok_or(DpoError::Closed(protocol::Reason::ManifestExpired))?;
     let reader = node.clone();
-    let read = tokio::task::spawn_blocking(move || read(&reader, &held, days));
-    let Reviewed { examined, explained, anomalies } = read.await.map_err(std::io::Error::other)??;
+    let Reviewed { examined, explained, anomalies } = blocking(move || read(&reader, &held, days)).await??;
     act.counts =
         [("examined", examined), ("explained", explained.values().sum()), ("findings", anomalies.len() as u64)].into();
     let _recorded = act.record(node).await?;
