@@ -21,8 +21,6 @@ use utoipa::ToSchema;
 
 /// Who may look back.
 const READERS: [&str; 2] = ["dpo", "supervisor"];
-/// Entries read at once.
-const PAGE: usize = 1_000;
 /// What of an entry explains a decision; nothing of the resident or the user.
 const EXPLAINS: [&str; 17] = [
     "agreement",
@@ -138,12 +136,8 @@ fn reading(node: &Node, caller: &Caller, criterion: &'static str, found: usize) 
 async fn decisions(node: &Arc<Node>, filter: Filter) -> Result<Vec<Map<String, Value>>, DeskError> {
     let reader = node.clone();
     let read = move || {
-        let (mut found, mut start) = (Vec::new(), Some(0));
-        while let Some(at) = start {
-            let page = reader.log.search(&filter, at, PAGE)?;
-            found.extend(page.entries.into_iter().filter_map(|entry| decision(entry.payload?)));
-            start = page.next;
-        }
+        let mut found = Vec::new();
+        reader.log.search_each(&filter, |entry| found.extend(entry.payload.and_then(decision)))?;
         Ok::<_, audit::Fault>(found)
     };
     Ok(blocking(read).await?.map_err(std::io::Error::other)?)

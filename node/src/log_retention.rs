@@ -20,8 +20,6 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 use std::sync::Arc;
 
-/// Entries read at once.
-const PAGE: usize = 1_000;
 /// Key in `state` of the day of the last time.
 const EXPIRED: &[u8] = b"log_expired";
 
@@ -57,12 +55,8 @@ fn expire(node: &Node) -> Result<u64, NodeError> {
 /// How many payloads are to go.
 fn due(node: &Node, before: Timestamp, stays: impl Fn(&Entry) -> bool) -> Result<u64, NodeError> {
     let filter = Filter { until: Some(before.0), ..Filter::default() };
-    let (mut due, mut start) = (0, Some(0));
-    while let Some(at) = start {
-        let page = node.log.search(&filter, at, PAGE)?;
-        due += page.entries.iter().filter(|entry| !stays(entry)).count() as u64;
-        start = page.next;
-    }
+    let mut due = 0;
+    node.log.search_each(&filter, |entry| due += u64::from(!stays(&entry)))?;
     Ok(due)
 }
 

@@ -441,16 +441,13 @@ fn unheard(node: &Node, peer: &MemberId, asked: &Asked) -> Result<BTreeSet<Strin
     let (from, until) = (Some(asked.from), Some(asked.until));
     let event = Some("query.outcome".to_owned());
     let filter = Filter { event, peer: Some(peer.to_string()), from, until, ..Filter::default() };
-    let (mut out, mut start) = (BTreeSet::new(), Some(0));
-    while let Some(at) = start {
-        let page = node.log.search(&filter, at, PAGE)?;
-        for payload in page.entries.iter().filter_map(|entry| entry.payload.as_ref()) {
-            let outcomes = payload.get("outcomes").and_then(Value::as_array).into_iter().flatten();
-            let open = outcomes.filter(|outcome| outcome.get("peer_log").is_none_or(Value::is_null));
-            out.extend(open.filter_map(|outcome| Some(outcome.get("request")?.as_str()?.to_owned())));
-        }
-        start = page.next;
-    }
+    let mut out = BTreeSet::new();
+    node.log.search_each(&filter, |entry| {
+        let payload = entry.payload.unwrap_or_default();
+        let outcomes = payload.get("outcomes").and_then(Value::as_array).into_iter().flatten();
+        let open = outcomes.filter(|outcome| outcome.get("peer_log").is_none_or(Value::is_null));
+        out.extend(open.filter_map(|outcome| Some(outcome.get("request")?.as_str()?.to_owned())));
+    })?;
     Ok(out)
 }
 

@@ -19,9 +19,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use utoipa::ToSchema;
 
-/// Entries read at once.
-const PAGE: usize = 1_000;
-
 /// Whose data.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -194,12 +191,8 @@ async fn erase_entries(node: &Arc<Node>, officer: &Officer, file: FileId) -> Res
     let reader = node.clone();
     let filter = Filter { file: Some(file.to_string()), ..Filter::default() };
     let found = blocking(move || {
-        let (mut found, mut start) = (BTreeSet::new(), Some(0));
-        while let Some(at) = start {
-            let page = reader.log.search(&filter, at, PAGE)?;
-            found.extend(page.entries.iter().filter(|entry| !proves_erasure(entry)).map(|entry| entry.index));
-            start = page.next;
-        }
+        let mut found = BTreeSet::new();
+        reader.log.search_each(&filter, |entry| found.extend((!proves_erasure(&entry)).then_some(entry.index)))?;
         Ok::<_, audit::Fault>(found)
     });
     let found = found.await??;

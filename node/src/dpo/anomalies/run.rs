@@ -12,7 +12,7 @@ use crate::manifests::Held;
 use crate::node::Node;
 use crate::records::{FileRecord, OfFiles};
 use crate::store::{StoreError, Table};
-use audit::Filter;
+use audit::{Entry, Filter};
 use jiff::ToSpan as _;
 use jiff::civil::Date;
 use policies::{Engine, Tier, calendar};
@@ -20,14 +20,11 @@ use protocol::Timestamp;
 use protocol::encoding::b64;
 use protocol::time::DAY_SECONDS;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use utoipa::ToSchema;
 
-/// Entries read at once.
-const PAGE: usize = 1_000;
 /// Days that may be judged at once.
 const MAX_DAYS: i64 = 366;
 /// Key in `state` of the first moment not judged yet.
@@ -169,16 +166,9 @@ fn read(node: &Node, held: &Held, days: (Date, Date)) -> Result<Reviewed, DpoErr
     let start = days.0.checked_sub(look_back.days()).ok().and_then(begins);
     let end = days.1.tomorrow().ok().and_then(begins);
     let mut log = Log::default();
-    let mut take = |filter: Filter| -> Result<(), DpoError> {
-        let mut next = Some(0);
-        while let Some(at) = next {
-            let page = node.log.search(&filter, at, PAGE)?;
-            for entry in &page.entries {
-                log.take(entry.index, entry.payload.as_ref().unwrap_or(&Value::Null), &surroundings);
-            }
-            next = page.next;
-        }
-        Ok(())
+    let mut take = |filter: Filter| {
+        let each = |entry: Entry| log.take(entry.index, &entry.payload.unwrap_or_default(), &surroundings);
+        node.log.search_each(&filter, each)
     };
     for event in lasting() {
         take(Filter { event: Some(event.name().to_owned()), until: start, ..Filter::default() })?;
