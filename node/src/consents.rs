@@ -83,15 +83,15 @@ impl ConsentError {
     pub(crate) fn problem(&self) -> Problem {
         let because = Problem::because;
         match self {
-            ConsentError::Closed(reason) => because(503, *reason),
+            ConsentError::Closed(reason) => because(503, *reason).retry_after(5),
             ConsentError::Resident(error) => error.problem(),
             ConsentError::NotServed => because(403, Reason::NotServed).field("resident"),
             ConsentError::Role => because(403, Reason::RoleNotAllowed),
             ConsentError::Value { field, expected } => expected.problem(field),
             ConsentError::Refused(reason) => because(409, *reason),
             ConsentError::Unknown => because(404, Reason::ConsentUnknown),
-            ConsentError::Pseudonym(error) => because(503, Reason::KeyHoldersUnavailable).detail(error.to_string()),
-            ConsentError::Registry(error) => because(503, Reason::RegistryUnavailable).detail(error.to_string()),
+            ConsentError::Pseudonym(error) => error.problem(),
+            ConsentError::Registry(error) => error.problem(),
             ConsentError::Grant(error) => error.problem(),
             ConsentError::Log(_) => because(503, Reason::LogUnavailable),
             ConsentError::Store(_) => Fault::StoreFailed.problem(),
