@@ -151,8 +151,9 @@ pub(crate) struct Waiting {
 #[derive(Clone, Serialize, Deserialize)]
 enum Word {
     Granted { by: Bytes, fields: BTreeSet<FieldId>, until: Timestamp },
-    Refused { reason: String, at: Timestamp },
-    Lapsed { at: Timestamp },
+    Refused { reason: String },
+    // With brackets, for rows kept before say when it was.
+    Lapsed {},
 }
 
 impl Waiting {
@@ -271,7 +272,7 @@ fn view(node: &Node, store: &Read<'_>, question: &[u8; 32], row: Waiting) -> Res
     let (state, until, approved, reason) = match row.decided {
         None => (ApprovalState::Waiting, row.until, None, None),
         Some(Word::Granted { fields, until, .. }) => (ApprovalState::Granted, until, Some(fields), None),
-        Some(Word::Refused { reason, .. }) => (ApprovalState::Refused, row.until, None, Some(reason)),
+        Some(Word::Refused { reason }) => (ApprovalState::Refused, row.until, None, Some(reason)),
         Some(Word::Lapsed { .. }) => (ApprovalState::Lapsed, row.until, None, None),
     };
     let catalogue = node.engine.library().catalogue();
@@ -368,7 +369,7 @@ pub(crate) async fn refuse(
     event.reason = Some(Reason::ApprovalRefused.code());
     event.reason_text = Some(body.reason.clone());
     let _recorded = node.log.append(&event).await?;
-    let row = settle(node, &question, Word::Refused { reason: body.reason.clone(), at: now }, now)?;
+    let row = settle(node, &question, Word::Refused { reason: body.reason.clone() }, now)?;
     tell(node);
     view(node, &node.store.read()?, &question, row)
 }
@@ -470,7 +471,7 @@ pub(crate) async fn sweep(node: &Arc<Node>) -> Result<(), DeskError> {
         };
         if row.decided.is_none() {
             let _recorded = node.log.append(&noted(node, Happened::ApprovalLapsed, &question, &row)?).await?;
-            settle(node, &question, Word::Lapsed { at: now }, now)?;
+            settle(node, &question, Word::Lapsed {}, now)?;
         } else if now - row.until > KEEP_SECONDS {
             node.store.write(|write| write.remove(Table::APPROVALS, &key).map(drop))?;
         }

@@ -182,10 +182,7 @@ struct Row {
 
 #[derive(Serialize, Deserialize)]
 struct Review {
-    by: Option<Bytes>,
-    at: Timestamp,
     outcome: ReviewOutcome,
-    text: Option<String>,
     notice: Option<ResidentNotice>,
 }
 
@@ -434,7 +431,6 @@ pub(crate) async fn review(
         return Err(notice_expected());
     }
     let id: [u8; 16] = unb64(id).ok_or(DeskError::Unknown)?;
-    let by = desk::user(node, caller);
     let (key, mut row) = either_side(node, &id)?;
     if row.side == Side::Taken && caller.names().any(|name| row.user == node.macs.staff_id(name)) {
         return Err(DeskError::Refused(Reason::RoleNotAllowed));
@@ -462,8 +458,7 @@ pub(crate) async fn review(
         };
         let _recorded = node.log.append(&event).await?;
     }
-    let (outcome, text, notice) = (body.outcome, Some(body.text.clone()), body.notice.clone());
-    row.review = Some(Review { by: Some(by), at: now, outcome, text, notice });
+    row.review = Some(Review { outcome: body.outcome, notice: body.notice.clone() });
     // What is asked on it later would stay unreviewed.
     row.expires = row.expires.min(now + -1);
     let holders = if row.side == Side::Taken { concerned(node, &row)? } else { BTreeSet::new() };
@@ -586,7 +581,7 @@ pub(crate) async fn take_review(node: &Node, peer: &MemberId, token: &str) -> Re
     event.holder = Some(node.config.member.clone());
     event.detail = Some(format!("{:?}", reviewed.outcome).to_lowercase());
     let _recorded = node.log.append(&event).await.map_err(crate::node::NodeError::from)?;
-    row.review = Some(Review { by: None, at: now, outcome: reviewed.outcome, text: None, notice: None });
+    row.review = Some(Review { outcome: reviewed.outcome, notice: None });
     Ok(node.store.write(|write| write.put(Table::EMERGENCIES, &key, &row))?)
 }
 
