@@ -152,9 +152,20 @@ pub(crate) fn modules_fit(node: &Node, template: &TemplateRef, modules: Option<&
 
 /// A consent recorded here, as it stands; that it is read is recorded.
 pub(crate) async fn show(node: &Node, caller: &Caller, id: ConsentId) -> Result<ConsentReceipt, ConsentError> {
+    let now = node.clock.now();
+    shown(node, caller, id, |held, consent| consent.receipt(node, held, id, &BTreeSet::new(), now)).await
+}
+
+/// What `show` makes of a consent recorded here; that it is read is recorded.
+async fn shown<T>(
+    node: &Node,
+    caller: &Caller,
+    id: ConsentId,
+    show: impl FnOnce(&Held, &Consent) -> Result<T, ConsentError>,
+) -> Result<T, ConsentError> {
     let held = node.manifest().map_err(ConsentError::Closed)?;
-    let consent = kept(&node.store.read()?, id)?;
-    let shown = consent.receipt(node, &held, id, &BTreeSet::new(), node.clock.now())?;
+    let consent = kept(node, id)?;
+    let shown = show(&held, &consent)?;
     read_by(node, caller, Some(consent.file), 1).await?;
     Ok(shown)
 }
@@ -196,27 +207,22 @@ pub(crate) async fn printed(
     id: ConsentId,
     (tongue, html): (Tongue, bool),
 ) -> Result<String, ConsentError> {
-    let held = node.manifest().map_err(ConsentError::Closed)?;
     let (catalogue, now) = (node.engine.library().catalogue(), node.clock.now());
     let write = if html { receipt::html } else { receipt::text };
-    let consent = kept(&node.store.read()?, id)?;
-    let shown = consent.with(node, &held, id, |record| write(record, catalogue, tongue, now))?;
-    read_by(node, caller, Some(consent.file), 1).await?;
-    Ok(shown)
+    let print =
+        |held: &Held, consent: &Consent| consent.with(node, held, id, |record| write(record, catalogue, tongue, now));
+    shown(node, caller, id, print).await
 }
 
 /// A consent in the shape of ISO/IEC TS 27560 and the Data Privacy Vocabulary (JSON-LD); that it is read is recorded.
 pub(crate) async fn exported(node: &Node, caller: &Caller, id: ConsentId) -> Result<Value, ConsentError> {
-    let held = node.manifest().map_err(ConsentError::Closed)?;
     let (catalogue, now) = (node.engine.library().catalogue(), node.clock.now());
-    let consent = kept(&node.store.read()?, id)?;
-    let shown = consent.with(node, &held, id, |record| record.export(catalogue, now))?;
-    read_by(node, caller, Some(consent.file), 1).await?;
-    Ok(shown)
+    let export = |held: &Held, consent: &Consent| consent.with(node, held, id, |record| record.export(catalogue, now));
+    shown(node, caller, id, export).await
 }
 
-fn kept(read: &Read<'_>, id: ConsentId) -> Result<Consent, ConsentError> {
-    read.get(Table::CONSENTS, id.as_bytes())?.ok_or(ConsentError::Unknown)
+fn kept(node: &Node, id: ConsentId) -> Result<Consent, ConsentError> {
+    node.store.read()?.get(Table::CONSENTS, id.as_bytes())?.ok_or(ConsentError::Unknown)
 }
 
 /// A step in a consent's life that a user here took down.
