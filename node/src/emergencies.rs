@@ -446,7 +446,7 @@ pub(crate) async fn review(
         return Err(notice_expected());
     }
     let mut event = event(node, Happened::EmergencyReviewed, &row, now).by(node, caller);
-    event.detail = Some(format!("{:?}", body.outcome).to_lowercase());
+    event.detail = Some(body.outcome.as_str().to_owned());
     event.reason_text = Some(body.text.clone());
     let _recorded = node.log.append(&event).await?;
     if let Some(notice) = &body.notice {
@@ -579,7 +579,7 @@ pub(crate) async fn take_review(node: &Node, peer: &MemberId, token: &str) -> Re
     let Some(mut row) = row.filter(|row| row.review.is_none() && &row.asker == peer) else { return Ok(()) };
     let mut event = event(node, Happened::EmergencyReviewed, &row, now);
     event.holder = Some(node.config.member.clone());
-    event.detail = Some(format!("{:?}", reviewed.outcome).to_lowercase());
+    event.detail = Some(reviewed.outcome.as_str().to_owned());
     let _recorded = node.log.append(&event).await.map_err(crate::node::NodeError::from)?;
     row.review = Some(Review { outcome: reviewed.outcome, notice: None });
     Ok(node.store.write(|write| write.put(Table::EMERGENCIES, &key, &row))?)
