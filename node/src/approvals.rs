@@ -17,6 +17,7 @@ use protocol::encoding::{Bytes, b64, unb64};
 use protocol::jws;
 use protocol::notice::Decided;
 use protocol::query::{Basis, PENDING_SECONDS, QueryRequest};
+use protocol::time::DAY_SECONDS;
 use protocol::{FieldId, FileId, MemberId, Purpose, QueryType, Reason, Role, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,7 +29,7 @@ const ROLES: [&str; 3] = ["caseworker", "coordinator", "supervisor"];
 /// Who may look on.
 const READERS: [&str; 4] = ["caseworker", "coordinator", "supervisor", "dpo"];
 /// What was decided is kept this long after it has served.
-const KEEP_SECONDS: i64 = 7 * 24 * 60 * 60;
+const KEEP_SECONDS: i64 = 7 * DAY_SECONDS;
 
 /// A question that waits for a person, or was decided by one.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]

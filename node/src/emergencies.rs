@@ -508,7 +508,7 @@ pub(crate) async fn letter(
     };
     let asker = held.manifest.member(&row.asker).ok_or(DeskError::Refused(Reason::PeerUnknown))?;
     let holders = row.seen.iter().map(|(holder, fields)| {
-        let known = held.manifest.members.iter().find(|member| &member.id == holder);
+        let known = held.manifest.member(holder);
         (known.map_or(holder.as_str(), |member| member.name.as_str()), fields)
     });
     let letter = Letter {

@@ -8,6 +8,7 @@ use crate::node::Node;
 use crate::store::{StoreError, Table, Write};
 use bytes::Bytes;
 use http::StatusCode;
+use protocol::time::DAY_SECONDS;
 use protocol::{ConsentId, MemberId, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,7 +17,7 @@ use transport::CallError;
 
 const DEADLINE: Duration = Duration::from_secs(3);
 /// What a recipient refuses as such is tried this long before it is given up.
-const GIVE_UP_SECONDS: i64 = 7 * 24 * 60 * 60;
+const GIVE_UP_SECONDS: i64 = 7 * DAY_SECONDS;
 
 /// A message to deliver.
 #[derive(Serialize, Deserialize)]

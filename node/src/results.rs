@@ -11,13 +11,14 @@ use keyring::random;
 use protocol::encoding::{b64, unb64};
 use protocol::jws;
 use protocol::notice::Decided;
+use protocol::time::DAY_SECONDS;
 use protocol::{MemberId, Reason, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Released values are kept no longer than this (domain §5.4).
-const KEEP_SECONDS: i64 = 24 * 60 * 60;
+const KEEP_SECONDS: i64 = DAY_SECONDS;
 
 /// Queries being put: who comes with the same id waits for the first.
 #[derive(Default)]
