@@ -16,6 +16,9 @@ use crate::{
     tree::Hash,
 };
 
+/// Entries in memory at a time when all are looked at.
+const PAGE: usize = 1_000;
+
 /// What an entry can be found by, besides its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -224,6 +227,20 @@ impl Log {
         let (found, next) = self.find(filter, start, limit)?;
         let entry = |Found { index, hash, opened }| Ok(Entry { index, hash, payload: Some(opened.value(index)?) });
         Ok(Page { entries: found.into_iter().map(entry).collect::<Result<_, _>>()?, next })
+    }
+
+    /// Gives `each` every entry that `filter` looks for, in the order of the log. Blocks, as [`Self::search`] does.
+    ///
+    /// # Errors
+    /// As [`Self::search`].
+    pub fn search_each(&self, filter: &Filter, mut each: impl FnMut(Entry)) -> Result<(), Fault> {
+        let mut start = Some(0);
+        while let Some(at) = start {
+            let page = self.search(filter, at, PAGE)?;
+            page.entries.into_iter().for_each(&mut each);
+            start = page.next;
+        }
+        Ok(())
     }
 
     /// [`Self::search`], with salts.

@@ -2,17 +2,20 @@
 //! clients, take part in a key birth. A Unix socket of mode 0600; long work reports progress as JSON lines.
 
 use crate::agreements::AgreeError;
-use crate::bulk::Progress;
+use crate::bulk::{Progress, blocking};
+use crate::enrol::{self, EnrolError};
 use crate::events::{Event, Happened};
-use crate::honeypots::{HoneypotError, HoneypotNumbers};
-use crate::import::{ImportRequest, import};
+use crate::honeypots::{self, HoneypotError, HoneypotNumbers};
+use crate::import::{ImportError, ImportRequest, import};
+use crate::manifests::RefreshError;
 use crate::meters::AgreementUse;
 use crate::node::{Node, NodeError, file};
-use crate::{ceremony, enrol, honeypots, retention, review, shared, unenrol};
+use crate::shared::{self, SharedError, SharedOptions};
+use crate::{ceremony, retention, review, unenrol};
 use axum::body::Body;
 use axum::extract::connect_info::Connected;
 use axum::extract::{ConnectInfo, Query, Request, State};
-use axum::http::Method;
+use axum::http::{Method, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -25,6 +28,7 @@ use protocol::{Epoch, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -165,7 +169,7 @@ async fn recorded(
     let detail = format!("{} by uid {uid}", request.uri().path());
     match note(&node, detail).await {
         Ok(()) => next.run(request).await,
-        Err(error) => stream(|lines| async move { finish::<(), _>(&lines, error.code(), Err(error)) }),
+        Err(error) => stream(NodeError::code, |_| async move { Err::<(), _>(error) }),
     }
 }
 
@@ -177,14 +181,28 @@ async fn note(node: &Node, detail: String) -> Result<(), NodeError> {
     Ok(())
 }
 
-/// Sends lines while `work` goes on.
-pub(crate) fn stream<F, Fut>(work: F) -> Response
+/// Where a command's progress goes.
+pub(crate) type Reports = Box<dyn Fn(Progress) + Send + Sync>;
+
+/// Sends lines while `work` goes on, and what came of it; `code` is that of a failure.
+pub(crate) fn stream<T: Serialize, E: Display + 'static, Fut>(
+    code: fn(&E) -> &'static str,
+    work: impl FnOnce(Reports) -> Fut,
+) -> Response
 where
-    F: FnOnce(mpsc::UnboundedSender<Line>) -> Fut,
-    Fut: Future<Output = ()> + Send + 'static,
+    Fut: Future<Output = Result<T, E>> + Send + 'static,
 {
-    let (sender, receiver) = mpsc::unbounded_channel();
-    tokio::spawn(work(sender));
+    let (lines, receiver) = mpsc::unbounded_channel();
+    let reports = lines.clone();
+    let work = work(Box::new(move |progress| drop(reports.send(Line::Progress(progress)))));
+    tokio::spawn(async move {
+        let line = match work.await {
+            Ok(summary) => Line::Done(serde_json::to_value(summary).unwrap_or(Value::Null)),
+            Err(error) => Line::Failed { code: code(&error).to_owned(), message: error.to_string() },
+        };
+        // Whoever asked may have gone; the work is done all the same.
+        let _gone = lines.send(line);
+    });
     let lines = unfold(receiver, |mut receiver| async {
         let line = receiver.recv().await?;
         let mut text = serde_json::to_vec(&line).ok()?;
@@ -194,41 +212,24 @@ where
     ([("content-type", "application/x-ndjson")], Body::from_stream(lines)).into_response()
 }
 
-pub(crate) fn finish<T: Serialize, E: std::fmt::Display>(
-    lines: &mpsc::UnboundedSender<Line>,
-    code: &str,
-    outcome: Result<T, E>,
-) {
-    let line = match outcome {
-        Ok(summary) => Line::Done(serde_json::to_value(summary).unwrap_or(Value::Null)),
-        Err(error) => Line::Failed { code: code.to_owned(), message: error.to_string() },
-    };
-    // Whoever asked may have gone; the work is done all the same.
-    let _gone = lines.send(line);
+/// How something stands, or why that cannot be told.
+pub(crate) fn standing<T: Serialize, E: Display>(found: Result<T, E>) -> Response {
+    match found {
+        Ok(found) => Json(found).into_response(),
+        Err(error) => (StatusCode::SERVICE_UNAVAILABLE, error.to_string()).into_response(),
+    }
 }
 
 async fn run_import(State(node): State<Arc<Node>>, Json(request): Json<ImportRequest>) -> Response {
-    stream(|lines| async move {
+    stream(ImportError::code, |report| async move {
         let _one_at_a_time = node.bulk.lock().await;
-        let (worker, reports) = (node.clone(), lines.clone());
-        let work = move || import(&worker, &request, &move |p| drop(reports.send(Line::Progress(p))));
-        match tokio::task::spawn_blocking(work).await {
-            Ok(outcome) => {
-                let code = outcome.as_ref().err().map_or("", crate::import::ImportError::code);
-                finish(&lines, code, outcome);
-            }
-            Err(error) => finish::<(), _>(&lines, "internal", Err(error)),
-        }
+        let worker = node.clone();
+        blocking(move || import(&worker, &request, &*report)).await.map_err(NodeError::from)?
     })
 }
 
 async fn run_enrol(State(node): State<Arc<Node>>) -> Response {
-    stream(|lines| async move {
-        let reports = lines.clone();
-        let outcome = enrol::enrol(&node, &move |p| drop(reports.send(Line::Progress(p)))).await;
-        let code = outcome.as_ref().err().map_or("", enrol::EnrolError::code);
-        finish(&lines, code, outcome);
-    })
+    stream(EnrolError::code, |report| async move { enrol::enrol(&node, &*report).await })
 }
 
 /// Whether records past their time are only counted.
@@ -238,69 +239,37 @@ struct RetentionOptions {
 }
 
 async fn run_retention(State(node): State<Arc<Node>>, Query(options): Query<RetentionOptions>) -> Response {
-    stream(move |lines| async move {
-        let outcome = retention::sweep_alone(&node, options.dry_run).await;
-        let code = outcome.as_ref().err().map_or("", NodeError::code);
-        finish(&lines, code, outcome);
-    })
+    stream(NodeError::code, move |_| async move { retention::sweep_alone(&node, options.dry_run).await })
 }
 
 async fn run_unenrol(State(node): State<Arc<Node>>) -> Response {
-    stream(|lines| async move {
-        let reports = lines.clone();
-        let outcome = unenrol::everybody(&node, &move |p| drop(reports.send(Line::Progress(p)))).await;
-        let code = outcome.as_ref().err().map_or("", enrol::EnrolError::code);
-        finish(&lines, code, outcome);
-    })
+    stream(EnrolError::code, |report| async move { unenrol::everybody(&node, &*report).await })
 }
 
-async fn run_shared(State(node): State<Arc<Node>>, Query(options): Query<shared::SharedOptions>) -> Response {
-    stream(move |lines| async move {
-        let reports = lines.clone();
-        let outcome = shared::shared(&node, options, &move |p| drop(reports.send(Line::Progress(p)))).await;
-        let code = outcome.as_ref().err().map_or("", shared::SharedError::code);
-        finish(&lines, code, outcome);
-    })
+async fn run_shared(State(node): State<Arc<Node>>, Query(options): Query<SharedOptions>) -> Response {
+    stream(SharedError::code, move |report| async move { shared::shared(&node, options, &*report).await })
 }
 
 async fn run_honeypots(State(node): State<Arc<Node>>, Json(asked): Json<HoneypotNumbers>) -> Response {
-    stream(|lines| async move {
-        let outcome = honeypots::prepare(&node, asked).await;
-        let code = outcome.as_ref().err().map_or("", HoneypotError::code);
-        finish(&lines, code, outcome);
-    })
+    stream(HoneypotError::code, |_| async move { honeypots::prepare(&node, asked).await })
 }
 
 async fn assent(State(node): State<Arc<Node>>, Json(terms): Json<Agreement>) -> Response {
-    stream(|lines| async move {
-        let outcome = node.assent(terms).await;
-        let code = outcome.as_ref().err().map_or("", AgreeError::code);
-        finish(&lines, code, outcome);
-    })
+    stream(AgreeError::code, |_| async move { node.assent(terms).await })
 }
 
 async fn revoke(State(node): State<Arc<Node>>, Json(agreement): Json<AgreementRef>) -> Response {
-    stream(|lines| async move {
-        let outcome = node.revoke_agreement(&agreement).await;
-        let code = outcome.as_ref().err().map_or("", AgreeError::code);
-        finish(&lines, code, outcome);
-    })
+    stream(AgreeError::code, |_| async move { node.revoke_agreement(&agreement).await })
 }
 
 async fn refresh(State(node): State<Arc<Node>>) -> Response {
-    stream(|lines| async move {
-        let outcome = node.refresh().await;
-        if outcome.is_ok() {
-            review::round(&node).await;
-        }
-        let code = outcome.as_ref().err().map_or("", crate::manifests::RefreshError::code);
-        finish(&lines, code, outcome.map(|changed| json!({ "changed": changed })));
+    stream(RefreshError::code, |_| async move {
+        let changed = node.refresh().await?;
+        review::round(&node).await;
+        Ok(json!({ "changed": changed }))
     })
 }
 
 async fn status(State(node): State<Arc<Node>>) -> Response {
-    match node.status() {
-        Ok(status) => Json(status).into_response(),
-        Err(error) => (axum::http::StatusCode::SERVICE_UNAVAILABLE, error.to_string()).into_response(),
-    }
+    standing(node.status())
 }

@@ -124,9 +124,8 @@ impl Node {
     /// Reads the revocations kept.
     pub(crate) fn load_revoked(&self) -> Result<(), StoreError> {
         let read = self.store.read()?;
-        let kept = read.keys_with(Table::REVOKED, &[])?.into_iter().map(|key| read.get::<Kept>(Table::REVOKED, &key));
-        let all: Vec<_> = kept.filter_map(Result::transpose).collect::<Result<_, _>>()?;
-        self.revoked.0.store(Arc::new(all.into_iter().map(|kept| kept.agreement).collect()));
+        let kept = read.each::<Kept>(Table::REVOKED)?.map(|row| Ok(row?.1.agreement));
+        self.revoked.0.store(Arc::new(kept.collect::<Result<_, StoreError>>()?));
         Ok(())
     }
 

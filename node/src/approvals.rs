@@ -10,14 +10,14 @@ use crate::events::{Event, Happened};
 use crate::faults::Expected;
 use crate::node::Node;
 use crate::query::{Received, basis_name, read};
-use crate::records::FileRecord;
-use crate::store::{StoreError, Table};
+use crate::store::{Read, StoreError, Table};
 use crate::tokens::Caller;
 use policies::{Approval, ApprovalFact, Catalogue, Mandate, PeerFact, Proposal};
 use protocol::encoding::{Bytes, b64, unb64};
 use protocol::jws;
 use protocol::notice::Decided;
 use protocol::query::{Basis, PENDING_SECONDS, QueryRequest};
+use protocol::time::DAY_SECONDS;
 use protocol::{FieldId, FileId, MemberId, Purpose, QueryType, Reason, Role, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,7 +29,7 @@ const ROLES: [&str; 3] = ["caseworker", "coordinator", "supervisor"];
 /// Who may look on.
 const READERS: [&str; 4] = ["caseworker", "coordinator", "supervisor", "dpo"];
 /// What was decided is kept this long after it has served.
-const KEEP_SECONDS: i64 = 7 * 24 * 60 * 60;
+const KEEP_SECONDS: i64 = 7 * DAY_SECONDS;
 
 /// A question that waits for a person, or was decided by one.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -152,8 +152,9 @@ pub(crate) struct Waiting {
 #[derive(Clone, Serialize, Deserialize)]
 enum Word {
     Granted { by: Bytes, fields: BTreeSet<FieldId>, until: Timestamp },
-    Refused { reason: String, at: Timestamp },
-    Lapsed { at: Timestamp },
+    Refused { reason: String },
+    // With brackets, for rows kept before say when it was.
+    Lapsed {},
 }
 
 impl Waiting {
@@ -238,10 +239,11 @@ pub(crate) async fn list(node: &Node, caller: &Caller) -> Result<ApprovalList, D
 }
 
 fn all(node: &Node) -> Result<Vec<ApprovalView>, DeskError> {
-    let mut approvals = Vec::new();
-    for key in node.store.read()?.keys_with(Table::APPROVALS, &[])? {
-        if let Some(view) = key.as_slice().try_into().ok().map(|question| view(node, question)).transpose()? {
-            approvals.push(view);
+    let (read, mut approvals) = (node.store.read()?, Vec::new());
+    for row in read.each(Table::APPROVALS)? {
+        let (key, row) = row?;
+        if let Ok(question) = key.as_slice().try_into() {
+            approvals.push(view(node, &read, question, row)?);
         }
     }
     approvals.sort_by_key(|view| view.received);
@@ -252,23 +254,26 @@ fn all(node: &Node) -> Result<Vec<ApprovalView>, DeskError> {
 pub(crate) async fn show(node: &Node, caller: &Caller, id: &str) -> Result<ApprovalView, DeskError> {
     desk::only(caller, &READERS)?;
     let question: [u8; 32] = unb64(id).ok_or(DeskError::Unknown)?;
-    let found = view(node, &question)?;
+    let row = kept(node, &question)?;
+    let file = row.file;
+    let found = view(node, &node.store.read()?, &question, row)?;
     let mut act = Act::reading(node, caller, &READERS, "approval", 1).map_err(DeskError::Closed)?;
-    act.file = node.store.read()?.get::<Waiting>(Table::APPROVALS, &question)?.map(|row| row.file);
+    act.file = Some(file);
     let _recorded = node.log.append(&act).await?;
     Ok(found)
 }
 
-fn view(node: &Node, question: &[u8; 32]) -> Result<ApprovalView, DeskError> {
-    let read_store = node.store.read()?;
-    let row: Waiting = read_store.get(Table::APPROVALS, question)?.ok_or(DeskError::Unknown)?;
+fn kept(node: &Node, question: &[u8; 32]) -> Result<Waiting, DeskError> {
+    node.store.read()?.get(Table::APPROVALS, question)?.ok_or(DeskError::Unknown)
+}
+
+fn view(node: &Node, store: &Read<'_>, question: &[u8; 32], row: Waiting) -> Result<ApprovalView, DeskError> {
     let request = request_of(node, &row)?;
-    let record: Option<FileRecord> = read_store.get(Table::FILES, row.file.as_bytes())?;
-    let local_numbers = record.iter().flat_map(|record| &record.rows).filter_map(|row| row.local_number.clone());
+    let local_numbers = store.local_numbers(row.file)?;
     let (state, until, approved, reason) = match row.decided {
         None => (ApprovalState::Waiting, row.until, None, None),
         Some(Word::Granted { fields, until, .. }) => (ApprovalState::Granted, until, Some(fields), None),
-        Some(Word::Refused { reason, .. }) => (ApprovalState::Refused, row.until, None, Some(reason)),
+        Some(Word::Refused { reason }) => (ApprovalState::Refused, row.until, None, Some(reason)),
         Some(Word::Lapsed { .. }) => (ApprovalState::Lapsed, row.until, None, None),
     };
     let catalogue = node.engine.library().catalogue();
@@ -284,7 +289,7 @@ fn view(node: &Node, question: &[u8; 32]) -> Result<ApprovalView, DeskError> {
         basis: basis_name(&request.basis),
         case: request.case.is_some(),
         fields: row.fields,
-        local_numbers: local_numbers.collect(),
+        local_numbers,
         received: row.received.0,
         until: until.0,
         approved,
@@ -345,9 +350,9 @@ pub(crate) async fn grant(
     let mut event = noted(node, Happened::ApprovalGranted, &question, &row)?.by(node, caller);
     event.fields_returned.clone_from(&fields);
     let _recorded = node.log.append(&event).await?;
-    settle(node, &question, Word::Granted { by, fields, until }, now)?;
+    let row = settle(node, &question, Word::Granted { by, fields, until }, now)?;
     tell(node);
-    view(node, &question)
+    view(node, &node.store.read()?, &question, row)
 }
 
 /// Refuses a question.
@@ -365,9 +370,9 @@ pub(crate) async fn refuse(
     event.reason = Some(Reason::ApprovalRefused.code());
     event.reason_text = Some(body.reason.clone());
     let _recorded = node.log.append(&event).await?;
-    settle(node, &question, Word::Refused { reason: body.reason.clone(), at: now }, now)?;
+    let row = settle(node, &question, Word::Refused { reason: body.reason.clone() }, now)?;
     tell(node);
-    view(node, &question)
+    view(node, &node.store.read()?, &question, row)
 }
 
 /// A question that waits, for a user who may decide it.
@@ -375,7 +380,7 @@ fn to_decide(node: &Node, caller: &Caller, id: &str) -> Result<([u8; 32], Waitin
     desk::only(caller, &ROLES)?;
     let now = node.now().map_err(DeskError::Closed)?;
     let question: [u8; 32] = unb64(id).ok_or(DeskError::Unknown)?;
-    let row: Waiting = node.store.read()?.get(Table::APPROVALS, &question)?.ok_or(DeskError::Unknown)?;
+    let row = kept(node, &question)?;
     if row.decided.is_some() || now > row.until {
         return Err(DeskError::Decided);
     }
@@ -427,7 +432,7 @@ fn noted(node: &Node, happened: Happened, question: &[u8; 32], row: &Waiting) ->
 }
 
 /// Writes what was decided, with the notice to the asker. The first word stands.
-fn settle(node: &Node, question: &[u8; 32], word: Word, now: Timestamp) -> Result<(), DeskError> {
+fn settle(node: &Node, question: &[u8; 32], word: Word, now: Timestamp) -> Result<Waiting, DeskError> {
     node.store.write(|write| {
         let mut row: Waiting = write.get(Table::APPROVALS, question)?.ok_or(DeskError::Unknown)?;
         if row.decided.is_some() {
@@ -441,7 +446,8 @@ fn settle(node: &Node, question: &[u8; 32], word: Word, now: Timestamp) -> Resul
         };
         write.post(&row.asker, "/v1/decided", jws::sign(&node.keys.message, &notice)?, now)?;
         row.decided = Some(word);
-        Ok(write.put(Table::APPROVALS, question, &row)?)
+        write.put(Table::APPROVALS, question, &row)?;
+        Ok(row)
     })
 }
 
@@ -466,7 +472,7 @@ pub(crate) async fn sweep(node: &Arc<Node>) -> Result<(), DeskError> {
         };
         if row.decided.is_none() {
             let _recorded = node.log.append(&noted(node, Happened::ApprovalLapsed, &question, &row)?).await?;
-            settle(node, &question, Word::Lapsed { at: now }, now)?;
+            settle(node, &question, Word::Lapsed {}, now)?;
         } else if now - row.until > KEEP_SECONDS {
             node.store.write(|write| write.remove(Table::APPROVALS, &key).map(drop))?;
         }

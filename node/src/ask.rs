@@ -2,22 +2,23 @@
 //!
 //! Each holder has its own outcome; what one answers does not wait for another's failure beyond the deadline.
 
+mod shapes;
+
+pub use shapes::*;
+
 use crate::consents::{self, Spent};
 use crate::desk;
 use crate::emergencies;
 use crate::events::{Duties, Event, Happened, OutcomeLine, position};
 use crate::faults::{Expected, Fault};
 use crate::guard::GuardError;
-use crate::local_api::{CodeSchema, MessageSchema};
 use crate::locate::RegistryError;
 use crate::manifests::Held;
 use crate::node::Node;
 use crate::pseudonymise::PseudonymError;
 use crate::query::{basis_name, consent_of};
 use crate::release::Response;
-use crate::residents::{
-    Client, Place, Resident, ResidentError, Whereabouts, client, find, pseudonyms, subject_at, whereabouts,
-};
+use crate::residents::{Client, Place, ResidentError, Whereabouts, client, find, pseudonyms, subject_at, whereabouts};
 use crate::staff::Hand;
 use crate::store::StoreError;
 use crate::tokens::Caller;
@@ -31,178 +32,15 @@ use protocol::encoding::{Bytes as B64, b64};
 use protocol::jws::{self, JwsError};
 use protocol::manifest::Member;
 use protocol::query::{
-    AnswerMessage, AnswerOutcome, Basis, Confirmation, LogPosition, MAX_LIFE_SECONDS, Match, Obligations, QueryAnswer,
-    QueryRequest, User,
+    AnswerMessage, AnswerOutcome, Basis, Confirmation, LogPosition, MAX_LIFE_SECONDS, QueryAnswer, QueryRequest, User,
 };
-use protocol::saying::{Language, Message, pick};
+use protocol::saying::{Language, Message, Saying, pick};
 use protocol::{ConsentId, FieldId, FileId, Index, MemberId, Problem, Purpose, QueryType, Reason, Role, Timestamp};
 use pseudonym::Output;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use transport::CallError;
-use utoipa::ToSchema;
-
-/// What a caseworker's application asks.
-#[derive(Debug, Deserialize, Serialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct QueryBody {
-    /// About whom.
-    pub resident: Resident,
-    /// What.
-    pub asks: Vec<Ask>,
-    /// What for, a purpose of the catalogue.
-    #[schema(value_type = String, example = "social-welfare-eligibility-assessment")]
-    pub purpose: Purpose,
-    /// On what legal basis.
-    pub basis: BasisBody,
-    /// Reference of the open case; peers get it only as a MAC. A blank one is none.
-    #[serde(default)]
-    pub case_ref: Option<String>,
-    /// Why, in the caseworker's words; stays in this institution's log.
-    pub reason: String,
-}
-
-/// One question.
-#[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Ask {
-    /// A query type of the catalogue.
-    #[schema(value_type = String, example = "q02")]
-    pub query: QueryType,
-    /// Whom to ask; everyone who may answer and knows the resident, if not said.
-    #[serde(default)]
-    #[schema(value_type = Option<String>)]
-    pub holder: Option<MemberId>,
-    /// Which fields; all of the query type, if not said.
-    #[serde(default)]
-    #[schema(value_type = Vec<String>)]
-    pub fields: BTreeSet<FieldId>,
-    /// Verify questions: the value to compare with each field asked; `fields` may then be left out.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schema(value_type = BTreeMap<String, Value>)]
-    pub expected: BTreeMap<FieldId, Value>,
-}
-
-/// The legal basis of a question.
-#[derive(Debug, Deserialize, Serialize, ToSchema)]
-#[serde(rename_all = "snake_case", tag = "kind", deny_unknown_fields)]
-pub enum BasisBody {
-    /// None.
-    None,
-    /// The resident's consent, recorded at any member.
-    Consent {
-        /// Its id.
-        #[schema(value_type = String)]
-        id: ConsentId,
-    },
-    /// A mandate of the library.
-    Mandate {
-        /// Its id.
-        id: String,
-    },
-    /// Somebody's life or health is in danger: an emergency the caller opened and confirmed.
-    Emergency {
-        /// Its id.
-        id: String,
-    },
-}
-
-/// What came of a question.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
-pub struct QueryResult {
-    /// For asking again what came of it.
-    pub id: String,
-    /// One per question and holder.
-    pub outcomes: Vec<Outcome>,
-}
-
-/// What one holder said to one question.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
-pub struct Outcome {
-    /// The question.
-    #[schema(value_type = String)]
-    pub query: QueryType,
-    /// Who was asked; nobody, if the question did not leave this node.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
-    pub holder: Option<MemberId>,
-    /// What became of it.
-    pub outcome: OutcomeKind,
-    /// Code of the refusal or failure.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<CodeSchema>)]
-    pub reason: Option<String>,
-    /// What to do next.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub next_step: Option<String>,
-    /// The same for people: what was missing and what to do next.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<MessageSchema>)]
-    pub message: Option<Message>,
-    /// Pending questions: until when the holder may decide (seconds since 1970).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub until: Option<i64>,
-    /// Presence questions: whether the holder has an active file.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub present: Option<bool>,
-    /// Released values: one element per record of the holder's file, aligned across fields.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schema(value_type = BTreeMap<String, Vec<Value>>)]
-    pub fields: BTreeMap<FieldId, Value>,
-    /// Verify questions: `match`, `mismatch` or `not_comparable` for each field.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schema(value_type = BTreeMap<String, String>)]
-    pub matches: BTreeMap<FieldId, Match>,
-    /// Duties that came with the values.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub obligations: Option<ObligationsBody>,
-    /// An emergency: whom to call at the holder, or at each institution that may know; the same whatever the answer.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schema(value_type = BTreeMap<String, String>)]
-    pub duty_desks: BTreeMap<MemberId, String>,
-}
-
-/// Duties that come with released values.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
-pub struct ObligationsBody {
-    /// Delete the values after this moment (seconds since 1970).
-    pub delete_after: i64,
-    /// Whether they may be passed on.
-    pub onward_transfer: bool,
-    /// Whether the resident must not be contacted on one's own.
-    #[serde(default)]
-    pub do_not_contact: bool,
-    /// An emergency: when its review is due (seconds since 1970).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub review_by: Option<i64>,
-}
-
-/// What became of a question.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum OutcomeKind {
-    /// Answered.
-    Answered,
-    /// Refused.
-    Denied,
-    /// Waits for a person at the holder.
-    Pending,
-    /// Not answered in time, or not usable.
-    Unavailable,
-}
-
-impl OutcomeKind {
-    fn as_str(self) -> &'static str {
-        match self {
-            OutcomeKind::Answered => "answered",
-            OutcomeKind::Denied => "denied",
-            OutcomeKind::Pending => "pending",
-            OutcomeKind::Unavailable => "unavailable",
-        }
-    }
-}
 
 /// Why a question as a whole was not put.
 #[derive(Debug, thiserror::Error)]
@@ -553,13 +391,12 @@ impl Told {
             obligations: None,
             duty_desks: BTreeMap::new(),
         };
-        let (code, agreement, obligations) = (None, None, None);
         Told {
             outcome,
-            code,
+            code: None,
             fault: None,
-            agreement,
-            obligations,
+            agreement: None,
+            obligations: None,
             request: None,
             response: None,
             peer_log: None,
@@ -571,20 +408,24 @@ impl Told {
         Told::new(&ask.query, ask.holder.as_ref(), OutcomeKind::Denied).because(reason)
     }
 
-    fn because(mut self, reason: Reason) -> Self {
-        self.code = Some(reason.code());
-        self.outcome.reason = Some(reason.code().to_owned());
-        self.outcome.next_step = Some(reason.next_step().to_owned());
-        self.outcome.message = Some(Message::of(|language| reason.saying(language)));
-        self
+    fn because(self, reason: Reason) -> Self {
+        self.coded(reason.code(), |language| reason.saying(language))
     }
 
     /// What a holder told of a refusal.
-    fn told(mut self, told: protocol::Told) -> Self {
-        self.code = Some(told.code());
-        self.outcome.reason = Some(told.code().to_owned());
-        self.outcome.next_step = Some(told.next_step().to_owned());
-        self.outcome.message = Some(Message::of(|language| told.saying(language)));
+    fn told(self, told: protocol::Told) -> Self {
+        self.coded(told.code(), |language| told.saying(language))
+    }
+
+    fn coded(mut self, code: &'static str, saying: impl Fn(Language) -> Saying) -> Self {
+        self.code = Some(code);
+        self.outcome.reason = Some(code.to_owned());
+        self.in_words(saying)
+    }
+
+    fn in_words(mut self, saying: impl Fn(Language) -> Saying) -> Self {
+        self.outcome.next_step = Some(saying(Language::En).next.to_owned());
+        self.outcome.message = Some(Message::of(saying));
         self
     }
 
@@ -605,10 +446,8 @@ impl Told {
     }
 
     /// In words that say more of this case.
-    fn saying(mut self, words: [&'static str; 4]) -> Self {
-        self.outcome.next_step = Some(pick(words, Language::En).next.to_owned());
-        self.outcome.message = Some(Message::of(|language| pick(words, language)));
-        self
+    fn saying(self, words: [&'static str; 4]) -> Self {
+        self.in_words(|language| pick(words, language))
     }
 
     /// With a sentence more.
@@ -917,16 +756,5 @@ impl Asking<'_> {
         told.response = Some(response);
         told.peer_log = Some(answer.log);
         told
-    }
-}
-
-impl From<Obligations> for ObligationsBody {
-    fn from(obligations: Obligations) -> Self {
-        ObligationsBody {
-            delete_after: obligations.delete_after.0,
-            onward_transfer: obligations.onward_transfer,
-            do_not_contact: obligations.do_not_contact,
-            review_by: obligations.review_by.map(|by| by.0),
-        }
     }
 }

@@ -1,4 +1,5 @@
-//! Long work: its progress as the command line shows it, and its patience with those who say when to come again.
+//! Long work: its progress as the command line shows it, its patience with those who say when to come again, and its
+//! threads.
 
 use crate::locate::RegistryError;
 use crate::pseudonymise::PseudonymError;
@@ -66,6 +67,11 @@ where
         tracing::info!(seconds = pause.as_secs(), "told to wait; the work goes on then");
         tokio::time::sleep(pause).await;
     }
+}
+
+/// Runs work that takes its time off the network threads.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> std::io::Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(std::io::Error::other)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 
 use crate::events::{Event, Happened};
 use crate::node::{Node, NodeError};
-use crate::store::{StoreError, Table};
+use crate::store::Table;
 use protocol::encoding::Bytes;
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::Ordering;
@@ -60,7 +60,7 @@ impl Node {
             let event = Event::new(Happened::CrlChanged, &self.clock);
             let _recorded = self.log.append(&event.counting([("number", number), ("revoked", revoked as u64)])).await?;
         }
-        Ok(self.store.write(|write| write.put(Table::STATE, IN_USE, &used)).map_err(|e: StoreError| e)?)
+        self.store.write(|write| Ok(write.put(Table::STATE, IN_USE, &used)?))
     }
 
     /// Records that the node closes, and by what.

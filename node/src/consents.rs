@@ -83,15 +83,15 @@ impl ConsentError {
     pub(crate) fn problem(&self) -> Problem {
         let because = Problem::because;
         match self {
-            ConsentError::Closed(reason) => because(503, *reason),
+            ConsentError::Closed(reason) => because(503, *reason).retry_after(5),
             ConsentError::Resident(error) => error.problem(),
             ConsentError::NotServed => because(403, Reason::NotServed).field("resident"),
             ConsentError::Role => because(403, Reason::RoleNotAllowed),
             ConsentError::Value { field, expected } => expected.problem(field),
             ConsentError::Refused(reason) => because(409, *reason),
             ConsentError::Unknown => because(404, Reason::ConsentUnknown),
-            ConsentError::Pseudonym(error) => because(503, Reason::KeyHoldersUnavailable).detail(error.to_string()),
-            ConsentError::Registry(error) => because(503, Reason::RegistryUnavailable).detail(error.to_string()),
+            ConsentError::Pseudonym(error) => error.problem(),
+            ConsentError::Registry(error) => error.problem(),
             ConsentError::Grant(error) => error.problem(),
             ConsentError::Log(_) => because(503, Reason::LogUnavailable),
             ConsentError::Store(_) => Fault::StoreFailed.problem(),
@@ -152,9 +152,20 @@ pub(crate) fn modules_fit(node: &Node, template: &TemplateRef, modules: Option<&
 
 /// A consent recorded here, as it stands; that it is read is recorded.
 pub(crate) async fn show(node: &Node, caller: &Caller, id: ConsentId) -> Result<ConsentReceipt, ConsentError> {
+    let now = node.clock.now();
+    shown(node, caller, id, |held, consent| consent.receipt(node, held, id, &BTreeSet::new(), now)).await
+}
+
+/// What `show` makes of a consent recorded here; that it is read is recorded.
+async fn shown<T>(
+    node: &Node,
+    caller: &Caller,
+    id: ConsentId,
+    show: impl FnOnce(&Held, &Consent) -> Result<T, ConsentError>,
+) -> Result<T, ConsentError> {
     let held = node.manifest().map_err(ConsentError::Closed)?;
-    let consent = kept(&node.store.read()?, id)?;
-    let shown = consent.receipt(node, &held, id, &BTreeSet::new(), node.clock.now())?;
+    let consent = kept(node, id)?;
+    let shown = show(&held, &consent)?;
     read_by(node, caller, Some(consent.file), 1).await?;
     Ok(shown)
 }
@@ -180,12 +191,10 @@ pub(crate) async fn list(node: &Node, caller: &Caller, resident: &Resident) -> R
 fn of_file(node: &Node, held: &Held, file: FileId) -> Result<Vec<ConsentReceipt>, ConsentError> {
     let (read, now) = (node.store.read()?, node.clock.now());
     let mut consents = Vec::new();
-    for key in read.keys_with(Table::CONSENTS, &[])? {
-        let consent: Option<Consent> = read.get(Table::CONSENTS, &key)?;
-        let (Some(consent), Ok(id)) = (consent.filter(|consent| consent.file == file), key.try_into()) else {
-            continue;
-        };
-        consents.push(consent.receipt(node, held, ConsentId(id), &BTreeSet::new(), now)?);
+    for row in read.each::<Consent>(Table::CONSENTS)? {
+        let (key, consent) = row?;
+        let Some(id) = key.try_into().ok().filter(|_| consent.file == file).map(ConsentId) else { continue };
+        consents.push(consent.receipt(node, held, id, &BTreeSet::new(), now)?);
     }
     consents.sort_by_key(|consent| std::cmp::Reverse(consent.valid_from));
     Ok(consents)
@@ -198,27 +207,22 @@ pub(crate) async fn printed(
     id: ConsentId,
     (tongue, html): (Tongue, bool),
 ) -> Result<String, ConsentError> {
-    let held = node.manifest().map_err(ConsentError::Closed)?;
     let (catalogue, now) = (node.engine.library().catalogue(), node.clock.now());
     let write = if html { receipt::html } else { receipt::text };
-    let consent = kept(&node.store.read()?, id)?;
-    let shown = consent.with(node, &held, id, |record| write(record, catalogue, tongue, now))?;
-    read_by(node, caller, Some(consent.file), 1).await?;
-    Ok(shown)
+    let print =
+        |held: &Held, consent: &Consent| consent.with(node, held, id, |record| write(record, catalogue, tongue, now));
+    shown(node, caller, id, print).await
 }
 
 /// A consent in the shape of ISO/IEC TS 27560 and the Data Privacy Vocabulary (JSON-LD); that it is read is recorded.
 pub(crate) async fn exported(node: &Node, caller: &Caller, id: ConsentId) -> Result<Value, ConsentError> {
-    let held = node.manifest().map_err(ConsentError::Closed)?;
     let (catalogue, now) = (node.engine.library().catalogue(), node.clock.now());
-    let consent = kept(&node.store.read()?, id)?;
-    let shown = consent.with(node, &held, id, |record| record.export(catalogue, now))?;
-    read_by(node, caller, Some(consent.file), 1).await?;
-    Ok(shown)
+    let export = |held: &Held, consent: &Consent| consent.with(node, held, id, |record| record.export(catalogue, now));
+    shown(node, caller, id, export).await
 }
 
-fn kept(read: &Read<'_>, id: ConsentId) -> Result<Consent, ConsentError> {
-    read.get(Table::CONSENTS, id.as_bytes())?.ok_or(ConsentError::Unknown)
+fn kept(node: &Node, id: ConsentId) -> Result<Consent, ConsentError> {
+    node.store.read()?.get(Table::CONSENTS, id.as_bytes())?.ok_or(ConsentError::Unknown)
 }
 
 /// A step in a consent's life that a user here took down.

@@ -4,6 +4,7 @@
 //! A node's log lies in `data/log` and is `REALM/MEMBER`. One that goes on for another lies in `data/log.2` and is
 //! `REALM/MEMBER/2`, then `log.3`, … The newest is in use; the others stay as they are, for auditors.
 
+use crate::bulk::blocking;
 use crate::config::Config;
 use crate::guard::Guard;
 use crate::node::{NodeError, load_engine, load_tokens, ring_path};
@@ -88,5 +89,5 @@ pub async fn continue_after_restore(
         let now = Box::new(move || clock.now().0);
         Ok(place.go_on((keys.log.seed(), &storage.derive("log")), now, &confirmed_by)?)
     };
-    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+    blocking(work).await?
 }

@@ -1,5 +1,6 @@
 //! Decisions made here, read back from the log: why one was made, and a period of them for trying a draft of the rules.
 
+use crate::bulk::blocking;
 use crate::desk::{self, DeskError};
 use crate::dpo::Act;
 use crate::local_api::MessageSchema;
@@ -20,8 +21,6 @@ use utoipa::ToSchema;
 
 /// Who may look back.
 const READERS: [&str; 2] = ["dpo", "supervisor"];
-/// Entries read at once.
-const PAGE: usize = 1_000;
 /// What of an entry explains a decision; nothing of the resident or the user.
 const EXPLAINS: [&str; 17] = [
     "agreement",
@@ -137,16 +136,11 @@ fn reading(node: &Node, caller: &Caller, criterion: &'static str, found: usize) 
 async fn decisions(node: &Arc<Node>, filter: Filter) -> Result<Vec<Map<String, Value>>, DeskError> {
     let reader = node.clone();
     let read = move || {
-        let (mut found, mut start) = (Vec::new(), Some(0));
-        while let Some(at) = start {
-            let page = reader.log.search(&filter, at, PAGE)?;
-            found.extend(page.entries.into_iter().filter_map(|entry| decision(entry.payload?)));
-            start = page.next;
-        }
+        let mut found = Vec::new();
+        reader.log.search_each(&filter, |entry| found.extend(entry.payload.and_then(decision)))?;
         Ok::<_, audit::Fault>(found)
     };
-    let read = tokio::task::spawn_blocking(read).await.map_err(std::io::Error::other)?;
-    Ok(read.map_err(std::io::Error::other)?)
+    Ok(blocking(read).await?.map_err(std::io::Error::other)?)
 }
 
 /// Questions that waited for a person counted once: what was said in the end stands for every asking before it.

@@ -1,6 +1,5 @@
 //! What is done at the institution's own desk besides asking — flags, newcomers, approvals, emergencies — and why it may not be.
 
-use crate::bulk::Passing as _;
 use crate::faults::{Expected, Fault};
 use crate::locate::RegistryError;
 use crate::node::Node;
@@ -67,15 +66,8 @@ impl DeskError {
             DeskError::Unknown => Fault::Unknown.problem(),
             DeskError::Decided => Fault::AlreadyDecided.problem(),
             DeskError::OnFile => Fault::ResidentOnFile.problem().field("resident"),
-            DeskError::Pseudonym(error) => {
-                let problem = Problem::because(503, Reason::KeyHoldersUnavailable).detail(error.to_string());
-                error.retry_after().map_or_else(|| problem.clone(), |seconds| problem.clone().retry_after(seconds))
-            }
-            // What the registry says of one user's quota is for the user; the rest is the operator's.
-            DeskError::Registry(RegistryError::Refused(problem)) if [409, 429].contains(&problem.status) => {
-                Fault::by_registry(problem)
-            }
-            DeskError::Registry(error) => Problem::because(503, Reason::RegistryUnavailable).detail(error.to_string()),
+            DeskError::Pseudonym(error) => error.problem(),
+            DeskError::Registry(error) => error.problem(),
             DeskError::Log(_) => Problem::because(503, Reason::LogUnavailable),
             DeskError::Store(_) => Fault::StoreFailed.problem(),
             DeskError::Jws(_) | DeskError::System(_) => Fault::Internal.problem(),

@@ -12,7 +12,6 @@ use crate::faults::Expected;
 use crate::grants::GrantError;
 use crate::manifests::Held;
 use crate::node::Node;
-use crate::records::FileRecord;
 use crate::residents::Resident;
 use crate::store::{StoreError, Table};
 use crate::tokens::Caller;
@@ -182,10 +181,7 @@ struct Row {
 
 #[derive(Serialize, Deserialize)]
 struct Review {
-    by: Option<Bytes>,
-    at: Timestamp,
     outcome: ReviewOutcome,
-    text: Option<String>,
     notice: Option<ResidentNotice>,
 }
 
@@ -387,9 +383,9 @@ pub(crate) fn answered(node: &Node, request: &QueryRequest, file: FileId, permit
 /// Whether an emergency of `user` of `asker` is past its review, as far as is known here.
 pub(crate) fn overdue(node: &Node, asker: &MemberId, user: &Bytes, now: Timestamp) -> Result<bool, StoreError> {
     let read = node.store.read()?;
-    for key in read.keys_with(Table::EMERGENCIES, &[])? {
-        let row: Option<Row> = read.get(Table::EMERGENCIES, &key)?;
-        if row.is_some_and(|row| &row.asker == asker && &row.user == user && row.overdue(now)) {
+    for row in read.each::<Row>(Table::EMERGENCIES)? {
+        let (_, row) = row?;
+        if &row.asker == asker && &row.user == user && row.overdue(now) {
             return Ok(true);
         }
     }
@@ -408,11 +404,9 @@ pub(crate) async fn list(node: &Node, caller: &Caller) -> Result<EmergencyList, 
 fn all(node: &Node) -> Result<Vec<EmergencyView>, DeskError> {
     let (now, read) = (node.clock.now(), node.store.read()?);
     let mut emergencies = Vec::new();
-    for key in read.keys_with(Table::EMERGENCIES, &[])? {
-        let Some(row) = read.get::<Row>(Table::EMERGENCIES, &key)? else { continue };
-        let record: Option<FileRecord> = read.get(Table::FILES, row.file.as_bytes())?;
-        let rows = record.map(|record| record.rows).unwrap_or_default();
-        let local_numbers = rows.into_iter().filter_map(|row| row.local_number).collect();
+    for row in read.each::<Row>(Table::EMERGENCIES)? {
+        let (_, row) = row?;
+        let local_numbers = read.local_numbers(row.file)?;
         emergencies.push(EmergencyView { local_numbers, ..row.view(now) });
     }
     emergencies.sort_by_key(|view| view.opened);
@@ -436,7 +430,6 @@ pub(crate) async fn review(
         return Err(notice_expected());
     }
     let id: [u8; 16] = unb64(id).ok_or(DeskError::Unknown)?;
-    let by = desk::user(node, caller);
     let (key, mut row) = either_side(node, &id)?;
     if row.side == Side::Taken && caller.names().any(|name| row.user == node.macs.staff_id(name)) {
         return Err(DeskError::Refused(Reason::RoleNotAllowed));
@@ -452,7 +445,7 @@ pub(crate) async fn review(
         return Err(notice_expected());
     }
     let mut event = event(node, Happened::EmergencyReviewed, &row, now).by(node, caller);
-    event.detail = Some(format!("{:?}", body.outcome).to_lowercase());
+    event.detail = Some(body.outcome.as_str().to_owned());
     event.reason_text = Some(body.text.clone());
     let _recorded = node.log.append(&event).await?;
     if let Some(notice) = &body.notice {
@@ -464,8 +457,7 @@ pub(crate) async fn review(
         };
         let _recorded = node.log.append(&event).await?;
     }
-    let (outcome, text, notice) = (body.outcome, Some(body.text.clone()), body.notice.clone());
-    row.review = Some(Review { by: Some(by), at: now, outcome, text, notice });
+    row.review = Some(Review { outcome: body.outcome, notice: body.notice.clone() });
     // What is asked on it later would stay unreviewed.
     row.expires = row.expires.min(now + -1);
     let holders = if row.side == Side::Taken { concerned(node, &row)? } else { BTreeSet::new() };
@@ -515,7 +507,7 @@ pub(crate) async fn letter(
     };
     let asker = held.manifest.member(&row.asker).ok_or(DeskError::Refused(Reason::PeerUnknown))?;
     let holders = row.seen.iter().map(|(holder, fields)| {
-        let known = held.manifest.members.iter().find(|member| &member.id == holder);
+        let known = held.manifest.member(holder);
         (known.map_or(holder.as_str(), |member| member.name.as_str()), fields)
     });
     let letter = Letter {
@@ -586,9 +578,9 @@ pub(crate) async fn take_review(node: &Node, peer: &MemberId, token: &str) -> Re
     let Some(mut row) = row.filter(|row| row.review.is_none() && &row.asker == peer) else { return Ok(()) };
     let mut event = event(node, Happened::EmergencyReviewed, &row, now);
     event.holder = Some(node.config.member.clone());
-    event.detail = Some(format!("{:?}", reviewed.outcome).to_lowercase());
+    event.detail = Some(reviewed.outcome.as_str().to_owned());
     let _recorded = node.log.append(&event).await.map_err(crate::node::NodeError::from)?;
-    row.review = Some(Review { by: None, at: now, outcome: reviewed.outcome, text: None, notice: None });
+    row.review = Some(Review { outcome: reviewed.outcome, notice: None });
     Ok(node.store.write(|write| write.put(Table::EMERGENCIES, &key, &row))?)
 }
 

@@ -1,5 +1,6 @@
 //! A key holder's side of the pseudonym: checks who asks, meters, evaluates under its share, proves, logs.
 
+use crate::bulk::blocking;
 use crate::events::{Event, Happened};
 use crate::guard::{GuardError, Spent};
 use crate::manifests::Held;
@@ -89,7 +90,7 @@ pub(crate) async fn evaluate(node: &Arc<Node>, asker: &MemberId, body: &[u8]) ->
     let (epoch, generation, request_id, count) =
         (request.epoch, request.generation, request.request_id, request.elements.len());
     let work = move || share.evaluate(&request.quorum, &request.elements, &mut UnwrapErr(getrandom::SysRng));
-    let answer = tokio::task::spawn_blocking(work).await.map_err(|e| NodeError::System(std::io::Error::other(e)))??;
+    let answer = blocking(work).await.map_err(NodeError::from)??;
     let mut event = Event::new(Happened::KeyEvaluated, &node.clock)
         .counting([("evaluations", count as u64), (charged.as_str(), count as u64)]);
     (event.asker, event.epoch) = (Some(asker.clone()), Some(epoch));

@@ -144,8 +144,8 @@ impl<'a> Relations<'a> {
     pub(crate) fn read(node: &'a Node) -> Result<Self, StoreError> {
         let read = node.store.read()?;
         let mut users = HashMap::new();
-        for key in read.keys_with(Table::STAFF, &[])? {
-            let Some(Person { marks, .. }) = read.get(Table::STAFF, &key)? else { continue };
+        for row in read.each(Table::STAFF)? {
+            let (key, Person { marks, .. }) = row?;
             let file: Option<FileId> = marks.link.map(|link| read.get(Table::LINKS, &link.0)).transpose()?.flatten();
             let record: Option<FileRecord> =
                 file.map(|file| read.get(Table::FILES, file.as_bytes())).transpose()?.flatten();

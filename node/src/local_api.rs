@@ -2,7 +2,9 @@
 //! `/openapi.json`.
 
 use crate::ask::{AskError, Put, QueryBody, QueryResult, ask};
-use crate::dpo;
+use crate::consents::ConsentError;
+use crate::desk::DeskError;
+use crate::dpo::{self, DpoError};
 use crate::faults::Fault;
 use crate::node::Node;
 use crate::results;
@@ -36,6 +38,35 @@ mod consents;
 mod desk;
 
 pub(crate) type Answer<T> = Result<T, ProblemResponse>;
+
+/// What is refused is traced once, where it becomes an answer.
+macro_rules! refused {
+    ($($error:ty: $what:literal),+) => { $(
+        impl From<$error> for ProblemResponse {
+            fn from(error: $error) -> Self {
+                let problem = error.problem();
+                tracing::warn!(code = problem.code, $what);
+                problem.into()
+            }
+        }
+    )+ };
+}
+refused!(
+    AskError: "a query was not put",
+    ConsentError: "a consent was not changed or shown",
+    DeskError: "not done",
+    DpoError: "the log is not shown"
+);
+
+/// Runs to its end even if the caller hangs up: what is logged must also be done.
+pub(crate) async fn done<T, E>(work: impl Future<Output = Result<T, E>> + Send + 'static) -> Answer<Json<T>>
+where
+    T: Send + 'static,
+    E: From<std::io::Error> + Into<ProblemResponse> + Send + 'static,
+{
+    let done = tokio::spawn(Box::pin(work)).await.map_err(|e| E::from(std::io::Error::other(e)));
+    done.flatten().map(Json).map_err(Into::into)
+}
 
 /// How what a resident takes home is printed.
 #[derive(Clone, Copy, Deserialize)]
@@ -338,11 +369,10 @@ async fn put_query(
     Body(body): Body<QueryBody>,
 ) -> Answer<Json<QueryResult>> {
     let key = headers.get("idempotency-key").and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let failed = |e| problem(&AskError::System(e));
-    let trace = Trace::carried(&headers).map_or_else(Trace::new, Ok).map_err(failed)?;
+    let trace = Trace::carried(&headers).map_or_else(Trace::new, Ok).map_err(AskError::System)?;
     // Detached: a caller hanging up must not leave an asking without its outcome in the log.
     let put = tokio::spawn(async move { once(&node, &caller, body, key.as_deref(), trace).await });
-    put.await.map_err(|e| failed(std::io::Error::other(e))).flatten()
+    put.await.map_err(|e| AskError::System(std::io::Error::other(e)))?
 }
 
 /// Puts a query, or gives what came of the same one before.
@@ -353,24 +383,19 @@ async fn once(
     key: Option<&str>,
     trace: Trace,
 ) -> Answer<Json<QueryResult>> {
-    let id = results::query_id(node, caller, key).map_err(|e| problem(&AskError::System(e)))?;
+    let id = results::query_id(node, caller, key).map_err(AskError::System)?;
     let asked = sha256(&[&serde_json::to_vec(&body).unwrap_or_default()]);
     let _turn = node.asking.begin(&id).await;
     if key.is_some() {
-        match results::find(node, caller, &id).map_err(|e| problem(&AskError::Store(e)))? {
+        match results::find(node, caller, &id).map_err(AskError::Store)? {
             Some((same, kept)) if same == asked => return Ok(Json(kept)),
             Some(_) => return Err(Fault::KeyReused.problem().into()),
             None => {}
         }
     }
-    let said = ask(node, caller, &body, id, Put::First, trace).await.map_err(|e| problem(&e))?;
-    results::keep(node, caller, asked, body, &said).map_err(|e| problem(&AskError::Store(e)))?;
+    let said = ask(node, caller, &body, id, Put::First, trace).await?;
+    results::keep(node, caller, asked, body, &said).map_err(AskError::Store)?;
     Ok(Json(said.result))
-}
-
-fn problem(error: &AskError) -> ProblemResponse {
-    tracing::warn!(code = error.problem().code, "a query was not put");
-    error.problem().into()
 }
 
 #[utoipa::path(
@@ -385,8 +410,7 @@ fn problem(error: &AskError) -> ProblemResponse {
 /// What came of an earlier query. What waits for a person at its holder is fetched once that person decided.
 async fn get_query(State(node): State<Arc<Node>>, caller: Caller, Path(id): Path<String>) -> Answer<Json<QueryResult>> {
     // Detached, as asking is: what waited may be asked again.
-    let found = tokio::spawn(async move { results::collect(&node, &caller, &id).await }).await;
-    let found = found.map_err(|e| AskError::System(std::io::Error::other(e))).flatten().map_err(|e| problem(&e))?;
+    let Json(found) = done(async move { results::collect(&node, &caller, &id).await }).await?;
     found.map(Json).ok_or_else(|| Fault::ResultUnknown.problem().into())
 }
 

@@ -1,5 +1,7 @@
 //! The registry, as a node uses it: publish own entries, find who else knows a resident, hear what it noticed.
 
+use crate::bulk::Passing as _;
+use crate::faults::Fault;
 use crate::manifests::Held;
 use crate::node::Node;
 use bytes::Bytes;
@@ -10,7 +12,7 @@ use protocol::jws::{self, Envelope, JwsError};
 use protocol::manifest::KeyUse;
 use protocol::registry::{EntriesAnswer, EntriesRequest, LocateAnswer, LocateRequest, Located, PutEntry};
 use protocol::review::{ReviewAnswer, ReviewRequest};
-use protocol::{Epoch, Index, MemberId, Purpose, Timestamp};
+use protocol::{Epoch, Index, MemberId, Problem, Purpose, Reason, Timestamp};
 use pseudonym::{ENTRY_BYTES, Entry, SealKey};
 use serde::de::DeserializeOwned;
 use std::collections::BTreeSet;
@@ -27,7 +29,7 @@ pub enum RegistryError {
     Unreachable(#[source] CallError),
     /// It refuses, or is not ready.
     #[error("the registry refuses: {} ({})", .0.title, .0.code)]
-    Refused(Box<protocol::Problem>),
+    Refused(Box<Problem>),
     /// No address is known.
     #[error("no address of the registry is known")]
     NoAddress,
@@ -51,6 +53,18 @@ impl RegistryError {
             RegistryError::Refused(_) => "registry_refused",
             RegistryError::Malformed => "registry_malformed",
             RegistryError::Jws(_) | RegistryError::System(_) => "system",
+        }
+    }
+
+    /// What the caller is told.
+    pub(crate) fn problem(&self) -> Problem {
+        match self {
+            // What the registry says of one user's quota is for the user; the rest is the operator's.
+            RegistryError::Refused(problem) if [409, 429].contains(&problem.status) => Fault::by_registry(problem),
+            _ => {
+                let problem = Problem::because(503, Reason::RegistryUnavailable).detail(self.to_string());
+                Problem { retry_after: self.retry_after(), ..problem }
+            }
         }
     }
 }

@@ -6,6 +6,7 @@
 //! what may be answered.
 //! Findings go with the entries they rest on.
 
+use crate::bulk::blocking;
 use crate::dpo::{Act, expire_findings};
 use crate::events::Happened;
 use crate::flags;
@@ -19,8 +20,6 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 use std::sync::Arc;
 
-/// Entries read at once.
-const PAGE: usize = 1_000;
 /// Key in `state` of the day of the last time.
 const EXPIRED: &[u8] = b"log_expired";
 
@@ -28,7 +27,7 @@ impl Node {
     /// Once a day, erases the payloads of entries that are past their time.
     pub(crate) async fn expire_log_daily(self: &Arc<Self>) {
         let worker = self.clone();
-        let work = async { tokio::task::spawn_blocking(move || expire(&worker)).await.map_err(std::io::Error::other)? };
+        let work = async { blocking(move || expire(&worker)).await? };
         self.once(EXPIRED, self.clock.now().day(), "entries past their time are not all erased", work).await;
     }
 }
@@ -56,12 +55,8 @@ fn expire(node: &Node) -> Result<u64, NodeError> {
 /// How many payloads are to go.
 fn due(node: &Node, before: Timestamp, stays: impl Fn(&Entry) -> bool) -> Result<u64, NodeError> {
     let filter = Filter { until: Some(before.0), ..Filter::default() };
-    let (mut due, mut start) = (0, Some(0));
-    while let Some(at) = start {
-        let page = node.log.search(&filter, at, PAGE)?;
-        due += page.entries.iter().filter(|entry| !stays(entry)).count() as u64;
-        start = page.next;
-    }
+    let mut due = 0;
+    node.log.search_each(&filter, |entry| due += u64::from(!stays(&entry)))?;
     Ok(due)
 }
 

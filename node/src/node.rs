@@ -23,7 +23,7 @@ use keyring::{KeyRing, MacKey, RingError, Sealer, StorageKey, StorageKeyError};
 use policies::Engine;
 use protocol::encoding::{Bytes, sha256};
 use protocol::manifest::{KeyUse, ManifestError, MemberKey};
-use protocol::time::MAX_SKEW_SECONDS;
+use protocol::time::{DAY_SECONDS, MAX_SKEW_SECONDS};
 use protocol::{Epoch, Reason, SpiffeId, Timestamp};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -229,7 +229,7 @@ pub struct Birth {
 }
 
 /// Signing keys are renewed with the manifest; they are valid this long.
-const KEY_VALIDITY_SECONDS: i64 = 2 * 365 * 24 * 60 * 60;
+const KEY_VALIDITY_SECONDS: i64 = 2 * 365 * DAY_SECONDS;
 /// How long a comparison of clocks is worth something.
 const COMPARED_SECONDS: i64 = 5 * 60;
 /// How far back the log is read into the replay guard at start.

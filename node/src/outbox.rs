@@ -8,6 +8,7 @@ use crate::node::Node;
 use crate::store::{StoreError, Table, Write};
 use bytes::Bytes;
 use http::StatusCode;
+use protocol::time::DAY_SECONDS;
 use protocol::{ConsentId, MemberId, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,7 +17,7 @@ use transport::CallError;
 
 const DEADLINE: Duration = Duration::from_secs(3);
 /// What a recipient refuses as such is tried this long before it is given up.
-const GIVE_UP_SECONDS: i64 = 7 * 24 * 60 * 60;
+const GIVE_UP_SECONDS: i64 = 7 * DAY_SECONDS;
 
 /// A message to deliver.
 #[derive(Serialize, Deserialize)]
@@ -79,10 +80,9 @@ impl Node {
         let mut waiting: BTreeMap<MemberId, Vec<Vec<u8>>> = BTreeMap::new();
         {
             let read = self.store.read()?;
-            for key in read.keys_with(Table::OUTBOX, &[])? {
-                if let Some(letter) = read.get::<Letter>(Table::OUTBOX, &key)? {
-                    waiting.entry(letter.to).or_default().push(key);
-                }
+            for row in read.each::<Letter>(Table::OUTBOX)? {
+                let (key, letter) = row?;
+                waiting.entry(letter.to).or_default().push(key);
             }
         }
         let Ok(held) = self.manifest() else { return Ok(waiting.into_keys().collect()) };
@@ -102,11 +102,10 @@ impl Node {
     pub(crate) fn owes_withdrawals(&self, to: &MemberId) -> bool {
         let waits = || {
             let read = self.store.read()?;
-            for key in read.keys_with(Table::OUTBOX, &[])? {
-                let letter: Option<Letter> = read.get(Table::OUTBOX, &key)?;
+            for row in read.each::<Letter>(Table::OUTBOX)? {
+                let (_, letter) = row?;
                 // Those of others' consents are not what our list is about.
-                let ours = |letter: &Letter| letter.path == WITHDRAWALS && letter.about.is_none();
-                if letter.is_some_and(|letter| &letter.to == to && ours(&letter)) {
+                if &letter.to == to && letter.path == WITHDRAWALS && letter.about.is_none() {
                     return Ok::<_, StoreError>(true);
                 }
             }

@@ -1,5 +1,7 @@
 //! Identifiers in, pseudonyms out: asks t key holders, verifies each proof, asks another when one fails.
 
+use crate::bulk::Passing as _;
+pub(crate) use crate::bulk::blocking;
 use crate::events::{Event, Happened};
 use crate::holder::{self, HolderError};
 use crate::manifests::Held;
@@ -10,7 +12,7 @@ use futures_util::stream::FuturesUnordered;
 use keyring::random;
 use protocol::evaluation::{EvaluationAnswer, EvaluationPurpose, EvaluationRequest, MEDIA_TYPE};
 use protocol::manifest::{KeyEpoch, KeyHolder, KeyUse};
-use protocol::{Epoch, Reason};
+use protocol::{Epoch, Problem, Reason};
 use pseudonym::{Answer, BlindError, Blinded, CombineError, Input, Output, Verified};
 use rand_core::UnwrapErr;
 use std::sync::Arc;
@@ -69,6 +71,12 @@ impl PseudonymError {
             PseudonymError::Inputs(_) | PseudonymError::Combine(_) => "evaluation_failed",
             PseudonymError::System(_) => "system",
         }
+    }
+
+    /// What the caller is told.
+    pub(crate) fn problem(&self) -> Problem {
+        let problem = Problem::because(503, Reason::KeyHoldersUnavailable).detail(self.to_string());
+        Problem { retry_after: self.retry_after(), ..problem }
     }
 }
 
@@ -249,9 +257,4 @@ async fn report(node: &Node, holder: &KeyHolder, failure: &HolderFailure) {
             tracing::error!(%error, "a key holder's fault could not be recorded");
         }
     }
-}
-
-/// Runs arithmetic off the network threads.
-pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> std::io::Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(std::io::Error::other)
 }

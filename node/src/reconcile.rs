@@ -11,6 +11,7 @@
 //! An entry erased at a resident's demand or after its time says nothing any more, and its other side stands alone. It names
 //! the erased one, whose leaf is still in the tree: that is no disagreement, but is counted.
 
+use crate::bulk::blocking;
 use crate::node::Node;
 use audit::tree::{leaf_hash, verify_inclusion};
 use audit::{Checkpoint, Filter, Hash, Log, Page};
@@ -315,8 +316,7 @@ pub(crate) async fn reconcile(
     let url = other.and_then(|member| member.endpoints.first()).ok_or(ReconcileError::Unknown)?;
     node.circle.follow(&held.manifest);
     let (circle, of) = (node.circle.clone(), peer.clone());
-    let cosigned =
-        tokio::task::spawn_blocking(move || circle.cosigned_of(&of)).await.map_err(std::io::Error::other)??;
+    let cosigned = blocking(move || circle.cosigned_of(&of)).await??;
     let there = Peer { node, id: peer, to: held.manifest.spiffe(peer), url, cosigned };
     // An entry at the period's edge has its other side within the skew: the edges are looked at on both sides, and only
     // what lies inside is judged.
@@ -329,7 +329,7 @@ pub(crate) async fn reconcile(
     };
     let (theirs, unproved) = there.sides(&wide).await?;
     let (reader, with, period) = (node.clone(), peer.clone(), wide.clone());
-    let read = tokio::task::spawn_blocking(move || {
+    let read = blocking(move || {
         let (mut ours, mut start) = (Vec::new(), Some(0));
         while let Some(at) = start {
             let (sides, next) = read(&reader, &with, &Asked { start: at, ..period.clone() })?;
@@ -339,7 +339,7 @@ pub(crate) async fn reconcile(
         let unheard = unheard(&reader, &with, &period)?;
         Ok::<_, audit::Fault>((ours, unheard))
     });
-    let (ours, unheard) = read.await.map_err(std::io::Error::other)??;
+    let (ours, unheard) = read.await??;
     let inside = |time: i64| (from.0..until.0).contains(&time);
     let not_in_tree = unproved.iter().map(|side| Difference::of(Disagreement::NotInTree, side));
     let differences: Vec<Difference> = compare(&node.config.member, &ours, &theirs, &unheard)
@@ -411,10 +411,10 @@ impl Peer<'_> {
             of_kind.filter_map(|difference| difference.rests_on.clone()).collect::<Vec<_>>()
         };
         let (ours, log) = (alone(Disagreement::OnlyThere), self.node.clone());
-        let ours = tokio::task::spawn_blocking(move || {
+        let ours = blocking(move || {
             Ok::<_, audit::Fault>(erased_among(&log.log, &ours)?.into_iter().cloned().collect::<Vec<_>>())
         });
-        let mut erased = ours.await.map_err(std::io::Error::other)??;
+        let mut erased = ours.await??;
         for some in alone(Disagreement::OnlyHere).chunks(PAGE) {
             let (handed, checkpoint) = self.ask(&Asked { erased: some.to_vec(), ..period.clone() }).await?;
             let shown = |position: &&LogPosition| {
@@ -441,16 +441,13 @@ fn unheard(node: &Node, peer: &MemberId, asked: &Asked) -> Result<BTreeSet<Strin
     let (from, until) = (Some(asked.from), Some(asked.until));
     let event = Some("query.outcome".to_owned());
     let filter = Filter { event, peer: Some(peer.to_string()), from, until, ..Filter::default() };
-    let (mut out, mut start) = (BTreeSet::new(), Some(0));
-    while let Some(at) = start {
-        let page = node.log.search(&filter, at, PAGE)?;
-        for payload in page.entries.iter().filter_map(|entry| entry.payload.as_ref()) {
-            let outcomes = payload.get("outcomes").and_then(Value::as_array).into_iter().flatten();
-            let open = outcomes.filter(|outcome| outcome.get("peer_log").is_none_or(Value::is_null));
-            out.extend(open.filter_map(|outcome| Some(outcome.get("request")?.as_str()?.to_owned())));
-        }
-        start = page.next;
-    }
+    let mut out = BTreeSet::new();
+    node.log.search_each(&filter, |entry| {
+        let payload = entry.payload.unwrap_or_default();
+        let outcomes = payload.get("outcomes").and_then(Value::as_array).into_iter().flatten();
+        let open = outcomes.filter(|outcome| outcome.get("peer_log").is_none_or(Value::is_null));
+        out.extend(open.filter_map(|outcome| Some(outcome.get("request")?.as_str()?.to_owned())));
+    })?;
     Ok(out)
 }
 

@@ -11,7 +11,7 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::slice;
 use zeroize::Zeroizing;
 
@@ -231,6 +231,12 @@ impl Read<'_> {
     /// A client's names.
     pub(crate) fn names(&self, epoch: Epoch, file: FileId) -> Result<Option<Names>, StoreError> {
         self.get(Table::NAMES, &names_key(epoch, file))
+    }
+
+    /// This institution's own numbers of a resident.
+    pub(crate) fn local_numbers(&self, file: FileId) -> Result<BTreeSet<String>, StoreError> {
+        let record: Option<FileRecord> = self.get(Table::FILES, file.as_bytes())?;
+        Ok(record.into_iter().flat_map(|record| record.rows).filter_map(|row| row.local_number).collect())
     }
 
     /// When the resident of `file` was born: as the PESEL says, else as the records do.

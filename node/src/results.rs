@@ -11,13 +11,14 @@ use keyring::random;
 use protocol::encoding::{b64, unb64};
 use protocol::jws;
 use protocol::notice::Decided;
+use protocol::time::DAY_SECONDS;
 use protocol::{MemberId, Reason, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Released values are kept no longer than this.
-const KEEP_SECONDS: i64 = 24 * 60 * 60;
+const KEEP_SECONDS: i64 = DAY_SECONDS;
 
 /// Queries being put: who comes with the same id waits for the first.
 #[derive(Default)]
@@ -207,13 +208,15 @@ pub(crate) fn sweep(node: &Node) -> Result<(), StoreError> {
     let old = {
         let read = node.store.read()?;
         let mut old = Vec::new();
-        for key in read.keys_with(Table::RESULTS, &[])? {
-            if read.get::<Kept>(Table::RESULTS, &key)?.is_some_and(|kept| kept.until < now) {
+        for row in read.each::<Kept>(Table::RESULTS)? {
+            let (key, kept) = row?;
+            if kept.until < now {
                 old.push((Table::RESULTS, key));
             }
         }
-        for key in read.keys_with(Table::WAITING, &[])? {
-            if read.get::<Notice>(Table::WAITING, &key)?.is_some_and(|notice| notice.until + KEEP_SECONDS < now) {
+        for row in read.each::<Notice>(Table::WAITING)? {
+            let (key, notice) = row?;
+            if notice.until + KEEP_SECONDS < now {
                 old.push((Table::WAITING, key));
             }
         }

@@ -6,6 +6,7 @@
 //! the source brought sealed fields, which somebody has to hand over first. Each category's removals are one entry of the
 //! log, with numbers, before the first of them.
 
+use crate::bulk::blocking;
 use crate::config::ConfigError;
 use crate::events::Happened;
 use crate::flags;
@@ -268,7 +269,7 @@ impl Node {
 pub(crate) async fn sweep_alone(node: &Arc<Node>, dry_run: bool) -> Result<Vec<Swept>, NodeError> {
     let _alone = node.bulk.lock().await;
     let worker = node.clone();
-    tokio::task::spawn_blocking(move || sweep(&worker, dry_run)).await.map_err(std::io::Error::other)?
+    blocking(move || sweep(&worker, dry_run)).await?
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! as its sealed entry, which is believed as a located one is. News may come twice, and are one finding. How far the queue
 //! was read is kept with the findings, in one transaction.
 
+use crate::bulk::blocking;
 use crate::consents;
 use crate::dpo::{Finding, FindingKind};
 use crate::events::{Event, Happened};
@@ -123,8 +124,7 @@ async fn read(node: &Arc<Node>) -> Result<usize, ReviewError> {
         let clients = clients_of(&worker, &items)?;
         Ok::<_, StoreError>(items.iter().filter_map(|item| Noticed::of(&held, &clients, item, now)).collect())
     };
-    let noticed: Vec<Noticed> =
-        tokio::task::spawn_blocking(look_up).await.map_err(|e| NodeError::System(std::io::Error::other(e)))??;
+    let noticed: Vec<Noticed> = blocking(look_up).await.map_err(NodeError::from)??;
     for part in noticed.chunks(100) {
         let events: Vec<Event> = part.iter().map(|noticed| noticed.event(&node.clock)).collect();
         try_join_all(events.iter().map(|event| node.log.append(event))).await.map_err(NodeError::from)?;

@@ -7,7 +7,7 @@ use crate::events::{Event, Happened};
 use crate::locate::{ENROLMENT, RegistryError, locate, open_entries};
 use crate::node::{Node, NodeError};
 use crate::pseudonymise::PseudonymError;
-use crate::records::{FileRecord, Names};
+use crate::records::Names;
 use crate::store::{StoreError, Table};
 use protocol::registry::MAX_BATCH;
 use protocol::{Epoch, FileId, Index, MemberId, Reason, Timestamp};
@@ -228,9 +228,9 @@ impl Run {
 
     /// Ends the run: names clients if wanted, and forgets what no client is there for any more.
     fn finish(mut self, node: &Node, epoch: Epoch, options: SharedOptions) -> Result<SharedSummary, StoreError> {
-        let mut gone = Vec::new();
-        for key in node.store.read()?.keys_with(Table::SHARED, &[])? {
-            let Some(known) = node.store.read()?.get::<Known>(Table::SHARED, &key)? else { continue };
+        let (read, mut gone) = (node.store.read()?, Vec::new());
+        for row in read.each::<Known>(Table::SHARED)? {
+            let (key, known) = row?;
             let Some(file) = key.last_chunk().map(|id| FileId(*id)) else { continue };
             let current = known.run == self.number && key.starts_with(&epoch.0.to_be_bytes());
             let (units, before) = if current { (known.units, known.before) } else { (BTreeSet::new(), known.units) };
@@ -241,27 +241,20 @@ impl Run {
             let differs = options.diff && units != before && self.number > 1;
             if differs {
                 let (new, lost) = (&units - &before, &before - &units);
-                self.summary.changes.push(SharedChange { local_numbers: local_numbers(node, file)?, new, gone: lost });
+                self.summary.changes.push(SharedChange { local_numbers: read.local_numbers(file)?, new, gone: lost });
             }
             if options.list && current && !units.is_empty() {
-                self.summary.clients.push(SharedClient { local_numbers: local_numbers(node, file)?, units });
+                self.summary.clients.push(SharedClient { local_numbers: read.local_numbers(file)?, units });
             }
         }
+        drop(read);
         let over = Run { number: self.number, ..Run::default() };
-        node.store
-            .write(|write| {
-                gone.iter().try_for_each(|key| write.remove(Table::SHARED, key).map(drop))?;
-                write.put(Table::STATE, RUN, &over)
-            })
-            .map_err(|error: StoreError| error)?;
-        Ok(self.summary)
+        node.store.write(|write| {
+            gone.iter().try_for_each(|key| write.remove(Table::SHARED, key).map(drop))?;
+            write.put(Table::STATE, RUN, &over)?;
+            Ok(self.summary)
+        })
     }
-}
-
-/// This institution's own numbers of a resident.
-pub(crate) fn local_numbers(node: &Node, file: FileId) -> Result<BTreeSet<String>, StoreError> {
-    let record = node.store.read()?.get::<FileRecord>(Table::FILES, file.as_bytes())?;
-    Ok(record.map(|r| r.rows.into_iter().filter_map(|row| row.local_number).collect()).unwrap_or_default())
 }
 
 impl SharedSummary {

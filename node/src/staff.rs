@@ -103,8 +103,9 @@ impl Node {
 pub(crate) fn forget(node: &Node, before: Timestamp) -> Result<(), StoreError> {
     let read = node.store.read()?;
     let mut gone = Vec::new();
-    for key in read.keys_with(Table::STAFF, &[])? {
-        if read.get::<Person>(Table::STAFF, &key)?.is_some_and(|person| person.last < before) {
+    for row in read.each::<Person>(Table::STAFF)? {
+        let (key, person) = row?;
+        if person.last < before {
             gone.push(key);
         }
     }

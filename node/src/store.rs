@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | `files` | file id 16 | the resident's record |
 //! | `sealed_fields` | file id 16 | fields nobody outside may learn of, under a key of their own |
-//! | `links` | MAC(kind ‖ identifier) 32 | file id; kinds: `pesel`, `subject` |
+//! | `links` | MAC(kind ‖ identifier) 32 | file id; kinds: `pesel`, `document`, `subject`, `unlinked` |
 //! | `local_numbers` | MAC(number) 32 ‖ file id 16 | nothing: local numbers are not unique |
 //! | `names` | epoch 4 ‖ file id 16 | for each identifier: index, seal key, subject, what is published |
 //! | `changed` | epoch 4 ‖ file id 16 | that the identifiers are others than the names were made of |
@@ -29,6 +29,7 @@
 //! | `findings` | finding id 16 | what the data-protection officer has to look at, with the review |
 //! | `revoked` | digest of the terms 32 | agreements that a party's word ended |
 //! | `newcomers` | file id 16 | until when a resident of whom there are no records yet is known to the registry |
+//! | `met` | file id 16 ‖ member | who came to serve a client since a consent, until it follows |
 //! | `staff` | MAC of the staff id 32 | whom a pseudonymous id of the log stands for |
 //! | `state` | name | manifest held, highest CRL number, last import run, shared run under way, own status list |
 //!
@@ -41,72 +42,53 @@ use keyring::{MacKey, Sealer, StorageKey};
 use protocol::Index;
 use redb::{Database, ReadOnlyTable, ReadableDatabase as _, ReadableTable as _, TableDefinition};
 use serde::{Serialize, de::DeserializeOwned};
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// A table: its name on disk and its place in [`Table::ALL`].
+/// A table, by its name on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Table(&'static str, usize);
+pub(crate) struct Table(&'static str);
+
+macro_rules! tables {
+    ($($table:ident = $name:literal),+) => {
+        impl Table {
+            $(pub(crate) const $table: Table = Table($name);)+
+            const ALL: &[Table] = &[$(Table::$table),+];
+        }
+    };
+}
+tables!(
+    FILES = "files",
+    SEALED_FIELDS = "sealed_fields",
+    LINKS = "links",
+    LOCAL_NUMBERS = "local_numbers",
+    NAMES = "names",
+    LEAVING = "leaving",
+    TICKETS = "tickets",
+    CONSENTS = "consents",
+    GRANTS = "grants",
+    WITHDRAWN = "withdrawn",
+    STATUSES = "statuses",
+    OUTBOX = "outbox",
+    RESULTS = "results",
+    STATE = "state",
+    CEREMONIES = "ceremonies",
+    SHARED = "shared",
+    NOTES = "notes",
+    APPROVALS = "approvals",
+    WAITING = "waiting",
+    EMERGENCIES = "emergencies",
+    FINDINGS = "findings",
+    REVOKED = "revoked",
+    NEWCOMERS = "newcomers",
+    STAFF = "staff",
+    CHANGED = "changed",
+    WITHDRAWALS = "withdrawals",
+    MET = "met"
+);
 
 impl Table {
-    pub(crate) const FILES: Table = Table("files", 0);
-    pub(crate) const SEALED_FIELDS: Table = Table("sealed_fields", 1);
-    pub(crate) const LINKS: Table = Table("links", 2);
-    pub(crate) const LOCAL_NUMBERS: Table = Table("local_numbers", 3);
-    pub(crate) const NAMES: Table = Table("names", 4);
-    pub(crate) const LEAVING: Table = Table("leaving", 5);
-    pub(crate) const TICKETS: Table = Table("tickets", 6);
-    pub(crate) const CONSENTS: Table = Table("consents", 7);
-    pub(crate) const GRANTS: Table = Table("grants", 8);
-    pub(crate) const WITHDRAWN: Table = Table("withdrawn", 9);
-    pub(crate) const STATUSES: Table = Table("statuses", 10);
-    pub(crate) const OUTBOX: Table = Table("outbox", 11);
-    pub(crate) const RESULTS: Table = Table("results", 12);
-    pub(crate) const STATE: Table = Table("state", 13);
-    pub(crate) const CEREMONIES: Table = Table("ceremonies", 14);
-    pub(crate) const SHARED: Table = Table("shared", 15);
-    pub(crate) const NOTES: Table = Table("notes", 16);
-    pub(crate) const APPROVALS: Table = Table("approvals", 17);
-    pub(crate) const WAITING: Table = Table("waiting", 18);
-    pub(crate) const EMERGENCIES: Table = Table("emergencies", 19);
-    pub(crate) const FINDINGS: Table = Table("findings", 20);
-    pub(crate) const REVOKED: Table = Table("revoked", 21);
-    pub(crate) const NEWCOMERS: Table = Table("newcomers", 22);
-    pub(crate) const STAFF: Table = Table("staff", 23);
-    pub(crate) const CHANGED: Table = Table("changed", 24);
-    pub(crate) const WITHDRAWALS: Table = Table("withdrawals", 25);
-    pub(crate) const MET: Table = Table("met", 26);
-
-    const ALL: [Table; 27] = [
-        Table::FILES,
-        Table::SEALED_FIELDS,
-        Table::LINKS,
-        Table::LOCAL_NUMBERS,
-        Table::NAMES,
-        Table::LEAVING,
-        Table::TICKETS,
-        Table::CONSENTS,
-        Table::GRANTS,
-        Table::WITHDRAWN,
-        Table::STATUSES,
-        Table::OUTBOX,
-        Table::RESULTS,
-        Table::STATE,
-        Table::CEREMONIES,
-        Table::SHARED,
-        Table::NOTES,
-        Table::APPROVALS,
-        Table::WAITING,
-        Table::EMERGENCIES,
-        Table::FINDINGS,
-        Table::REVOKED,
-        Table::NEWCOMERS,
-        Table::STAFF,
-        Table::CHANGED,
-        Table::WITHDRAWALS,
-        Table::MET,
-    ];
-
     fn definition(self) -> TableDefinition<'static, &'static [u8], &'static [u8]> {
         TableDefinition::new(self.0)
     }
@@ -158,14 +140,14 @@ pub(crate) struct Store {
 
 type Rows = ReadOnlyTable<&'static [u8], &'static [u8]>;
 
-/// Every table, in the order of [`Table::ALL`], as of one moment.
-struct Snapshot(Vec<Rows>);
+/// Every table by its name, as of one moment.
+struct Snapshot(HashMap<&'static str, Rows>);
 
 impl Snapshot {
     fn take(database: &Database) -> Result<Self, StoreError> {
         let transaction = database.begin_read()?;
-        let open = |table: Table| transaction.open_table(table.definition());
-        Ok(Snapshot(Table::ALL.into_iter().map(open).collect::<Result<_, _>>()?))
+        let open = |table: &Table| Ok((table.0, transaction.open_table(table.definition())?));
+        Ok(Snapshot(Table::ALL.iter().map(open).collect::<Result<_, StoreError>>()?))
     }
 }
 
@@ -269,7 +251,7 @@ pub(crate) struct Read<'a> {
 
 impl Read<'_> {
     fn rows(&self, table: Table) -> Result<&Rows, StoreError> {
-        self.snapshot.0.get(table.1).ok_or(StoreError::Shape(table.0))
+        self.snapshot.0.get(table.0).ok_or(StoreError::Shape(table.0))
     }
 
     /// The value at `key`.
@@ -305,6 +287,17 @@ impl Read<'_> {
             out.push(key);
         }
         Ok(out)
+    }
+
+    /// Every row of `table` with its key, in order; each is opened when its turn comes.
+    pub(crate) fn each<T: DeserializeOwned>(
+        &self,
+        table: Table,
+    ) -> Result<impl Iterator<Item = Result<(Vec<u8>, T), StoreError>>, StoreError> {
+        Ok(self.rows(table)?.iter()?.map(move |row| {
+            let (key, value) = row?;
+            Ok((key.value().to_vec(), self.seal.open(table, key.value(), value.value())?))
+        }))
     }
 
     /// Rows in `table`.

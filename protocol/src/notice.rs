@@ -62,6 +62,17 @@ pub enum ReviewOutcome {
     Unjustified,
 }
 
+impl ReviewOutcome {
+    /// Its name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ReviewOutcome::Justified => "justified",
+            ReviewOutcome::Unjustified => "unjustified",
+        }
+    }
+}
+
 /// `POST /v1/refusals`: the resident refused, at `iss`, that `recipient` learns these fields.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

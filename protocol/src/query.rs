@@ -7,6 +7,7 @@ use crate::consent::ConsentRef;
 use crate::encoding::{Bytes, b64, push_len8, sha256};
 use crate::jws::Envelope;
 use crate::manifest::ManifestRef;
+use crate::time::DAY_SECONDS;
 use crate::{Epoch, FieldId, MemberId, ProviderWord, Purpose, QueryType, Role, SubjectId, Timestamp, Told};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// A query request may live this long.
 pub const MAX_LIFE_SECONDS: i64 = 60;
 /// A person at the holder decides within this time of its arrival, or it lapses.
-pub const PENDING_SECONDS: i64 = 7 * 24 * 60 * 60;
+pub const PENDING_SECONDS: i64 = 7 * DAY_SECONDS;
 
 /// What one member asks another about one resident.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

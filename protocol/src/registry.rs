@@ -3,6 +3,7 @@
 use crate::encoding::{Bytes, sha256};
 use crate::jws::Envelope;
 use crate::manifest::ManifestRef;
+use crate::time::DAY_SECONDS;
 use crate::{Epoch, Index, MemberId, Purpose, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -21,7 +22,7 @@ pub const INDEX_HEADER: &str = "ogniwo-index";
 /// A fresh ticket lives this long.
 pub const TICKET_SECONDS: i64 = 15 * 60;
 /// While the registry is away a ticket of this age still serves, and is logged as such.
-pub const OLD_TICKET_SECONDS: i64 = 24 * 60 * 60;
+pub const OLD_TICKET_SECONDS: i64 = DAY_SECONDS;
 
 /// `PUT /v1/entries`: a member's changes to its own entries. Idempotent.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -52,12 +52,6 @@ impl Reason {
         pick(self.sentences(), language)
     }
 
-    /// What the person asking can do next, in English.
-    #[must_use]
-    pub fn next_step(self) -> &'static str {
-        self.saying(Language::En).next
-    }
-
     /// English, then Polish: what was missing, what to do next.
     #[expect(clippy::too_many_lines, reason = "one table")]
     fn sentences(self) -> [&'static str; 4] {
@@ -459,12 +453,6 @@ impl Told {
     #[must_use]
     pub fn saying(self, language: Language) -> Saying {
         pick(self.sentences(), language)
-    }
-
-    /// What the person asking can do next, in English.
-    #[must_use]
-    pub fn next_step(self) -> &'static str {
-        self.saying(Language::En).next
     }
 
     fn sentences(self) -> [&'static str; 4] {

@@ -2,13 +2,13 @@
 
 use super::rounds::Part;
 use super::{CeremonyError, Kept, MAX_KEPT, OVER, check, destroy_share, digest, load, load_all, record};
-use crate::admin::{finish, stream};
+use crate::admin::{standing, stream};
 use crate::events::Happened;
 use crate::manifests::Held;
 use crate::node::{Node, NodeError};
 use crate::store::{StoreError, Table};
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use keyring::random;
@@ -100,50 +100,27 @@ pub(crate) fn router() -> Router<Arc<Node>> {
 }
 
 async fn run_status(State(node): State<Arc<Node>>) -> Response {
-    match load_all(&node) {
-        Ok(all) => Json(all.iter().map(|kept| describe(&node, kept)).collect::<Vec<_>>()).into_response(),
-        Err(error) => (axum::http::StatusCode::SERVICE_UNAVAILABLE, error.to_string()).into_response(),
-    }
+    standing(load_all(&node).map(|all| all.iter().map(|kept| describe(&node, kept)).collect::<Vec<_>>()))
 }
 
 async fn run_invite(State(node): State<Arc<Node>>, Json(invitation): Json<Invitation>) -> Response {
-    stream(|lines| async move {
-        let outcome = invite(&node, &invitation).await;
-        let code = outcome.as_ref().err().map_or("", CeremonyError::code);
-        finish(&lines, code, outcome);
-    })
+    stream(CeremonyError::code, |_| async move { invite(&node, &invitation).await })
 }
 
 async fn run_begin(State(node): State<Arc<Node>>, Json(ceremony): Json<Ceremony>) -> Response {
-    stream(|lines| async move {
-        let outcome = begin(&node, ceremony).await;
-        let code = outcome.as_ref().err().map_or("", CeremonyError::code);
-        finish(&lines, code, outcome);
-    })
+    stream(CeremonyError::code, |_| async move { begin(&node, ceremony).await })
 }
 
 async fn run_join(State(node): State<Arc<Node>>, Json(at): Json<SessionRef>) -> Response {
-    stream(|lines| async move {
-        let outcome = join(&node, &at.session.0).await;
-        let code = outcome.as_ref().err().map_or("", CeremonyError::code);
-        finish(&lines, code, outcome);
-    })
+    stream(CeremonyError::code, |_| async move { join(&node, &at.session.0).await })
 }
 
 async fn run_wait(State(node): State<Arc<Node>>, Json(at): Json<SessionRef>) -> Response {
-    stream(|lines| async move {
-        let outcome = wait(&node, &at.session.0).await;
-        let code = outcome.as_ref().err().map_or("", CeremonyError::code);
-        finish(&lines, code, outcome);
-    })
+    stream(CeremonyError::code, |_| async move { wait(&node, &at.session.0).await })
 }
 
 async fn run_abandon(State(node): State<Arc<Node>>, Json(at): Json<SessionRef>) -> Response {
-    stream(|lines| async move {
-        let outcome = abandon(&node, &at.session.0).await;
-        let code = outcome.as_ref().err().map_or("", CeremonyError::code);
-        finish(&lines, code, outcome);
-    })
+    stream(CeremonyError::code, |_| async move { abandon(&node, &at.session.0).await })
 }
 
 const UNKNOWN: CeremonyError = CeremonyError::Refused("no ceremony of this session is known here");

@@ -28,7 +28,7 @@ pub(crate) async fn withdraw(
     may_record(caller)?;
     let held = node.manifest().map_err(ConsentError::Closed)?;
     let now = node.now().map_err(ConsentError::Closed)?;
-    let consent = kept(&node.store.read()?, id)?;
+    let consent = kept(node, id)?;
     let modules = body.modules.as_ref();
     if !modules_fit(node, &consent.template, modules) {
         return Err(ConsentError::Value {
@@ -64,7 +64,7 @@ pub(crate) async fn revoke(
     }
     let held = node.manifest().map_err(ConsentError::Closed)?;
     let now = node.now().map_err(ConsentError::Closed)?;
-    let consent = kept(&node.store.read()?, id)?;
+    let consent = kept(node, id)?;
     if !consent.with(node, &held, id, |record| record.standing(now))?.is_empty() {
         let mut entry = Event::new(Happened::ConsentWithdrawn, &node.clock).by(node, caller);
         entry.file = Some(consent.file);
@@ -139,7 +139,7 @@ async fn told(
 ) -> Result<ConsentReceipt, ConsentError> {
     let undelivered = node.deliver().await?;
     node.push_status(consent.grants.iter().map(|grant| &grant.aud)).await;
-    kept(&node.store.read()?, id)?.receipt(node, held, id, &undelivered, now)
+    kept(node, id)?.receipt(node, held, id, &undelivered, now)
 }
 
 fn withdrawn(modules: Option<&BTreeSet<String>>) -> ConsentHappened {

@@ -84,8 +84,7 @@ impl Consent {
         lend: impl FnOnce(&ConsentRecord<'_>) -> T,
     ) -> Result<T, ConsentError> {
         let party = |member: &'_ MemberId| {
-            let found = held.manifest.members.iter().find(|m| &m.id == member);
-            found.map(|m| Party { id: &m.id, name: &m.name, kind: &m.kind })
+            held.manifest.member(member).map(|m| Party { id: &m.id, name: &m.name, kind: &m.kind })
         };
         let known = |member| party(member).ok_or(ConsentError::Refused(Reason::PeerUnknown));
         let holders: Vec<_> = self.grants.iter().filter_map(|grant| party(&grant.aud)).collect();

@@ -31,9 +31,7 @@ struct Met {
 
 /// Clients whose consents were recorded here.
 pub(crate) fn consenting(read: &Read<'_>) -> Result<BTreeSet<FileId>, StoreError> {
-    let consents = read.keys_with(Table::CONSENTS, &[])?.into_iter();
-    let consents = consents.map(|id| read.get::<Consent>(Table::CONSENTS, &id));
-    consents.filter_map(|consent| consent.map(|found| found.map(|consent| consent.file)).transpose()).collect()
+    read.each::<Consent>(Table::CONSENTS)?.map(|row| Ok(row?.1.file)).collect()
 }
 
 /// Keeps that `member` serves our client of `file` too.
@@ -107,9 +105,9 @@ fn missing(
 ) -> Result<Vec<(ConsentId, Consent)>, ConsentError> {
     let read = node.store.read()?;
     let mut missing = Vec::new();
-    for id in read.keys_with(Table::CONSENTS, &[])?.into_iter().filter_map(|key| key.try_into().ok().map(ConsentId)) {
-        let consent: Option<Consent> = read.get(Table::CONSENTS, id.as_bytes())?;
-        let Some(consent) = consent.filter(|consent| consent.file == file) else { continue };
+    for row in read.each::<Consent>(Table::CONSENTS)? {
+        let (key, consent) = row?;
+        let Some(id) = key.try_into().ok().filter(|_| consent.file == file).map(ConsentId) else { continue };
         if !opened(node, held, id, &consent, member, now).is_empty() {
             missing.push((id, consent));
         }

@@ -75,7 +75,7 @@ pub(crate) async fn answer(
     may_record(caller)?;
     let held = node.manifest().map_err(ConsentError::Closed)?;
     let now = node.now().map_err(ConsentError::Closed)?;
-    let consent = kept(&node.store.read()?, id)?;
+    let consent = kept(node, id)?;
     if consent.with(node, &held, id, |record| record.state(now))? != record::ConsentState::Requested {
         return Err(ConsentError::Value {
             field: "id",
@@ -95,7 +95,7 @@ pub(crate) async fn renew(
     may_record(caller)?;
     let held = node.manifest().map_err(ConsentError::Closed)?;
     let now = node.now().map_err(ConsentError::Closed)?;
-    let before = kept(&node.store.read()?, old)?;
+    let before = kept(node, old)?;
     let Some(template) = node.engine.template(&before.template.id) else { return Err(ConsentError::Unknown) };
     let reference = TemplateRef { id: before.template.id.clone(), version: template.version.clone() };
     let days = before.days.min(template.max_days);
@@ -159,7 +159,7 @@ async fn answered(
     consent.events.push(event(node, caller, happened, Some(body.method), now));
     note(node, caller, noted, id, &consent, None).await?;
     if let Some(old) = consent.renews {
-        let replaced = kept(&node.store.read()?, old)?;
+        let replaced = kept(node, old)?;
         if !replaced.with(node, held, old, |record| record.standing(now))?.is_empty() {
             note(node, caller, Happened::ConsentSuperseded, old, &replaced, Some(&format!("by {id}"))).await?;
         }

@@ -1,5 +1,6 @@
 //! `/v1/audit/…` of the local API.
 
+use super::Officer;
 use super::act::Act;
 use super::anomalies::{self, Anomalies, AnomaliesBody};
 use super::compare::{self, ReconcileBody, Reconciled};
@@ -8,9 +9,8 @@ use super::findings::{self, Finding, FindingPage, FindingReviewBody, Which};
 use super::resident::{self, AccessBody, EraseBody, Erased, ResidentData, RestrictBody, Restricted};
 use super::search::{self, LogPage, SearchBody};
 use super::who::{self, Who, WhoBody};
-use super::{DpoError, Officer};
 use crate::events::Happened;
-use crate::local_api::{Answer, Body, Refusals, caller};
+use crate::local_api::{Answer, Body, Refusals, caller, done};
 use crate::node::Node;
 use crate::tokens::Caller;
 use axum::Json;
@@ -45,19 +45,14 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<Node>> {
         .routes(routes!(erase_resident))
 }
 
-fn problem(error: &DpoError) -> transport::ProblemResponse {
-    tracing::warn!(code = error.problem().code, "the log is not shown");
-    error.problem().into()
-}
-
 /// The officer who calls; that anybody else tried to do what an officer may is recorded.
 async fn admit(node: &Node, caller: &Caller, tried: Happened) -> Answer<Officer> {
     match Officer::admit(caller) {
         Ok(officer) => Ok(officer),
         Err(error) => {
             let denied = Act::denied(node, caller, tried, Reason::RoleNotAllowed.code());
-            let _recorded = denied.record(node).await.map_err(|e| problem(&e))?;
-            Err(problem(&error))
+            let _recorded = denied.record(node).await?;
+            Err(error.into())
         }
     }
 }
@@ -76,7 +71,7 @@ async fn search_log(
 ) -> Answer<Json<LogPage>> {
     let officer = admit(&node, &caller, Happened::DpoSearched).await?;
     let second = second(&node, &headers).await?;
-    Ok(Json(search::search(&node, &officer, second.as_ref(), &body).await.map_err(|e| problem(&e))?))
+    Ok(Json(search::search(&node, &officer, second.as_ref(), &body).await?))
 }
 
 #[utoipa::path(
@@ -85,7 +80,7 @@ async fn search_log(
 )]
 /// The log's newest checkpoint.
 async fn log_checkpoint(State(node): State<Arc<Node>>, caller: Caller) -> Answer<Json<LogPosted>> {
-    Officer::admit(&caller).map_err(|e| problem(&e))?;
+    Officer::admit(&caller)?;
     Ok(Json(export::checkpoint(&node)))
 }
 
@@ -95,8 +90,8 @@ async fn log_checkpoint(State(node): State<Arc<Node>>, caller: Caller) -> Answer
 )]
 /// What this node cosigned of the others' logs, for whoever holds one of these against it.
 async fn logs_witnessed(State(node): State<Arc<Node>>, caller: Caller) -> Answer<Json<Witnessed>> {
-    Officer::admit(&caller).map_err(|e| problem(&e))?;
-    Ok(Json(export::witnessed(&node).await.map_err(|e| problem(&e))?))
+    Officer::admit(&caller)?;
+    Ok(Json(export::witnessed(&node).await?))
 }
 
 /// A tar file with the directory `export`.
@@ -119,7 +114,7 @@ async fn export_log(
 ) -> Answer<Response> {
     let officer = admit(&node, &caller, Happened::DpoExported).await?;
     let second = second(&node, &headers).await?;
-    let file = export::export(&node, &officer, second.as_ref(), &body).await.map_err(|e| problem(&e))?;
+    let file = export::export(&node, &officer, second.as_ref(), &body).await?;
     let stream = Stream::from_stream(ReaderStream::new(tokio::fs::File::from_std(file)));
     Ok(([(header::CONTENT_TYPE, "application/x-tar")], stream).into_response())
 }
@@ -128,7 +123,7 @@ async fn export_log(
 async fn second(node: &Node, headers: &HeaderMap) -> Answer<Option<Officer>> {
     let Some(value) = headers.get(CONFIRMATION) else { return Ok(None) };
     let caller = caller(node, value.to_str().ok()).await?;
-    Officer::admit(&caller).map(Some).map_err(|e| problem(&e))
+    Ok(Some(Officer::admit(&caller)?))
 }
 
 #[utoipa::path(
@@ -142,7 +137,7 @@ async fn reconcile_logs(
     Body(body): Body<ReconcileBody>,
 ) -> Answer<Json<Reconciled>> {
     let officer = admit(&node, &caller, Happened::Reconciled).await?;
-    Ok(Json(compare::compare(&node, &officer, &body).await.map_err(|e| problem(&e))?))
+    Ok(Json(compare::compare(&node, &officer, &body).await?))
 }
 
 #[utoipa::path(
@@ -156,7 +151,7 @@ async fn look_for_anomalies(
     Body(body): Body<AnomaliesBody>,
 ) -> Answer<Json<Anomalies>> {
     let officer = admit(&node, &caller, Happened::AnomaliesReviewed).await?;
-    Ok(Json(anomalies::on_demand(&node, &officer, &body).await.map_err(|e| problem(&e))?))
+    Ok(Json(anomalies::on_demand(&node, &officer, &body).await?))
 }
 
 #[utoipa::path(
@@ -172,7 +167,7 @@ async fn findings_found(
     Query(which): Query<Which>,
 ) -> Answer<Json<FindingPage>> {
     let officer = admit(&node, &caller, Happened::DpoSearched).await?;
-    Ok(Json(findings::page(&node, &officer, &which).await.map_err(|e| problem(&e))?))
+    Ok(Json(findings::page(&node, &officer, &which).await?))
 }
 
 #[utoipa::path(
@@ -187,7 +182,7 @@ async fn review_finding(
     Body(body): Body<FindingReviewBody>,
 ) -> Answer<Json<Finding>> {
     let officer = admit(&node, &caller, Happened::FindingReviewed).await?;
-    Ok(Json(findings::review(&node, &officer, &id, &body).await.map_err(|e| problem(&e))?))
+    Ok(Json(findings::review(&node, &officer, &id, &body).await?))
 }
 
 #[utoipa::path(
@@ -197,7 +192,7 @@ async fn review_finding(
 /// Whom a pseudonymous id of the log stands for; recorded.
 async fn tell_who(State(node): State<Arc<Node>>, caller: Caller, Body(body): Body<WhoBody>) -> Answer<Json<Who>> {
     let officer = admit(&node, &caller, Happened::IdentityRead).await?;
-    Ok(Json(who::who(&node, &officer, &body).await.map_err(|e| problem(&e))?))
+    Ok(Json(who::who(&node, &officer, &body).await?))
 }
 
 #[utoipa::path(
@@ -211,7 +206,7 @@ async fn show_resident(
     Body(body): Body<AccessBody>,
 ) -> Answer<Json<ResidentData>> {
     let officer = admit(&node, &caller, Happened::ResidentShown).await?;
-    Ok(Json(resident::show(&node, &officer, &body).await.map_err(|e| problem(&e))?))
+    Ok(Json(resident::show(&node, &officer, &body).await?))
 }
 
 #[utoipa::path(
@@ -225,7 +220,7 @@ async fn restrict_resident(
     Body(body): Body<RestrictBody>,
 ) -> Answer<Json<Restricted>> {
     let officer = admit(&node, &caller, Happened::ResidentRestricted).await?;
-    Ok(Json(resident::restrict(&node, &officer, &body).await.map_err(|e| problem(&e))?))
+    Ok(Json(resident::restrict(&node, &officer, &body).await?))
 }
 
 #[utoipa::path(
@@ -239,7 +234,5 @@ async fn erase_resident(
     Body(body): Body<EraseBody>,
 ) -> Answer<Json<Erased>> {
     let officer = admit(&node, &caller, Happened::ResidentErased).await?;
-    let erased = tokio::spawn(async move { resident::erase(&node, &officer, &body).await }).await;
-    let erased = erased.map_err(|e| DpoError::System(std::io::Error::other(e))).flatten();
-    Ok(Json(erased.map_err(|e| problem(&e))?))
+    done(async move { resident::erase(&node, &officer, &body).await }).await
 }

@@ -3,6 +3,7 @@
 use super::act::Act;
 use super::findings::{Finding, FindingKind, ReviewState, first, keep};
 use super::{DpoError, Officer, now};
+use crate::bulk::blocking;
 use crate::events::Happened;
 use crate::node::Node;
 use crate::reconcile::{Compared, Difference, Disagreement, ReconcileError, reconcile};
@@ -161,8 +162,7 @@ impl Node {
         let filter =
             Filter { peer: Some(peer.to_string()), from: Some(from.0), until: Some(until.0), ..Filter::default() };
         let reader = self.clone();
-        let found = tokio::task::spawn_blocking(move || reader.log.search(&filter, 0, 1));
-        Ok(!found.await.map_err(std::io::Error::other)??.entries.is_empty())
+        Ok(!blocking(move || reader.log.search(&filter, 0, 1)).await??.entries.is_empty())
     }
 
     /// Tells the officer of a peer that has given nothing since `from`; once, until it does.

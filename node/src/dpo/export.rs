@@ -6,6 +6,7 @@
 use super::act::Act;
 use super::search::{Criteria, LogFilter};
 use super::{DpoError, Officer, eyes};
+use crate::bulk::blocking;
 use crate::events::Happened;
 use crate::node::Node;
 use audit::Checkpoint;
@@ -104,8 +105,7 @@ impl Witnessed {
 /// Not recorded: it says nothing of anybody, and every member is given the same.
 pub(super) async fn witnessed(node: &Arc<Node>) -> Result<Witnessed, DpoError> {
     let circle = node.circle.clone();
-    let cosigned = tokio::task::spawn_blocking(move || circle.cosigned());
-    let (key, all) = cosigned.await.map_err(io::Error::other)??;
+    let (key, all) = blocking(move || circle.cosigned()).await??;
     Ok(Witnessed::of(Some(key.to_string()), all))
 }
 
@@ -138,7 +138,7 @@ pub(super) async fn export(
         eyes::tell(node, officer, &eyes::about(&filter), &receipt, now)?;
     }
     let node = node.clone();
-    let made = tokio::task::spawn_blocking(move || {
+    let made = blocking(move || {
         let exports = node.config.data.join("exports");
         make_private(&exports)?;
         let name = b64(&keyring::random::<16>()?);
@@ -149,7 +149,7 @@ pub(super) async fn export(
         let _gone = (fs::remove_dir_all(&dir), fs::remove_file(&archive));
         packed
     });
-    made.await.map_err(io::Error::other)?
+    made.await?
 }
 
 fn make_private(dir: &Path) -> io::Result<()> {

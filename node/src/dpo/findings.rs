@@ -13,7 +13,6 @@ use crate::local_api::MessageSchema;
 use crate::node::{Node, NodeError};
 use crate::reconcile::Disagreement;
 use crate::review::Notice;
-use crate::shared::local_numbers;
 use crate::store::{Read, StoreError, Table, Write};
 use audit::{Fault, Log};
 use protocol::encoding::{b64, sha256, unb64};
@@ -148,7 +147,7 @@ impl Finding {
     /// With this institution's own numbers of the resident.
     fn named(mut self, node: &Node) -> Result<Self, StoreError> {
         if let Some(file) = self.file.as_deref().and_then(unb64::<16>) {
-            self.local_numbers = local_numbers(node, FileId(file))?;
+            self.local_numbers = node.store.read()?.local_numbers(FileId(file))?;
         }
         Ok(self)
     }
@@ -177,8 +176,7 @@ pub struct FindingPage {
 }
 
 fn kept(read: &Read<'_>) -> Result<Vec<Finding>, StoreError> {
-    let keys = read.keys_with(Table::FINDINGS, &[])?;
-    keys.iter().filter_map(|key| read.get(Table::FINDINGS, key).transpose()).collect()
+    read.each(Table::FINDINGS)?.map(|row| Ok(row?.1)).collect()
 }
 
 /// A page of what was found so far.

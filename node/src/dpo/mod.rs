@@ -89,7 +89,7 @@ impl DpoError {
             DpoError::Role => {
                 Problem::because(403, Reason::RoleNotAllowed).detail("Only the data-protection officer may do this.")
             }
-            DpoError::Closed(reason) => Problem::because(503, *reason),
+            DpoError::Closed(reason) => Problem::because(503, *reason).retry_after(5),
             DpoError::Value(field) => Fault::ValueInvalid.problem().field(*field),
             DpoError::Unlisted { field, expected } => expected.problem(field),
             DpoError::Confirmation => Fault::ConfirmationMissing.problem(),

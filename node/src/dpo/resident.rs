@@ -3,6 +3,7 @@
 
 use super::act::Act;
 use super::{DpoError, Officer};
+use crate::bulk::blocking;
 use crate::events::Happened;
 use crate::flags::{self, Flag};
 use crate::node::Node;
@@ -17,9 +18,6 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use utoipa::ToSchema;
-
-/// Entries read at once.
-const PAGE: usize = 1_000;
 
 /// Whose data.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
@@ -192,23 +190,18 @@ pub(super) async fn erase(node: &Arc<Node>, officer: &Officer, body: &EraseBody)
 async fn erase_entries(node: &Arc<Node>, officer: &Officer, file: FileId) -> Result<u64, DpoError> {
     let reader = node.clone();
     let filter = Filter { file: Some(file.to_string()), ..Filter::default() };
-    let found = tokio::task::spawn_blocking(move || {
-        let (mut found, mut start) = (BTreeSet::new(), Some(0));
-        while let Some(at) = start {
-            let page = reader.log.search(&filter, at, PAGE)?;
-            found.extend(page.entries.iter().filter(|entry| !proves_erasure(entry)).map(|entry| entry.index));
-            start = page.next;
-        }
+    let found = blocking(move || {
+        let mut found = BTreeSet::new();
+        reader.log.search_each(&filter, |entry| found.extend((!proves_erasure(&entry)).then_some(entry.index)))?;
         Ok::<_, audit::Fault>(found)
     });
-    let found = found.await.map_err(std::io::Error::other)??;
+    let found = found.await??;
     let mut act = Act::of(officer, Happened::PayloadsErased, node)?;
     act.file = Some(file);
     act.counts = [("entries", found.len() as u64)].into();
     let receipt = act.record(node).await?;
     let eraser = node.clone();
-    let erased = tokio::task::spawn_blocking(move || eraser.log.erase(&receipt, &found));
-    Ok(erased.await.map_err(std::io::Error::other)??)
+    Ok(blocking(move || eraser.log.erase(&receipt, &found)).await??)
 }
 
 fn proves_erasure(entry: &audit::Entry) -> bool {

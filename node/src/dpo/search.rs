@@ -2,6 +2,7 @@
 
 use super::act::Act;
 use super::{DpoError, Officer, eyes, now};
+use crate::bulk::blocking;
 use crate::events::Happened;
 use crate::faults::Expected;
 use crate::node::Node;
@@ -249,8 +250,7 @@ pub(super) async fn search(
     let Criteria { filter, names, file } = criteria;
     let about = eyes::about(&filter);
     let (searched, start) = (node.clone(), body.start);
-    let found = tokio::task::spawn_blocking(move || searched.log.search(&filter, start, limit));
-    let found = found.await.map_err(std::io::Error::other)??;
+    let found = blocking(move || searched.log.search(&filter, start, limit)).await??;
     act.filter = names;
     act.file = file;
     act.counts = [("found", found.entries.len() as u64)].into();

@@ -5,7 +5,6 @@ use super::act::Act;
 use super::{DpoError, Officer};
 use crate::events::Happened;
 use crate::node::Node;
-use crate::shared::local_numbers;
 use crate::staff::Person;
 use crate::store::Table;
 use protocol::FileId;
@@ -64,7 +63,7 @@ pub(super) async fn who(node: &Node, officer: &Officer, body: &WhoBody) -> Resul
             let file = FileId(unb64::<16>(file).ok_or(DpoError::Value("file"))?);
             act.file = Some(file);
             act.filter = vec!["file"];
-            let numbers = local_numbers(node, file)?;
+            let numbers = node.store.read()?.local_numbers(file)?;
             ((!numbers.is_empty()).then(|| Who::resident(numbers)), DpoError::Unknown)
         }
         _ => return Err(DpoError::Value("user")),

@@ -1,6 +1,6 @@
 //! The life of a consent: asked, answered, shown, renewed, withdrawn, printed, exported.
 
-use super::{Answer, Body, Maybe, Print, Refusals};
+use super::{Answer, Body, Maybe, Print, Refusals, done};
 use crate::consents::{
     self, ConsentAnswer, ConsentBody, ConsentError, ConsentList, ConsentReceipt, ConsentRequest, RevokeBody,
     WithdrawBody, WithdrawalBody, WithdrawalReceipt,
@@ -11,7 +11,7 @@ use crate::tokens::Caller;
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::response::Response;
-use protocol::{ConsentId, Problem};
+use protocol::ConsentId;
 use serde_json::Value;
 use std::sync::Arc;
 use utoipa_axum::router::OpenApiRouter;
@@ -30,23 +30,6 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Node>> {
         .routes(routes!(withdraw_anywhere))
         .routes(routes!(print_receipt))
         .routes(routes!(export_consent))
-}
-
-/// Runs to its end even if the caller hangs up.
-async fn done<T: Send + 'static>(
-    work: impl Future<Output = Result<T, ConsentError>> + Send + 'static,
-) -> Answer<Json<T>> {
-    let done = tokio::spawn(Box::pin(work)).await;
-    said(done.map_err(|e| ConsentError::System(std::io::Error::other(e))).flatten())
-}
-
-fn said<T>(done: Result<T, ConsentError>) -> Answer<Json<T>> {
-    Ok(Json(done.map_err(|error| refusal(&error))?))
-}
-
-fn refusal(error: &ConsentError) -> Problem {
-    tracing::warn!(code = error.problem().code, "a consent was not changed or shown");
-    error.problem()
 }
 
 fn consent_id(text: &str) -> Answer<ConsentId> {
@@ -200,8 +183,7 @@ async fn print_receipt(
     Path(id): Path<String>,
     Query(print): Query<Print>,
 ) -> Answer<Response> {
-    let printed = consents::printed(&node, &caller, consent_id(&id)?, (print.language, print.html)).await;
-    Ok(print.answer(printed.map_err(|error| refusal(&error))?))
+    Ok(print.answer(consents::printed(&node, &caller, consent_id(&id)?, (print.language, print.html)).await?))
 }
 
 #[utoipa::path(
@@ -210,5 +192,5 @@ async fn print_receipt(
 )]
 /// A consent for other systems.
 async fn export_consent(State(node): State<Arc<Node>>, caller: Caller, Path(id): Path<String>) -> Answer<Json<Value>> {
-    said(consents::exported(&node, &caller, consent_id(&id)?).await)
+    Ok(Json(consents::exported(&node, &caller, consent_id(&id)?).await?))
 }

@@ -1,9 +1,8 @@
 //! Flags, newcomers, approvals and emergencies: what a caseworker, a supervisor or the data-protection officer does besides asking.
 
-use super::{Answer, Body, Print, Refusals};
+use super::{Answer, Body, Print, Refusals, done};
 use crate::approvals::{self, ApprovalList, ApprovalView, GrantBody, RefuseBody};
 use crate::decisions::{self, Decision, DecisionList, Period};
-use crate::desk::DeskError;
 use crate::emergencies::{self, EmergencyBody, EmergencyList, EmergencyView, ReviewBody};
 use crate::flags::{self, FlagBody, FlagList, ResidentBody};
 use crate::newcomers::{self, NewcomerBody, NewcomerView};
@@ -32,19 +31,6 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Node>> {
         .routes(routes!(print_letter))
         .routes(routes!(list_decisions))
         .routes(routes!(get_decision))
-}
-
-/// Runs to its end even if the caller hangs up: what is logged must also be done.
-async fn done<T: Send + 'static>(work: impl Future<Output = Result<T, DeskError>> + Send + 'static) -> Answer<Json<T>> {
-    let done = tokio::spawn(Box::pin(work)).await;
-    said(done.map_err(|e| DeskError::System(std::io::Error::other(e))).flatten())
-}
-
-fn said<T>(done: Result<T, DeskError>) -> Answer<Json<T>> {
-    done.map(Json).map_err(|error| {
-        tracing::warn!(code = error.problem().code, "not done");
-        error.problem().into()
-    })
 }
 
 #[utoipa::path(

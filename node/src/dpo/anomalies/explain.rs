@@ -3,6 +3,7 @@
 use super::access::{Access, Came, Case, Kind, Log, Place, Surroundings, by};
 use super::{Explanation, Parameters};
 use jiff::civil::Date;
+use protocol::time::DAY_SECONDS;
 use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 
@@ -44,7 +45,7 @@ struct Answer {
 type Holds<'a> = fn(&Grounds<'a>, &Access) -> bool;
 
 /// How long a slip may take to be put right.
-const RETRY_SECONDS: i64 = 24 * 60 * 60;
+const RETRY_SECONDS: i64 = DAY_SECONDS;
 
 impl<'a> Grounds<'a> {
     pub(super) fn new(

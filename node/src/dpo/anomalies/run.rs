@@ -2,6 +2,7 @@
 
 use super::access::{Case, Log, Surroundings, lasting};
 use super::{Anomaly, Explanation, Reviewed, Rule, review};
+use crate::bulk::blocking;
 use crate::dpo::act::Act;
 use crate::dpo::findings::{self, Finding, FindingKind, ReviewState};
 use crate::dpo::{DpoError, Officer, now};
@@ -11,7 +12,7 @@ use crate::manifests::Held;
 use crate::node::Node;
 use crate::records::{FileRecord, OfFiles};
 use crate::store::{StoreError, Table};
-use audit::Filter;
+use audit::{Entry, Filter};
 use jiff::ToSpan as _;
 use jiff::civil::Date;
 use policies::{Engine, Tier, calendar};
@@ -19,14 +20,11 @@ use protocol::Timestamp;
 use protocol::encoding::b64;
 use protocol::time::DAY_SECONDS;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use utoipa::ToSchema;
 
-/// Entries read at once.
-const PAGE: usize = 1_000;
 /// Days that may be judged at once.
 const MAX_DAYS: i64 = 366;
 /// Key in `state` of the first moment not judged yet.
@@ -117,8 +115,7 @@ fn day(at: Timestamp) -> Option<Date> {
 async fn look(node: &Arc<Node>, days: (Date, Date), mut act: Act) -> Result<Anomalies, DpoError> {
     let held = node.held.load_full().ok_or(DpoError::Closed(protocol::Reason::ManifestExpired))?;
     let reader = node.clone();
-    let read = tokio::task::spawn_blocking(move || read(&reader, &held, days));
-    let Reviewed { examined, explained, anomalies } = read.await.map_err(std::io::Error::other)??;
+    let Reviewed { examined, explained, anomalies } = blocking(move || read(&reader, &held, days)).await??;
     act.counts =
         [("examined", examined), ("explained", explained.values().sum()), ("findings", anomalies.len() as u64)].into();
     let _recorded = act.record(node).await?;
@@ -169,16 +166,9 @@ fn read(node: &Node, held: &Held, days: (Date, Date)) -> Result<Reviewed, DpoErr
     let start = days.0.checked_sub(look_back.days()).ok().and_then(begins);
     let end = days.1.tomorrow().ok().and_then(begins);
     let mut log = Log::default();
-    let mut take = |filter: Filter| -> Result<(), DpoError> {
-        let mut next = Some(0);
-        while let Some(at) = next {
-            let page = node.log.search(&filter, at, PAGE)?;
-            for entry in &page.entries {
-                log.take(entry.index, entry.payload.as_ref().unwrap_or(&Value::Null), &surroundings);
-            }
-            next = page.next;
-        }
-        Ok(())
+    let mut take = |filter: Filter| {
+        let each = |entry: Entry| log.take(entry.index, &entry.payload.unwrap_or_default(), &surroundings);
+        node.log.search_each(&filter, each)
     };
     for event in lasting() {
         take(Filter { event: Some(event.name().to_owned()), until: start, ..Filter::default() })?;
@@ -191,12 +181,11 @@ fn read(node: &Node, held: &Held, days: (Date, Date)) -> Result<Reviewed, DpoErr
 fn explained(node: &Node) -> Result<BTreeSet<u64>, StoreError> {
     let read = node.store.read()?;
     let mut entries = BTreeSet::new();
-    for key in read.keys_with(Table::FINDINGS, &[])? {
-        let finding: Option<Finding> = read.get(Table::FINDINGS, &key)?;
-        let cleared = |finding: &Finding| {
-            finding.kind == FindingKind::Rule(Rule::Unexplained) && finding.state == ReviewState::Explained
-        };
-        entries.extend(finding.filter(cleared).into_iter().flat_map(|finding| finding.entries));
+    for row in read.each::<Finding>(Table::FINDINGS)? {
+        let (_, finding) = row?;
+        if finding.kind == FindingKind::Rule(Rule::Unexplained) && finding.state == ReviewState::Explained {
+            entries.extend(finding.entries);
+        }
     }
     Ok(entries)
 }
