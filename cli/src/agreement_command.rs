@@ -3,7 +3,7 @@
 use crate::args::AgreementCommand;
 use crate::exit::{Failure, read_text, write_file};
 use crate::output::Output;
-use crate::wire::Admin;
+use crate::wire::{Admin, admin};
 use node::{Config, Word};
 use policies::Library;
 use protocol::agreement::{Agreement, AgreementRef, AnswerMode, Hours, SignedAgreement};
@@ -53,8 +53,7 @@ pub(crate) async fn run(command: AgreementCommand, output: &Output) -> Result<()
             Ok(())
         }
         AgreementCommand::Revoke { node, agreement, out } => {
-            let admin = Admin::of(&Config::load(&node.config)?.data);
-            let word: Word = admin.run("/agreements/revoke", &agreement, &|_| {}).await?;
+            let word: Word = admin(&node)?.run("/agreements/revoke", &agreement, &|_| {}).await?;
             write(&out, &word)?;
             output.result(&word, || {
                 let told = if word.waiting { "is told as soon as it can be reached" } else { "knows" };

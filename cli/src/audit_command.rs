@@ -8,12 +8,11 @@ use crate::audit_filter::{live, moment, offline};
 use crate::audit_findings::{anomalies, reconcile, review};
 use crate::audit_keys::{Federation, Pinned, unverified};
 use crate::exit::{Failure, chain, read_text, write_file};
-use crate::node_command::{api, token};
 use crate::output::Output;
 use crate::prompt::passphrase;
 use crate::report::{self, Asked, Context, Kind, Words, exchange};
+use crate::wire::{api, get, post, token};
 use audit::{Checkpoint, Exported, Fault, Filter, Vkey, verify_against, verify_export};
-use http::Method;
 use node::{LogPage, Progress, ResidentData, Who, Witnessed};
 use policies::Library;
 use serde_json::{Value, json};
@@ -89,7 +88,7 @@ async fn witnessed(arguments: WitnessedArgs, output: &Output) -> Result<(), Fail
             let dir = Some(dir.join("witness")).filter(|inner| inner.is_dir()).unwrap_or(dir);
             Witnessed::of(None, audit::witnessed(&dir).map_err(|e| unverified(&e))?)
         }
-        None => api(&to)?.call(Method::GET, "/v1/audit/witnessed", &token(&to)?, None).await?,
+        None => get(&to, "/v1/audit/witnessed").await?,
     };
     if let Some(name) = &log {
         // REALM/MEMBER, with more behind it for a log that went on.
@@ -421,7 +420,7 @@ async fn make_report(arguments: ReportArgs, output: &Output) -> Result<(), Failu
         if let Some(resident) = filter.get("resident").filter(|_| kind == Kind::R1) {
             let body = json!({ "resident": resident, "reason": reason.as_deref().unwrap_or(kind.name()) });
             let path = "/v1/audit/residents/show";
-            held = Some(api(&to)?.call(Method::POST, path, &token(&to)?, Some(&body)).await?);
+            held = Some(post(&to, path, &body).await?);
         }
         let body = json!({ "filter": filter, "report": kind.name(), "reason": reason });
         live_export = fetch(&to, second.as_deref(), &body, &std::env::temp_dir()).await?;
@@ -543,8 +542,7 @@ fn pretty(document: &impl serde::Serialize) -> Result<String, Failure> {
 
 async fn who(arguments: WhoArgs, output: &Output) -> Result<(), Failure> {
     let WhoArgs { api: to, user, file, reason } = arguments;
-    let body = serde_json::to_value(node::WhoBody { user, file, reason }).map_err(|e| Failure::new("internal", e))?;
-    let found: Who = api(&to)?.call(Method::POST, "/v1/audit/who", &token(&to)?, Some(&body)).await?;
+    let found: Who = post(&to, "/v1/audit/who", &json!(node::WhoBody { user, file, reason })).await?;
     output.result(&found, || match &found.staff {
         Some(staff) => {
             let first = found.first_seen.map(report::moment).unwrap_or_default();

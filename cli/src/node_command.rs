@@ -4,12 +4,11 @@
 //! stopped.
 
 use crate::args::{ApiArgs, AskArgs, ClearArgs, FlagArgs, FlagCommand, NodeCommand, ResidentArgs};
-use crate::exit::{Failure, places, read_text, unwritable, write_file};
+use crate::exit::{Failure, places, unwritable, write_file};
 use crate::output::Output;
 use crate::process::Listening;
 use crate::prompt::{expected, new_passphrase, passphrase, resident};
-use crate::wire::{Admin, LocalApi, local_url};
-use http::Method;
+use crate::wire::{Admin, admin, get, post};
 use node::{
     Config, EnrolSummary, ImportMode, ImportRequest, ImportSummary, Node, NodeStatus, ObligationsBody, OutcomeKind,
     QueryResult, SharedSummary, Surroundings, Swept, UnenrolSummary,
@@ -41,13 +40,12 @@ pub(crate) async fn run(command: NodeCommand, output: &Output) -> Result<(), Fai
             Ok(())
         }
         NodeCommand::Status { node } => {
-            let status: NodeStatus = Admin::of(&Config::load(&node.config)?.data).get("/status").await?;
+            let status: NodeStatus = admin(&node)?.get("/status").await?;
             output.result(&status, || describe(&status));
             Ok(())
         }
         NodeCommand::Refresh { node } => {
-            let admin = Admin::of(&Config::load(&node.config)?.data);
-            let answer: Value = admin.run("/refresh", &json!({}), &|_| {}).await?;
+            let answer: Value = admin(&node)?.run("/refresh", &json!({}), &|_| {}).await?;
             output.result(&answer, || "Manifest, revocation list and findings are current.".to_owned());
             Ok(())
         }
@@ -70,9 +68,9 @@ pub(crate) async fn run(command: NodeCommand, output: &Output) -> Result<(), Fai
             import(Config::load(&node.config)?, &request, output).await
         }
         NodeCommand::Enrol { node } => {
-            let admin = Admin::of(&Config::load(&node.config)?.data);
             let started = Instant::now();
-            let summary: EnrolSummary = admin.run("/enrol", &json!({}), &output.progress("enrolling", false)).await?;
+            let progress = output.progress("enrolling", false);
+            let summary: EnrolSummary = admin(&node)?.run("/enrol", &json!({}), &progress).await?;
             output.result(&summary, || {
                 format!(
                     "{} clients: {} pseudonymised, {} published, {} removed in {:.1} s",
@@ -86,9 +84,8 @@ pub(crate) async fn run(command: NodeCommand, output: &Output) -> Result<(), Fai
             Ok(())
         }
         NodeCommand::Retention { node, dry_run } => {
-            let admin = Admin::of(&Config::load(&node.config)?.data);
             let path = format!("/retention?dry_run={dry_run}");
-            let swept: Vec<Swept> = admin.run(&path, &json!({}), &|_| {}).await?;
+            let swept: Vec<Swept> = admin(&node)?.run(&path, &json!({}), &|_| {}).await?;
             output.result(&swept, || retention_words(&swept, dry_run));
             Ok(())
         }
@@ -100,19 +97,18 @@ pub(crate) async fn run(command: NodeCommand, output: &Output) -> Result<(), Fai
             crate::desk_command::flag(unenrolled(api, resident, reason, undo), output).await
         }
         NodeCommand::Unenrol { api, .. } => {
-            let admin = Admin::of(&Config::load(&api.node.config)?.data);
             let progress = output.progress("unenrolling", false);
-            let summary: UnenrolSummary = admin.run("/unenrol", &json!({}), &progress).await?;
+            let summary: UnenrolSummary = admin(&api.node)?.run("/unenrol", &json!({}), &progress).await?;
             output.result(&summary, || {
                 format!("{} clients unenrolled, {} entries removed; records stay.", summary.unenrolled, summary.removed)
             });
             Ok(())
         }
         NodeCommand::Shared { node, list, diff, csv } => {
-            let admin = Admin::of(&Config::load(&node.config)?.data);
             let list = list || (csv.is_some() && !diff);
             let path = format!("/shared?list={list}&diff={diff}");
-            let summary: SharedSummary = admin.run(&path, &json!({}), &output.progress("locating", false)).await?;
+            let progress = output.progress("locating", false);
+            let summary: SharedSummary = admin(&node)?.run(&path, &json!({}), &progress).await?;
             if let Some(path) = csv {
                 write_file(&path, shared_csv(&summary, diff).as_bytes())?;
             }
@@ -356,29 +352,6 @@ fn shared_csv(summary: &SharedSummary, diff: bool) -> String {
     text
 }
 
-/// The local API meant.
-pub(crate) fn api(to: &ApiArgs) -> Result<LocalApi, Failure> {
-    match (&to.api, &to.ca) {
-        (Some(url), Some(ca)) => LocalApi::new(url, ca),
-        (url, ca) => {
-            let config = Config::load(&to.node.config)?;
-            let local = config.local.ok_or_else(|| Failure::new("config", "`local` is not configured"))?;
-            let configured = local_url(local.listen);
-            LocalApi::new(url.as_deref().unwrap_or(&configured), ca.as_deref().unwrap_or(&local.certificate))
-        }
-    }
-}
-
-/// The caller's token.
-pub(crate) fn token(to: &ApiArgs) -> Result<String, Failure> {
-    let text = match &to.token_file {
-        Some(path) => read_text(path)?,
-        None => std::env::var("OGNIWO_TOKEN")
-            .map_err(|_| Failure::new("value", "give your token with --token-file or in OGNIWO_TOKEN"))?,
-    };
-    Ok(text.trim().to_owned())
-}
-
 async fn ask(arguments: &AskArgs, output: &Output) -> Result<(), Failure> {
     let basis = match (&arguments.consent, &arguments.mandate, &arguments.emergency) {
         (Some(id), _, _) => json!({ "kind": "consent", "id": id }),
@@ -397,15 +370,14 @@ async fn ask(arguments: &AskArgs, output: &Output) -> Result<(), Failure> {
         "resident": resident, "asks": asks, "purpose": arguments.purpose, "basis": basis,
         "case_ref": arguments.case, "reason": arguments.reason,
     });
-    let token = token(&arguments.api)?;
-    let result: QueryResult = api(&arguments.api)?.call(Method::POST, "/v1/queries", &token, Some(&body)).await?;
+    let result: QueryResult = post(&arguments.api, "/v1/queries", &body).await?;
     output.result(&result, || query_words(&result));
     outcome(&result)
 }
 
 async fn answer(to: &ApiArgs, id: &str, output: &Output) -> Result<(), Failure> {
     let path = format!("/v1/queries/{id}");
-    let result: QueryResult = api(to)?.call(Method::GET, &path, &token(to)?, None).await?;
+    let result: QueryResult = get(to, &path).await?;
     output.result(&result, || query_words(&result));
     outcome(&result)
 }
