@@ -7,7 +7,8 @@ use crate::args::{
 use crate::audit_filter::{live, moment, offline};
 use crate::audit_findings::{anomalies, reconcile, review};
 use crate::audit_keys::{Federation, Pinned, unverified};
-use crate::exit::{Failure, chain, read_text, write_file};
+use crate::exit::{Failure, chain};
+use crate::files::{read_text, write_file};
 use crate::output::Output;
 use crate::prompt::passphrase;
 use crate::report::{self, Asked, Context, Kind, Words, exchange};

@@ -1,8 +1,8 @@
 //! By whose keys a log or an export is verified: those it came with, which anybody who makes a directory can make up,
 //! one that was typed, or those of the federation's manifest.
 
-use crate::agreement_command::read;
 use crate::exit::{Failure, chain};
+use crate::files::read_json;
 use audit::{Against, Checkpoint, Vkey};
 use protocol::manifest::{KeyUse, MemberKey};
 use protocol::{Manifest, MemberId, SignedManifest};
@@ -21,7 +21,7 @@ pub(crate) struct Federation {
 
 impl Federation {
     pub(crate) fn read(path: &Path) -> Result<Self, Failure> {
-        let signed: SignedManifest = read(path)?;
+        let signed: SignedManifest = read_json(path)?;
         Ok(Federation { manifest: signed.accept_held()?, fingerprint: signed.fingerprint() })
     }
 

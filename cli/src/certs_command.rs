@@ -1,7 +1,8 @@
 //! `ogniwo certs`.
 
 use crate::args::{CertsCommand, RevocationReason};
-use crate::exit::{Failure, read_text, write_file};
+use crate::exit::Failure;
+use crate::files::{read_text, write_file};
 use crate::output::Output;
 use certs::{Authority, Reason, Target};
 use serde_json::json;

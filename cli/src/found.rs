@@ -12,6 +12,7 @@
 //! ```
 
 use crate::exit::{Failure, chain};
+use crate::files::unwritable;
 use crate::idp::{AUDIENCE, IdentityProvider};
 use certs::Authority;
 use keyring::{KeyRing, KeySource, StorageKey, create_private};
@@ -345,7 +346,7 @@ fn found_officers(dir: &Path, plan: &Plan) -> Result<BTreeMap<MemberId, SigningK
 /// # Errors
 /// `exists`, or `file` with what the system says.
 pub fn create_officer(path: &Path) -> Result<SigningKey, Failure> {
-    StorageKey::create_credential(path).map_err(crate::exit::unwritable(path))?;
+    StorageKey::create_credential(path).map_err(unwritable(path))?;
     open_officer(path)
 }
 

@@ -2,6 +2,7 @@
 
 use crate::args::KeyholderCommand;
 use crate::exit::Failure;
+use crate::files::write_file;
 use crate::output::Output;
 use crate::wire::admin;
 use node::{CeremonyState, CeremonyStatus, Invitation, SessionRef};
@@ -36,7 +37,7 @@ pub(crate) async fn run(command: KeyholderCommand, output: &Output) -> Result<()
             let epoch: KeyEpoch = admin.run("/keyholder/wait", &at, &|_| {}).await?;
             let text = serde_json::to_vec_pretty(&epoch).map_err(|e| Failure::new("internal", e))?;
             if let Some(path) = &out {
-                crate::exit::write_file(path, &text)?;
+                write_file(path, &text)?;
             }
             output.result(&epoch, || String::from_utf8_lossy(&text).into_owned());
             Ok(())

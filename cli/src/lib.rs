@@ -20,6 +20,7 @@ mod certs_command;
 mod consent_command;
 mod demo;
 mod desk_command;
+mod files;
 mod keyholder_command;
 mod manifest_next;
 mod node_command;

@@ -4,7 +4,8 @@
 //! stopped.
 
 use crate::args::{ApiArgs, AskArgs, ClearArgs, FlagArgs, FlagCommand, NodeCommand, ResidentArgs};
-use crate::exit::{Failure, places, unwritable, write_file};
+use crate::exit::Failure;
+use crate::files::{places, unwritable, write_file};
 use crate::output::Output;
 use crate::process::Listening;
 use crate::prompt::{expected, new_passphrase, passphrase, resident};

@@ -1,8 +1,8 @@
 //! `ogniwo policy`.
 
-use crate::agreement_command::read;
 use crate::args::{PolicyCommand, RuleArgs};
-use crate::exit::{Failure, chain, read_text, write_file};
+use crate::exit::{Failure, chain};
+use crate::files::{read_json, read_text, write_file};
 use crate::found::open_officer;
 use crate::output::Output;
 use crate::wire::get;
@@ -100,7 +100,7 @@ fn check(rules: &RuleArgs, examples: Option<&Path>, against: Option<&Path>, outp
 /// Adds an officer's signature to a library.
 fn release(directory: &Path, manifest: &Path, key: &Path, output: &Output) -> Result<(), Failure> {
     let library = Library::load(directory).map_err(refused)?;
-    let manifest = read::<SignedManifest>(manifest)?.accept_held()?;
+    let manifest = read_json::<SignedManifest>(manifest)?.accept_held()?;
     let key = open_officer(key)?;
     let officer = manifest.officers.keys.iter().find(|officer| officer.key == key.public());
     let officer = officer.ok_or_else(|| Failure::new("keys", "the key is not one of the manifest's officers"))?;

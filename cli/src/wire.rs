@@ -1,7 +1,8 @@
 //! The two ways in that the command line uses: a node's admin socket, and its local API with the caller's own token.
 
 use crate::args::{ApiArgs, NodeConfig};
-use crate::exit::{Failure, read_text};
+use crate::exit::Failure;
+use crate::files::read_text;
 use bytes::Bytes;
 use http::Method;
 use http_body_util::{BodyExt as _, Full};
