@@ -2,8 +2,8 @@
 
 use crate::args::{HoneypotCommand, IndexEngine, LossCommand, ManifestCommand, RegistryCommand};
 use crate::audit_command::continued_words;
-use crate::exit::{Failure, chain};
-use crate::federation::{put, put_manifest, refused};
+use crate::exit::Failure;
+use crate::federation::{client, put, put_manifest, refused};
 use crate::files::{parse, places, read_json, unwritable, write_file, write_json};
 use crate::found::{create_officer, open_officer};
 use crate::manifest_next::{Changes, next};
@@ -18,7 +18,7 @@ use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use transport::{Client, Clock, IdentityStore, Trust};
+use transport::Clock;
 
 /// Counting the rows of a large index takes time.
 const ASKING: Duration = Duration::from_secs(30);
@@ -108,13 +108,9 @@ fn init(config: &Config, csr: &Path, keys: &Path, output: &Output) -> Result<(),
 }
 
 async fn status(config: &Config, at: Option<String>, output: &Output) -> Result<(), Failure> {
-    let certificate = |e: &dyn std::error::Error| Failure::new("certificate", chain(e));
     let peers = &config.peers;
-    let identity = IdentityStore::load(&peers.certificate, &peers.key).map_err(|e| certificate(&e))?;
-    let (root, crl) = (std::fs::read_to_string(&peers.root)?, std::fs::read_to_string(&peers.crl)?);
-    let clock = Clock::system();
-    let trust = Trust::load(&root, Some(&crl), config.realm.clone(), clock.clone()).map_err(|e| certificate(&e))?;
-    let client = Client::new(Arc::new(identity), Arc::new(trust), clock);
+    let files = [&peers.certificate, &peers.key, &peers.root, &peers.crl];
+    let client = client(files.map(PathBuf::as_path), &config.realm, &Clock::system())?;
     let mut listening = peers.listen;
     if listening.ip().is_unspecified() {
         listening.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
