@@ -4,7 +4,7 @@ use crate::args::{AnomaliesArgs, ApiArgs, ReconcileArgs, ReviewArgs};
 use crate::audit_filter::moment;
 use crate::exit::Failure;
 use crate::output::Output;
-use crate::wire::{get, post};
+use crate::wire::{get, post, word};
 use node::{Anomalies, Finding, FindingPage, Reconciled};
 use serde_json::json;
 
@@ -35,7 +35,7 @@ pub(crate) async fn anomalies(arguments: AnomaliesArgs, output: &Output) -> Resu
     output.result(&done, || {
         let explained: u64 = done.explained.values().sum();
         let mut lines = vec![format!("{} accesses, {explained} of them explained", done.examined)];
-        lines.extend(done.explained.iter().map(|(why, times)| format!("  {:<10} {times}", name(why))));
+        lines.extend(done.explained.iter().map(|(why, times)| format!("  {:<10} {times}", word(why))));
         lines.extend(done.findings.iter().map(finding_line));
         lines.extend(left_out(done.left_out));
         lines.join("\n")
@@ -88,13 +88,8 @@ async fn listed(to: &ApiArgs, mut start: Option<String>, limit: usize) -> Result
     }
 }
 
-/// What something of the API is called on the wire.
-fn name(word: &impl serde::Serialize) -> String {
-    json!(word).as_str().unwrap_or_default().to_owned()
-}
-
 fn finding_line(finding: &Finding) -> String {
-    let (kind, state) = (name(&finding.kind), name(&finding.state));
+    let (kind, state) = (word(&finding.kind), word(&finding.state));
     let time = jiff::Timestamp::from_second(finding.time).map(|time| time.to_string()).unwrap_or_default();
     let with = finding.peer.as_ref().map(|peer| format!(" with {peer}")).unwrap_or_default();
     let entries = finding.entries.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");

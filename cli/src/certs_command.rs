@@ -4,6 +4,7 @@ use crate::args::{CertsCommand, RevocationReason};
 use crate::exit::Failure;
 use crate::files::{read_text, write_file};
 use crate::output::Output;
+use crate::wire::word;
 use certs::{Authority, Reason, Target};
 use serde_json::json;
 use std::path::Path;
@@ -96,7 +97,7 @@ fn show(output: &Output, authority: &Authority, now: protocol::Timestamp) -> Res
         let mut text = format!("{}  root {fingerprint}  CRL {}\n", authority.realm(), authority.crl_number());
         for c in authority.show() {
             let days = (c.not_after - now) / 86_400;
-            let status = format!("{:?}", c.status(now)).to_lowercase();
+            let status = word(&c.status(now));
             text.push_str(&format!("{}  {:<8} {days:>4} days left  {}\n", c.serial, status, c.spiffe));
         }
         text

@@ -4,7 +4,7 @@ use crate::args::{AnswerArgs, ConsentCommand};
 use crate::exit::Failure;
 use crate::output::Output;
 use crate::prompt::resident;
-use crate::wire::{api, get, post, token};
+use crate::wire::{api, get, post, token, word};
 use node::{ConsentList, ConsentReceipt, WithdrawalReceipt};
 use protocol::MemberId;
 use protocol::encoding::{b64, sha256};
@@ -141,7 +141,7 @@ fn evidence_digest(path: &std::path::Path) -> Result<String, Failure> {
 }
 
 fn words(receipt: &ConsentReceipt) -> String {
-    let state = format!("{:?}", receipt.state).to_lowercase();
+    let state = word(&receipt.state);
     let mut text = format!("Consent {}: {state} ({}), recipient {}", receipt.id, receipt.template, receipt.recipient);
     if !receipt.standing.is_empty() {
         let standing: Vec<&str> = receipt.standing.iter().map(String::as_str).collect();

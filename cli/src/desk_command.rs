@@ -4,7 +4,7 @@ use crate::args::{ApiArgs, ApproveCommand, ClearArgs, EmergencyCommand, FlagArgs
 use crate::exit::Failure;
 use crate::output::Output;
 use crate::prompt::resident;
-use crate::wire::{api, get, post, token};
+use crate::wire::{api, get, post, token, word};
 use http::Method;
 use node::{
     ApprovalList, ApprovalView, EmergencyList, EmergencyView, FlagList, NewcomerView, NoticeWay, ResidentNotice,
@@ -109,7 +109,7 @@ pub(crate) async fn emergency(command: EmergencyCommand, output: &Output) -> Res
 
 fn approval_words(view: &ApprovalView) -> String {
     let name = |id: &str| view.names.get(id).map(|name| format!("\n    {} / {}", name.pl, name.en)).unwrap_or_default();
-    let state = format!("{:?}", view.state).to_lowercase();
+    let state = word(&view.state);
     let fields: String = view.fields.iter().map(|id| format!("\n    {id}{}", name(id.as_str()))).collect();
     let numbers: Vec<&str> = view.local_numbers.iter().map(String::as_str).collect();
     let mut text = format!(
@@ -144,11 +144,11 @@ fn moment(seconds: i64) -> String {
 
 fn emergency_words(view: &EmergencyView) -> String {
     let review = match (view.outcome, view.overdue) {
-        (Some(outcome), _) => format!("{outcome:?}").to_lowercase(),
+        (Some(outcome), _) => word(&outcome),
         (None, true) => "review OVERDUE".to_owned(),
         (None, false) => "to be reviewed".to_owned(),
     };
-    let side = format!("{:?}", view.side).to_lowercase();
+    let side = word(&view.side);
     let confirmed = if view.confirmed { "" } else { ", not confirmed" };
     let mut text = format!(
         "{} {side} by {} (user {}): {}{confirmed}; {review}\n  opened {}, over {}, review due {}",

@@ -9,12 +9,11 @@ use crate::files::{places, unwritable, write_file};
 use crate::output::Output;
 use crate::process::Listening;
 use crate::prompt::{expected, new_passphrase, passphrase, resident};
-use crate::wire::{Admin, admin, get, post};
+use crate::wire::{Admin, admin, get, post, word};
 use node::{
     Config, EnrolSummary, ImportMode, ImportRequest, ImportSummary, Node, NodeStatus, ObligationsBody, OutcomeKind,
     QueryResult, SharedSummary, Surroundings, Swept, UnenrolSummary,
 };
-use protocol::query::Match;
 use protocol::{MemberId, SpiffeId};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -406,7 +405,7 @@ pub(crate) fn query_words(result: &QueryResult) -> String {
     let mut text = format!("Query {}", result.id);
     for outcome in &result.outcomes {
         let holder = outcome.holder.as_ref().map_or("-", MemberId::as_str);
-        let kind = format!("{:?}", outcome.outcome).to_lowercase();
+        let kind = word(&outcome.outcome);
         text.push_str(&format!("\n  {} {holder}: {kind}", outcome.query));
         if let Some(reason) = &outcome.reason {
             text.push_str(&format!(" ({reason})"));
@@ -421,12 +420,7 @@ pub(crate) fn query_words(result: &QueryResult) -> String {
             text.push_str(if present { "\n    has an active file" } else { "\n    has no active file" });
         }
         for (field, found) in &outcome.matches {
-            let found = match found {
-                Match::Match => "match",
-                Match::Mismatch => "mismatch",
-                Match::NotComparable => "not_comparable",
-            };
-            text.push_str(&format!("\n    {field:<28} {found}"));
+            text.push_str(&format!("\n    {field:<28} {}", word(found)));
         }
         for (field, value) in &outcome.fields {
             text.push_str(&format!("\n    {field:<28} {value}"));

@@ -11,6 +11,7 @@ use crate::node_command::{bind, blocking, until_stopped};
 use crate::output::Output;
 use crate::process::Listening;
 use crate::prompt::{new_passphrase, passphrase};
+use crate::wire::word;
 use protocol::review::{Honeypots, SignedHoneypots};
 use protocol::{Manifest, SignedManifest};
 use registry::{Config, Engine, LogLoss, Migrated, Registry, Status};
@@ -325,7 +326,7 @@ fn show(signed: &SignedManifest, output: &Output) -> Result<(), Failure> {
             verdict.as_ref().map_or_else(Clone::clone, |()| "acceptable".to_owned())
         );
         for member in &manifest.members {
-            let duties: Vec<String> = member.roles.iter().map(|r| format!("{r:?}").to_lowercase()).collect();
+            let duties: Vec<String> = member.roles.iter().map(word).collect();
             text.push_str(&format!(
                 "  {:<12} {:<40} {} {}\n",
                 member.id,

@@ -306,6 +306,11 @@ pub(crate) async fn post<T: DeserializeOwned>(to: &ApiArgs, path: &str, body: &V
     api(to)?.call(Method::POST, path, &token(to)?, Some(body)).await
 }
 
+/// What something is called on the wire.
+pub(crate) fn word(of: &impl Serialize) -> String {
+    serde_json::json!(of).as_str().unwrap_or_default().to_owned()
+}
+
 /// A problem document as a failure.
 fn problem(value: &Value) -> Failure {
     let text = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();

@@ -35,8 +35,7 @@ fn line(terms: &Agreement, words: &Words) -> Vec<String> {
     let catalogue = words.library.catalogue();
     let purposes: Vec<String> = terms.purposes.iter().map(|purpose| words.purpose(purpose.as_str())).collect();
     let queries = || terms.queries.iter().filter_map(|query| catalogue.queries.get(query));
-    let bases: BTreeSet<String> =
-        queries().flat_map(|query| &query.bases).map(|basis| format!("{basis:?}").to_lowercase()).collect();
+    let bases: BTreeSet<&str> = queries().flat_map(|query| &query.bases).map(|basis| basis.as_str()).collect();
     let longest = queries().map(|query| query.delete_after_days).max().unwrap_or_default();
     let special = terms.fields.iter().any(|field| words.special(field.as_str()));
     vec![
