@@ -3,12 +3,12 @@
 use crate::args::AgreementCommand;
 use crate::exit::Failure;
 use crate::files::{read_json, write_json};
-use crate::output::Output;
+use crate::output::{Output, utc};
 use crate::wire::{Admin, admin};
 use node::{Config, Word};
 use policies::Library;
+use protocol::MemberId;
 use protocol::agreement::{Agreement, AgreementRef, AnswerMode, Hours, SignedAgreement};
-use protocol::{MemberId, Timestamp};
 use serde_json::json;
 use transport::Clock;
 
@@ -95,8 +95,8 @@ fn in_words(agreement: &SignedAgreement) -> String {
         terms.reference(),
         terms.asker,
         terms.holder,
-        moment(terms.valid_from),
-        moment(terms.valid_to)
+        utc(terms.valid_from.0),
+        utc(terms.valid_to.0)
     );
     text.push_str(&lines("  query   ", terms.queries.iter().map(ToString::to_string).collect()));
     text.push_str(&lines("  field   ", terms.fields.iter().map(name).collect()));
@@ -121,10 +121,6 @@ fn in_words(agreement: &SignedAgreement) -> String {
         text.push_str("; revoked");
     }
     text
-}
-
-fn moment(at: Timestamp) -> String {
-    jiff::Timestamp::from_second(at.0).map_or_else(|_| at.0.to_string(), |at| at.to_string())
 }
 
 #[cfg(test)]

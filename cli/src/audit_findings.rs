@@ -3,7 +3,7 @@
 use crate::args::{AnomaliesArgs, ApiArgs, ReconcileArgs, ReviewArgs};
 use crate::audit_filter::moment;
 use crate::exit::Failure;
-use crate::output::Output;
+use crate::output::{Output, utc};
 use crate::wire::{get, post, word};
 use node::{Anomalies, Finding, FindingPage, Reconciled};
 use serde_json::json;
@@ -90,7 +90,7 @@ async fn listed(to: &ApiArgs, mut start: Option<String>, limit: usize) -> Result
 
 fn finding_line(finding: &Finding) -> String {
     let (kind, state) = (word(&finding.kind), word(&finding.state));
-    let time = jiff::Timestamp::from_second(finding.time).map(|time| time.to_string()).unwrap_or_default();
+    let time = utc(finding.time);
     let with = finding.peer.as_ref().map(|peer| format!(" with {peer}")).unwrap_or_default();
     let entries = finding.entries.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
     let whose = if finding.theirs() { "of the peer's log" } else { "here" };

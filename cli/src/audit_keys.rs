@@ -3,6 +3,7 @@
 
 use crate::exit::{Failure, chain};
 use crate::files::read_json;
+use crate::output::utc;
 use audit::{Against, Checkpoint, Vkey};
 use protocol::manifest::{KeyUse, MemberKey};
 use protocol::{Manifest, MemberId, SignedManifest};
@@ -126,8 +127,7 @@ impl Pinned {
             None => "none of the manifest's members cosigned any of it".to_owned(),
             Some(newest) if at - newest <= FRESH_SECONDS => return Ok(()),
             Some(newest) => {
-                let when = jiff::Timestamp::from_second(newest).map(|time| time.to_string()).unwrap_or_default();
-                format!("the members cosigned {cosigned} of {entries} entries, at {when}, and nothing since")
+                format!("the members cosigned {cosigned} of {entries} entries, at {}, and nothing since", utc(newest))
             }
         };
         let next = "if that is known and the rest is enough, say --uncosigned";

@@ -2,7 +2,7 @@
 
 use crate::args::{ApiArgs, ApproveCommand, ClearArgs, EmergencyCommand, FlagArgs, FlagCommand};
 use crate::exit::Failure;
-use crate::output::Output;
+use crate::output::{Output, utc};
 use crate::prompt::resident;
 use crate::wire::{api, get, post, token, word};
 use http::Method;
@@ -66,7 +66,7 @@ pub(crate) async fn newcomer(to: &ApiArgs, body: &Value, output: &Output) -> Res
     output.result(&view, || {
         format!(
             "Known to the registry until {}. Import the records and run `ogniwo node enrol` before.",
-            moment(view.expires)
+            utc(view.expires)
         )
     });
     Ok(())
@@ -115,7 +115,7 @@ fn approval_words(view: &ApprovalView) -> String {
     let mut text = format!(
         "{} {state}, until {}\n  {} (user {}, {}) asks {} about {}{}\n  for {}{}\n  basis {}{}{}\n  fields{fields}",
         view.id,
-        moment(view.until),
+        utc(view.until),
         view.asker,
         view.user,
         view.role,
@@ -138,10 +138,6 @@ fn approval_words(view: &ApprovalView) -> String {
     text
 }
 
-fn moment(seconds: i64) -> String {
-    jiff::Timestamp::from_second(seconds).map(|moment| moment.to_string()).unwrap_or_default()
-}
-
 fn emergency_words(view: &EmergencyView) -> String {
     let review = match (view.outcome, view.overdue) {
         (Some(outcome), _) => word(&outcome),
@@ -156,9 +152,9 @@ fn emergency_words(view: &EmergencyView) -> String {
         view.asker,
         view.user,
         view.reason,
-        moment(view.opened),
-        moment(view.expires),
-        moment(view.review_by)
+        utc(view.opened),
+        utc(view.expires),
+        utc(view.review_by)
     );
     if !view.local_numbers.is_empty() {
         let numbers: Vec<&str> = view.local_numbers.iter().map(String::as_str).collect();

@@ -14,6 +14,7 @@
 use crate::exit::{Failure, chain};
 use crate::files::unwritable;
 use crate::idp::{AUDIENCE, IdentityProvider};
+use crate::prompt::no_passphrase;
 use certs::Authority;
 use keyring::{KeyRing, KeySource, StorageKey, create_private};
 use policies::Library;
@@ -31,7 +32,8 @@ use std::path::{Path, PathBuf};
 const MANIFEST_SECONDS: i64 = 30 * DAY_SECONDS;
 /// A raised quota for first enrolments lives this long.
 const RAISED_SECONDS: i64 = 7 * DAY_SECONDS;
-const KEY_SECONDS: i64 = 2 * 365 * DAY_SECONDS;
+/// Signing keys live this long.
+pub(crate) const KEY_SECONDS: i64 = 2 * 365 * DAY_SECONDS;
 
 /// What federation to found.
 #[derive(Clone, Debug)]
@@ -461,10 +463,6 @@ fn pin(manifest: &SignedManifest, config: &Path) -> Result<(), Failure> {
 
 fn issuer(unit: &MemberId) -> String {
     format!("https://login.{unit}.example")
-}
-
-fn no_passphrase() -> std::io::Result<zeroize::Zeroizing<String>> {
-    Err(std::io::Error::other("this key comes from a credential file"))
 }
 
 fn registry_toml(Plan { realm, address, .. }: &Plan) -> String {

@@ -8,6 +8,7 @@ use crate::wire::admin;
 use node::{CeremonyState, CeremonyStatus, Invitation, SessionRef};
 use protocol::encoding::b64;
 use protocol::manifest::KeyEpoch;
+use protocol::time::DAY_SECONDS;
 use protocol::{Epoch, MemberId};
 use std::collections::BTreeSet;
 
@@ -19,7 +20,7 @@ pub(crate) async fn run(command: KeyholderCommand, output: &Output) -> Result<()
                 threshold,
                 holders,
                 dealers,
-                not_before: in_days.map(|days| transport::Clock::system().now() + i64::from(days) * 24 * 60 * 60),
+                not_before: in_days.map(|days| transport::Clock::system().now() + i64::from(days) * DAY_SECONDS),
             };
             let status: CeremonyStatus = admin(&node)?.run("/keyholder/invite", &invitation, &|_| {}).await?;
             output.result(&status, || {

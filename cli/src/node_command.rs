@@ -7,8 +7,9 @@ use crate::args::{ApiArgs, AskArgs, ClearArgs, FlagArgs, FlagCommand, NodeComman
 use crate::exit::Failure;
 use crate::files::{places, unwritable, write_file};
 use crate::output::Output;
-use crate::process::Listening;
+use crate::process::{Listening, bind, blocking, until_stopped};
 use crate::prompt::{expected, new_passphrase, passphrase, resident};
+use crate::report::day;
 use crate::wire::{Admin, admin, get, post, word};
 use node::{
     Config, EnrolSummary, ImportMode, ImportRequest, ImportSummary, Node, NodeStatus, ObligationsBody, OutcomeKind,
@@ -17,13 +18,10 @@ use node::{
 use protocol::{MemberId, SpiffeId};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 use transport::Clock;
 
 pub(crate) async fn run(command: NodeCommand, output: &Output) -> Result<(), Failure> {
@@ -184,47 +182,6 @@ async fn serve(config: Config, until_stdin_closes: bool, output: &Output) -> Res
 /// Opens a node off the network threads: it reads the log through.
 async fn open(config: Config) -> Result<Arc<Node>, Failure> {
     Ok(blocking(move || Node::open(config, Surroundings::system(), passphrase)).await??)
-}
-
-pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
-    tokio::task::spawn_blocking(work).await.map_err(|e| Failure::new("internal", e))
-}
-
-/// Binds an address of the configuration.
-pub(crate) async fn bind(key: &str, address: SocketAddr) -> Result<TcpListener, Failure> {
-    TcpListener::bind(address).await.map_err(|e| {
-        let code = if e.kind() == std::io::ErrorKind::AddrInUse { "address_in_use" } else { "config" };
-        Failure::new(code, format!("`{key}`: cannot listen on {address}: {e}"))
-    })
-}
-
-/// Ends when the program is told to: SIGINT, SIGTERM, or its parent gone.
-pub(crate) fn until_stopped(until_stdin_closes: bool) -> CancellationToken {
-    let stop = CancellationToken::new();
-    let told = stop.clone();
-    tokio::spawn(async move {
-        let terminated = async {
-            match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-                Ok(mut signal) => drop(signal.recv().await),
-                Err(_) => std::future::pending().await,
-            }
-        };
-        let orphaned = async {
-            if !until_stdin_closes {
-                return std::future::pending().await;
-            }
-            let mut sink = Vec::new();
-            // Nobody writes there: it ends when the parent does.
-            let _end = tokio::io::stdin().read_to_end(&mut sink).await;
-        };
-        tokio::select! {
-            _ = tokio::signal::ctrl_c() => {}
-            () = terminated => {}
-            () = orphaned => {}
-        }
-        told.cancel();
-    });
-    stop
 }
 
 async fn import(config: Config, request: &ImportRequest, output: &Output) -> Result<(), Failure> {
@@ -435,7 +392,6 @@ pub(crate) fn query_words(result: &QueryResult) -> String {
 /// What the recipient of an answer must do, in both languages.
 fn duties(obligations: &ObligationsBody) -> String {
     let ObligationsBody { delete_after, onward_transfer, do_not_contact, review_by } = obligations;
-    let day = |seconds: i64| policies::calendar::day(protocol::Timestamp(seconds));
     let mut en = format!("Delete after {}.", day(*delete_after));
     let mut pl = format!("Usuń po {}.", day(*delete_after));
     if !onward_transfer {

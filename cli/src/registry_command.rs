@@ -5,16 +5,16 @@ use crate::audit_command::continued_words;
 use crate::exit::Failure;
 use crate::federation::{client, put, put_manifest, refused};
 use crate::files::{parse, places, read_json, unwritable, write_file, write_json};
-use crate::found::{create_officer, open_officer};
+use crate::found::{KEY_SECONDS, create_officer, open_officer};
 use crate::manifest_next::{Changes, next};
-use crate::node_command::{bind, blocking, until_stopped};
 use crate::output::Output;
-use crate::process::Listening;
+use crate::process::{Listening, bind, blocking, until_stopped};
 use crate::prompt::{new_passphrase, passphrase};
 use crate::wire::word;
 use protocol::review::{Honeypots, SignedHoneypots};
 use protocol::{Manifest, SignedManifest};
 use registry::{Config, Engine, LogLoss, Migrated, Registry, Status};
+use serde::Serialize;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,7 +23,6 @@ use transport::Clock;
 
 /// Counting the rows of a large index takes time.
 const ASKING: Duration = Duration::from_secs(30);
-const KEY_SECONDS: i64 = 2 * 365 * 24 * 60 * 60;
 
 pub(crate) async fn run(command: RegistryCommand, output: &Output) -> Result<(), Failure> {
     match command {
@@ -201,10 +200,7 @@ async fn continue_after_restore(command: LossCommand, output: &Output) -> Result
         LossCommand::Sign { loss: path, key } => {
             let mut loss: LogLoss = read_json(&path)?;
             loss.sign(&open_officer(&key)?);
-            write_json(&path, &loss)?;
-            output.result(&json!({ "signatures": loss.signatures.len() }), || {
-                format!("Signed; {} signatures now.", loss.signatures.len())
-            });
+            write_signed(&path, &loss, loss.signatures.len(), output)?;
         }
         LossCommand::Confirmed { loss, registry } => {
             let (config, loss) = (Config::load(&registry.config)?, read_json::<LogLoss>(&loss)?);
@@ -228,10 +224,7 @@ async fn honeypots(command: HoneypotCommand, output: &Output) -> Result<(), Fail
         HoneypotCommand::Sign { honeypots, key } => {
             let mut signed: SignedHoneypots = read_json(&honeypots)?;
             signed.sign(&open_officer(&key)?);
-            write_json(&honeypots, &signed)?;
-            output.result(&json!({ "signatures": signed.signatures.len() }), || {
-                format!("Signed; {} signatures now.", signed.signatures.len())
-            });
+            write_signed(&honeypots, &signed, signed.signatures.len(), output)?;
         }
         HoneypotCommand::Plant { honeypots, registry, tls } => {
             let signed: SignedHoneypots = read_json(&honeypots)?;
@@ -290,11 +283,7 @@ async fn manifest(command: ManifestCommand, output: &Output) -> Result<(), Failu
         ManifestCommand::Sign { manifest, key } => {
             let mut signed = read(&manifest)?;
             signed.sign(&open_officer(&key)?);
-            write_json(&manifest, &signed)?;
-            output.result(&json!({ "signatures": signed.signatures.len() }), || {
-                format!("Signed; {} signatures now.", signed.signatures.len())
-            });
-            Ok(())
+            write_signed(&manifest, &signed, signed.signatures.len(), output)
         }
         ManifestCommand::Show { manifest } => show(&read(&manifest)?, output),
         ManifestCommand::Publish { manifest, registry, tls } => {
@@ -352,6 +341,13 @@ fn show(signed: &SignedManifest, output: &Output) -> Result<(), Failure> {
         }
         text
     });
+    Ok(())
+}
+
+/// Writes a document back with one more officer's signature.
+fn write_signed(path: &Path, document: &impl Serialize, signatures: usize, output: &Output) -> Result<(), Failure> {
+    write_json(path, document)?;
+    output.result(&json!({ "signatures": signatures }), || format!("Signed; {signatures} signatures now."));
     Ok(())
 }
 
