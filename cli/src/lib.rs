@@ -12,10 +12,12 @@ pub mod report;
 pub mod wire;
 
 mod agreement_command;
+mod ask_command;
 mod audit_command;
 mod audit_filter;
 mod audit_findings;
 mod audit_keys;
+mod audit_report;
 mod certs_command;
 mod consent_command;
 mod demo;
