@@ -205,9 +205,9 @@ impl Exit {
     pub fn of(code: &str) -> Self {
         match code {
             "authority_missing" | "config" | "policies" | "tokens" | "value" | "value_invalid" | "body_invalid"
-            | "asks_empty" | "asks_count" | "reason_missing" | "resident_ambiguous" => Exit::Config,
+            | "asks_count" | "reason_missing" | "resident_ambiguous" => Exit::Config,
             code if code.starts_with("pesel_") => Exit::Config,
-            "storage_key" | "wrong_key" | "key_ring" | "wrong_pepper" | "keys" => Exit::Key,
+            "storage_key" | "wrong_key" | "key_ring" | "keys" => Exit::Key,
             "extract_refused" | "rejects_unwritable" => Exit::Extract,
             code if code.starts_with("mapping") => Exit::Extract,
             "address_in_use" => Exit::AddressInUse,

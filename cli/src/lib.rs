@@ -1,5 +1,5 @@
-//! The one program `ogniwo`, thin over the other crates: one file a subcommand. Its library founds federations
-//! ([`found`]) and runs them ([`federation`]), for the demo and the tests.
+//! The one program `ogniwo`, thin over the other crates. Its library founds federations ([`found`]) and runs them
+//! ([`federation`]), for the demo and the tests.
 
 pub mod args;
 pub mod exit;
