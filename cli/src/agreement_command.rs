@@ -1,44 +1,42 @@
 //! `ogniwo agreement`: what two institutions agree on, signed by the nodes of both.
 
 use crate::args::AgreementCommand;
-use crate::exit::{Failure, read_text, write_file};
-use crate::output::Output;
-use crate::wire::Admin;
+use crate::exit::Failure;
+use crate::files::{read_json, write_json};
+use crate::output::{Output, utc};
+use crate::wire::{Admin, admin};
 use node::{Config, Word};
 use policies::Library;
+use protocol::MemberId;
 use protocol::agreement::{Agreement, AgreementRef, AnswerMode, Hours, SignedAgreement};
-use protocol::{MemberId, Timestamp};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use serde_json::json;
-use std::path::Path;
 use transport::Clock;
 
 pub(crate) async fn run(command: AgreementCommand, output: &Output) -> Result<(), Failure> {
     match command {
         AgreementCommand::Draft { description, template, asker, holder, out } => {
             let terms: Agreement = match (description, template, asker, holder) {
-                (Some(description), ..) => read(&description)?,
+                (Some(description), ..) => read_json(&description)?,
                 (None, Some(template), Some(asker), Some(holder)) => from_template(&template, &asker, &holder)?,
                 _ => return Err(Failure::new("value", "a description, or a template with an asker and a holder")),
             };
             terms.digest().map_err(|e| Failure::new("value", e))?;
             let draft = SignedAgreement::draft(terms);
-            write(&out, &draft)?;
+            write_json(&out, &draft)?;
             output.result(&draft, || format!("{}\nNow both parties sign {}.", in_words(&draft), out.display()));
             Ok(())
         }
         AgreementCommand::Show { agreement } => {
-            let agreement: SignedAgreement = read(&agreement)?;
+            let agreement: SignedAgreement = read_json(&agreement)?;
             output.result(&agreement, || in_words(&agreement));
             Ok(())
         }
         AgreementCommand::Sign { node, agreement: path } => {
-            let mut agreement: SignedAgreement = read(&path)?;
+            let mut agreement: SignedAgreement = read_json(&path)?;
             let config = Config::load(&node.config)?;
             let word: Word = Admin::of(&config.data).run("/agreements/assent", &agreement.terms, &|_| {}).await?;
             agreement.assents.insert(config.member.clone(), word.token);
-            write(&path, &agreement)?;
+            write_json(&path, &agreement)?;
             output.result(
                 &json!({ "agreement": word.agreement, "signed_by": agreement.assents.keys().collect::<Vec<_>>() }),
                 || {
@@ -53,9 +51,8 @@ pub(crate) async fn run(command: AgreementCommand, output: &Output) -> Result<()
             Ok(())
         }
         AgreementCommand::Revoke { node, agreement, out } => {
-            let admin = Admin::of(&Config::load(&node.config)?.data);
-            let word: Word = admin.run("/agreements/revoke", &agreement, &|_| {}).await?;
-            write(&out, &word)?;
+            let word: Word = admin(&node)?.run("/agreements/revoke", &agreement, &|_| {}).await?;
+            write_json(&out, &word)?;
             output.result(&word, || {
                 let told = if word.waiting { "is told as soon as it can be reached" } else { "knows" };
                 format!(
@@ -78,15 +75,6 @@ fn from_template(template: &str, asker: &MemberId, holder: &MemberId) -> Result<
     Ok(known.terms(&format!("{asker}-{holder}"), asker, holder, Clock::system().now()))
 }
 
-/// A JSON document the user named.
-pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<T, Failure> {
-    serde_json::from_str(&read_text(path)?).map_err(|e| Failure::new("value", format!("{}: {e}", path.display())))
-}
-
-fn write(path: &Path, document: &impl Serialize) -> Result<(), Failure> {
-    write_file(path, &serde_json::to_vec_pretty(document).map_err(|e| Failure::new("internal", e))?)
-}
-
 /// `ID@VERSION`, as statuses and logs write it.
 pub(crate) fn reference(text: &str) -> Result<AgreementRef, String> {
     let (id, version) = text.rsplit_once('@').ok_or("expected ID@VERSION")?;
@@ -107,8 +95,8 @@ fn in_words(agreement: &SignedAgreement) -> String {
         terms.reference(),
         terms.asker,
         terms.holder,
-        moment(terms.valid_from),
-        moment(terms.valid_to)
+        utc(terms.valid_from.0),
+        utc(terms.valid_to.0)
     );
     text.push_str(&lines("  query   ", terms.queries.iter().map(ToString::to_string).collect()));
     text.push_str(&lines("  field   ", terms.fields.iter().map(name).collect()));
@@ -133,10 +121,6 @@ fn in_words(agreement: &SignedAgreement) -> String {
         text.push_str("; revoked");
     }
     text
-}
-
-fn moment(at: Timestamp) -> String {
-    jiff::Timestamp::from_second(at.0).map_or_else(|_| at.0.to_string(), |at| at.to_string())
 }
 
 #[cfg(test)]

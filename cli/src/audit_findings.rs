@@ -1,12 +1,10 @@
 //! What the officer has to look at: comparing logs, looking for accesses that nothing explains, reviewing both.
 
-use crate::args::{AnomaliesArgs, ReconcileArgs, ReviewArgs};
+use crate::args::{AnomaliesArgs, ApiArgs, ReconcileArgs, ReviewArgs};
 use crate::audit_filter::moment;
 use crate::exit::Failure;
-use crate::node_command::{api, token};
-use crate::output::Output;
-use crate::wire::LocalApi;
-use http::Method;
+use crate::output::{Output, utc};
+use crate::wire::{get, post, word};
 use node::{Anomalies, Finding, FindingPage, Reconciled};
 use serde_json::json;
 
@@ -16,8 +14,7 @@ const PAGE: usize = 1_000;
 pub(crate) async fn reconcile(arguments: ReconcileArgs, output: &Output) -> Result<(), Failure> {
     let ReconcileArgs { api: to, peer, from, until } = arguments;
     let body = node::ReconcileBody { peer, from: moment(from.as_deref())?, until: moment(until.as_deref())? };
-    let body = serde_json::to_value(body).map_err(|e| Failure::new("internal", e))?;
-    let done: Reconciled = api(&to)?.call(Method::POST, "/v1/audit/reconcile", &token(&to)?, Some(&body)).await?;
+    let done: Reconciled = post(&to, "/v1/audit/reconcile", &json!(body)).await?;
     output.result(&done, || {
         let lines = done.findings.iter().map(finding_line);
         let others = done.findings.len() as u64 + done.left_out;
@@ -34,12 +31,11 @@ pub(crate) async fn reconcile(arguments: ReconcileArgs, output: &Output) -> Resu
 pub(crate) async fn anomalies(arguments: AnomaliesArgs, output: &Output) -> Result<(), Failure> {
     let AnomaliesArgs { api: to, from, until } = arguments;
     let body = node::AnomaliesBody { from: moment(from.as_deref())?, until: moment(until.as_deref())? };
-    let body = serde_json::to_value(body).map_err(|e| Failure::new("internal", e))?;
-    let done: Anomalies = api(&to)?.call(Method::POST, "/v1/audit/anomalies", &token(&to)?, Some(&body)).await?;
+    let done: Anomalies = post(&to, "/v1/audit/anomalies", &json!(body)).await?;
     output.result(&done, || {
         let explained: u64 = done.explained.values().sum();
         let mut lines = vec![format!("{} accesses, {explained} of them explained", done.examined)];
-        lines.extend(done.explained.iter().map(|(why, times)| format!("  {:<10} {times}", name(why))));
+        lines.extend(done.explained.iter().map(|(why, times)| format!("  {:<10} {times}", word(why))));
         lines.extend(done.findings.iter().map(finding_line));
         lines.extend(left_out(done.left_out));
         lines.join("\n")
@@ -53,9 +49,8 @@ fn left_out(more: u64) -> Option<String> {
 
 pub(crate) async fn review(arguments: ReviewArgs, output: &Output) -> Result<(), Failure> {
     let ReviewArgs { api: to, id, explained, confirmed, note, start, limit } = arguments;
-    let (api, token) = (api(&to)?, token(&to)?);
     let found = match id {
-        None => listed(&api, &token, start, limit).await?,
+        None => listed(&to, start, limit).await?,
         Some(id) => {
             let state = if confirmed {
                 "confirmed"
@@ -66,7 +61,7 @@ pub(crate) async fn review(arguments: ReviewArgs, output: &Output) -> Result<(),
             };
             let body = json!({ "state": state, "note": note.unwrap_or_default() });
             let path = format!("/v1/audit/findings/{id}");
-            FindingPage { findings: vec![api.call(Method::POST, &path, &token, Some(&body)).await?], next: None }
+            FindingPage { findings: vec![post(&to, &path, &body).await?], next: None }
         }
     };
     output.result(&found, || {
@@ -78,13 +73,13 @@ pub(crate) async fn review(arguments: ReviewArgs, output: &Output) -> Result<(),
 }
 
 /// As many findings as are wanted, page by page.
-async fn listed(api: &LocalApi, token: &str, mut start: Option<String>, limit: usize) -> Result<FindingPage, Failure> {
+async fn listed(to: &ApiArgs, mut start: Option<String>, limit: usize) -> Result<FindingPage, Failure> {
     let mut findings: Vec<Finding> = Vec::new();
     loop {
         let most = PAGE.min(limit - findings.len());
         let from = start.map(|id| format!("&start={id}")).unwrap_or_default();
         let path = format!("/v1/audit/findings?limit={most}{from}");
-        let page: FindingPage = api.call(Method::GET, &path, token, None).await?;
+        let page: FindingPage = get(to, &path).await?;
         findings.extend(page.findings);
         if page.next.is_none() || findings.len() >= limit {
             return Ok(FindingPage { findings, next: page.next });
@@ -93,14 +88,9 @@ async fn listed(api: &LocalApi, token: &str, mut start: Option<String>, limit: u
     }
 }
 
-/// What something of the API is called on the wire.
-fn name(word: &impl serde::Serialize) -> String {
-    json!(word).as_str().unwrap_or_default().to_owned()
-}
-
 fn finding_line(finding: &Finding) -> String {
-    let (kind, state) = (name(&finding.kind), name(&finding.state));
-    let time = jiff::Timestamp::from_second(finding.time).map(|time| time.to_string()).unwrap_or_default();
+    let (kind, state) = (word(&finding.kind), word(&finding.state));
+    let time = utc(finding.time);
     let with = finding.peer.as_ref().map(|peer| format!(" with {peer}")).unwrap_or_default();
     let entries = finding.entries.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
     let whose = if finding.theirs() { "of the peer's log" } else { "here" };

@@ -1,8 +1,9 @@
 //! By whose keys a log or an export is verified: those it came with, which anybody who makes a directory can make up,
 //! one that was typed, or those of the federation's manifest.
 
-use crate::agreement_command::read;
 use crate::exit::{Failure, chain};
+use crate::files::read_json;
+use crate::output::utc;
 use audit::{Against, Checkpoint, Vkey};
 use protocol::manifest::{KeyUse, MemberKey};
 use protocol::{Manifest, MemberId, SignedManifest};
@@ -21,7 +22,7 @@ pub(crate) struct Federation {
 
 impl Federation {
     pub(crate) fn read(path: &Path) -> Result<Self, Failure> {
-        let signed: SignedManifest = read(path)?;
+        let signed: SignedManifest = read_json(path)?;
         Ok(Federation { manifest: signed.accept_held()?, fingerprint: signed.fingerprint() })
     }
 
@@ -126,8 +127,7 @@ impl Pinned {
             None => "none of the manifest's members cosigned any of it".to_owned(),
             Some(newest) if at - newest <= FRESH_SECONDS => return Ok(()),
             Some(newest) => {
-                let when = jiff::Timestamp::from_second(newest).map(|time| time.to_string()).unwrap_or_default();
-                format!("the members cosigned {cosigned} of {entries} entries, at {when}, and nothing since")
+                format!("the members cosigned {cosigned} of {entries} entries, at {}, and nothing since", utc(newest))
             }
         };
         let next = "if that is known and the rest is enough, say --uncosigned";

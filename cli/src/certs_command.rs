@@ -1,9 +1,12 @@
 //! `ogniwo certs`.
 
 use crate::args::{CertsCommand, RevocationReason};
-use crate::exit::{Failure, read_text, write_file};
+use crate::exit::Failure;
+use crate::files::{read_text, write_file};
 use crate::output::Output;
+use crate::wire::word;
 use certs::{Authority, Reason, Target};
+use protocol::time::DAY_SECONDS;
 use serde_json::json;
 use std::path::Path;
 use transport::Clock;
@@ -84,7 +87,7 @@ fn show(output: &Output, authority: &Authority, now: protocol::Timestamp) -> Res
         .map(|c| {
             json!({
                 "serial": c.serial, "spiffe": c.spiffe, "status": c.status(now), "not_before": c.not_before,
-                "not_after": c.not_after, "days_left": (c.not_after - now) / 86_400, "revoked_at": c.revoked_at,
+                "not_after": c.not_after, "days_left": (c.not_after - now) / DAY_SECONDS, "revoked_at": c.revoked_at,
             })
         })
         .collect();
@@ -94,8 +97,8 @@ fn show(output: &Output, authority: &Authority, now: protocol::Timestamp) -> Res
     output.result(&document, || {
         let mut text = format!("{}  root {fingerprint}  CRL {}\n", authority.realm(), authority.crl_number());
         for c in authority.show() {
-            let days = (c.not_after - now) / 86_400;
-            let status = format!("{:?}", c.status(now)).to_lowercase();
+            let days = (c.not_after - now) / DAY_SECONDS;
+            let status = word(&c.status(now));
             text.push_str(&format!("{}  {:<8} {days:>4} days left  {}\n", c.serial, status, c.spiffe));
         }
         text

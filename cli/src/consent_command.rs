@@ -2,10 +2,9 @@
 
 use crate::args::{AnswerArgs, ConsentCommand};
 use crate::exit::Failure;
-use crate::node_command::{api, token};
 use crate::output::Output;
 use crate::prompt::resident;
-use http::Method;
+use crate::wire::{api, get, post, token, word};
 use node::{ConsentList, ConsentReceipt, WithdrawalReceipt};
 use protocol::MemberId;
 use protocol::encoding::{b64, sha256};
@@ -23,37 +22,36 @@ pub(crate) async fn run(command: ConsentCommand, output: &Output) -> Result<(), 
             if let (Value::Object(body), Value::Object(asked)) = (&mut body, asked) {
                 body.extend(asked);
             }
-            api(&to)?.call(Method::POST, "/v1/consents", &token(&to)?, Some(&body)).await?
+            post(&to, "/v1/consents", &body).await?
         }
         ConsentCommand::Request { api: to, resident: who, template, recipient, purpose, days } => {
             let body = json!({
                 "resident": resident(&who)?, "template": template, "recipient": recipient, "purposes": purpose,
                 "days": days,
             });
-            api(&to)?.call(Method::POST, "/v1/consents/requests", &token(&to)?, Some(&body)).await?
+            post(&to, "/v1/consents/requests", &body).await?
         }
         ConsentCommand::Answer { api: to, id, answer } => {
             let path = format!("/v1/consents/{id}/answer");
-            api(&to)?.call(Method::POST, &path, &token(&to)?, Some(&answered(&answer)?)).await?
+            post(&to, &path, &answered(&answer)?).await?
         }
         ConsentCommand::Renew { api: to, id, answer } => {
             let path = format!("/v1/consents/{id}/renew");
-            api(&to)?.call(Method::POST, &path, &token(&to)?, Some(&answered(&answer)?)).await?
+            post(&to, &path, &answered(&answer)?).await?
         }
         ConsentCommand::Withdraw { api: to, id, module, method, elsewhere: false, .. } => {
             let path = format!("/v1/consents/{id}/withdraw");
             let body = json!({ "modules": modules(&module), "method": method });
-            api(&to)?.call(Method::POST, &path, &token(&to)?, Some(&body)).await?
+            post(&to, &path, &body).await?
         }
         ConsentCommand::Revoke { api: to, id, cause, text } => {
             let path = format!("/v1/consents/{id}/revoke");
             let body = json!({ "cause": cause, "text": text });
-            api(&to)?.call(Method::POST, &path, &token(&to)?, Some(&body)).await?
+            post(&to, &path, &body).await?
         }
         ConsentCommand::List { api: to, resident: who } => {
             let body = json!({ "resident": resident(&who)? });
-            let list: ConsentList =
-                api(&to)?.call(Method::POST, "/v1/consents/list", &token(&to)?, Some(&body)).await?;
+            let list: ConsentList = post(&to, "/v1/consents/list", &body).await?;
             output.result(&list, || match list.consents.as_slice() {
                 [] => "No consent of this resident was recorded here.".to_owned(),
                 consents => consents.iter().map(words).collect::<Vec<_>>().join("\n"),
@@ -63,8 +61,7 @@ pub(crate) async fn run(command: ConsentCommand, output: &Output) -> Result<(), 
         ConsentCommand::Withdraw { api: to, id, module, method, elsewhere: true, resident: who } => {
             let body =
                 json!({ "resident": resident(&who)?, "consent": id, "modules": modules(&module), "method": method });
-            let taken: WithdrawalReceipt =
-                api(&to)?.call(Method::POST, "/v1/withdrawals", &token(&to)?, Some(&body)).await?;
+            let taken: WithdrawalReceipt = post(&to, "/v1/withdrawals", &body).await?;
             confirmed(&taken)?;
             output.result(&taken, || withdrawn_words(&taken));
             return Ok(());
@@ -76,13 +73,11 @@ pub(crate) async fn run(command: ConsentCommand, output: &Output) -> Result<(), 
         }
         ConsentCommand::Export { api: to, id } => {
             let path = format!("/v1/consents/{id}/export");
-            let exported: Value = api(&to)?.call(Method::GET, &path, &token(&to)?, None).await?;
+            let exported: Value = get(&to, &path).await?;
             output.print(&serde_json::to_string_pretty(&exported).map_err(|e| Failure::new("internal", e))?);
             return Ok(());
         }
-        ConsentCommand::Show { api: to, id } => {
-            api(&to)?.call(Method::GET, &format!("/v1/consents/{id}"), &token(&to)?, None).await?
-        }
+        ConsentCommand::Show { api: to, id } => get(&to, &format!("/v1/consents/{id}")).await?,
     };
     output.result(&receipt, || words(&receipt));
     Ok(())
@@ -146,7 +141,7 @@ fn evidence_digest(path: &std::path::Path) -> Result<String, Failure> {
 }
 
 fn words(receipt: &ConsentReceipt) -> String {
-    let state = format!("{:?}", receipt.state).to_lowercase();
+    let state = word(&receipt.state);
     let mut text = format!("Consent {}: {state} ({}), recipient {}", receipt.id, receipt.template, receipt.recipient);
     if !receipt.standing.is_empty() {
         let standing: Vec<&str> = receipt.standing.iter().map(String::as_str).collect();

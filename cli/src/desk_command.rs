@@ -2,9 +2,9 @@
 
 use crate::args::{ApiArgs, ApproveCommand, ClearArgs, EmergencyCommand, FlagArgs, FlagCommand};
 use crate::exit::Failure;
-use crate::node_command::{api, token};
-use crate::output::Output;
+use crate::output::{Output, utc};
 use crate::prompt::resident;
+use crate::wire::{api, get, post, token, word};
 use http::Method;
 use node::{
     ApprovalList, ApprovalView, EmergencyList, EmergencyView, FlagList, NewcomerView, NoticeWay, ResidentNotice,
@@ -15,21 +15,19 @@ use serde_json::{Value, json};
 pub(crate) async fn approve(command: ApproveCommand, output: &Output) -> Result<(), Failure> {
     let view: ApprovalView = match command {
         ApproveCommand::List { api: to } => {
-            let list: ApprovalList = api(&to)?.call(Method::GET, "/v1/approvals", &token(&to)?, None).await?;
+            let list: ApprovalList = get(&to, "/v1/approvals").await?;
             output.result(&list, || list.approvals.iter().map(approval_words).collect::<Vec<_>>().join("\n"));
             return Ok(());
         }
-        ApproveCommand::Show { api: to, id } => {
-            api(&to)?.call(Method::GET, &format!("/v1/approvals/{id}"), &token(&to)?, None).await?
-        }
+        ApproveCommand::Show { api: to, id } => get(&to, &format!("/v1/approvals/{id}")).await?,
         ApproveCommand::Grant { api: to, id, fields } => {
             let body = json!({ "fields": (!fields.is_empty()).then_some(fields) });
             let path = format!("/v1/approvals/{id}/grant");
-            api(&to)?.call(Method::POST, &path, &token(&to)?, Some(&body)).await?
+            post(&to, &path, &body).await?
         }
         ApproveCommand::Refuse { api: to, id, reason } => {
             let path = format!("/v1/approvals/{id}/refuse");
-            api(&to)?.call(Method::POST, &path, &token(&to)?, Some(&json!({ "reason": reason }))).await?
+            post(&to, &path, &json!({ "reason": reason })).await?
         }
     };
     output.result(&view, || approval_words(&view));
@@ -39,7 +37,7 @@ pub(crate) async fn approve(command: ApproveCommand, output: &Output) -> Result<
 pub(crate) async fn flag(command: FlagCommand, output: &Output) -> Result<(), Failure> {
     let change = async |FlagArgs { api: to, resident: who, flag, reason }: FlagArgs, what: &str| {
         let body = json!({ "resident": resident(&who)?, what: flag, "reason": reason });
-        api(&to)?.call::<FlagList>(Method::POST, "/v1/flags", &token(&to)?, Some(&body)).await
+        post::<FlagList>(&to, "/v1/flags", &body).await
     };
     let list = match command {
         FlagCommand::Set(arguments) => change(arguments, "set").await?,
@@ -53,7 +51,7 @@ pub(crate) async fn flag(command: FlagCommand, output: &Output) -> Result<(), Fa
         }
         FlagCommand::Show { api: to, resident: who } => {
             let body = json!({ "resident": resident(&who)? });
-            api(&to)?.call(Method::POST, "/v1/flags/show", &token(&to)?, Some(&body)).await?
+            post(&to, "/v1/flags/show", &body).await?
         }
     };
     output.result(&list, || {
@@ -64,11 +62,11 @@ pub(crate) async fn flag(command: FlagCommand, output: &Output) -> Result<(), Fa
 }
 
 pub(crate) async fn newcomer(to: &ApiArgs, body: &Value, output: &Output) -> Result<(), Failure> {
-    let view: NewcomerView = api(to)?.call(Method::POST, "/v1/newcomers", &token(to)?, Some(body)).await?;
+    let view: NewcomerView = post(to, "/v1/newcomers", body).await?;
     output.result(&view, || {
         format!(
             "Known to the registry until {}. Import the records and run `ogniwo node enrol` before.",
-            moment(view.expires)
+            utc(view.expires)
         )
     });
     Ok(())
@@ -78,14 +76,14 @@ pub(crate) async fn emergency(command: EmergencyCommand, output: &Output) -> Res
     let view: EmergencyView = match command {
         EmergencyCommand::Open { api: to, resident: who, reason, text } => {
             let body = json!({ "resident": resident(&who)?, "reason": reason, "text": text });
-            api(&to)?.call(Method::POST, "/v1/emergencies", &token(&to)?, Some(&body)).await?
+            post(&to, "/v1/emergencies", &body).await?
         }
         EmergencyCommand::Confirm { api: to, id } => {
             let path = format!("/v1/emergencies/{id}/confirm");
             api(&to)?.call(Method::POST, &path, &token(&to)?, None).await?
         }
         EmergencyCommand::List { api: to } => {
-            let list: EmergencyList = api(&to)?.call(Method::GET, "/v1/emergencies", &token(&to)?, None).await?;
+            let list: EmergencyList = get(&to, "/v1/emergencies").await?;
             output.result(&list, || list.emergencies.iter().map(emergency_words).collect::<Vec<_>>().join("\n"));
             return Ok(());
         }
@@ -102,7 +100,7 @@ pub(crate) async fn emergency(command: EmergencyCommand, output: &Output) -> Res
                 (None, None) => Value::Null,
             };
             let body = json!({ "outcome": outcome, "text": text, "notice": notice });
-            api(&to)?.call(Method::POST, &path, &token(&to)?, Some(&body)).await?
+            post(&to, &path, &body).await?
         }
     };
     output.result(&view, || emergency_words(&view));
@@ -111,13 +109,13 @@ pub(crate) async fn emergency(command: EmergencyCommand, output: &Output) -> Res
 
 fn approval_words(view: &ApprovalView) -> String {
     let name = |id: &str| view.names.get(id).map(|name| format!("\n    {} / {}", name.pl, name.en)).unwrap_or_default();
-    let state = format!("{:?}", view.state).to_lowercase();
+    let state = word(&view.state);
     let fields: String = view.fields.iter().map(|id| format!("\n    {id}{}", name(id.as_str()))).collect();
     let numbers: Vec<&str> = view.local_numbers.iter().map(String::as_str).collect();
     let mut text = format!(
         "{} {state}, until {}\n  {} (user {}, {}) asks {} about {}{}\n  for {}{}\n  basis {}{}{}\n  fields{fields}",
         view.id,
-        moment(view.until),
+        utc(view.until),
         view.asker,
         view.user,
         view.role,
@@ -140,17 +138,13 @@ fn approval_words(view: &ApprovalView) -> String {
     text
 }
 
-fn moment(seconds: i64) -> String {
-    jiff::Timestamp::from_second(seconds).map(|moment| moment.to_string()).unwrap_or_default()
-}
-
 fn emergency_words(view: &EmergencyView) -> String {
     let review = match (view.outcome, view.overdue) {
-        (Some(outcome), _) => format!("{outcome:?}").to_lowercase(),
+        (Some(outcome), _) => word(&outcome),
         (None, true) => "review OVERDUE".to_owned(),
         (None, false) => "to be reviewed".to_owned(),
     };
-    let side = format!("{:?}", view.side).to_lowercase();
+    let side = word(&view.side);
     let confirmed = if view.confirmed { "" } else { ", not confirmed" };
     let mut text = format!(
         "{} {side} by {} (user {}): {}{confirmed}; {review}\n  opened {}, over {}, review due {}",
@@ -158,9 +152,9 @@ fn emergency_words(view: &EmergencyView) -> String {
         view.asker,
         view.user,
         view.reason,
-        moment(view.opened),
-        moment(view.expires),
-        moment(view.review_by)
+        utc(view.opened),
+        utc(view.expires),
+        utc(view.review_by)
     );
     if !view.local_numbers.is_empty() {
         let numbers: Vec<&str> = view.local_numbers.iter().map(String::as_str).collect();

@@ -153,36 +153,6 @@ impl From<std::io::Error> for Failure {
     }
 }
 
-/// A file the user named, as text.
-pub(crate) fn read_text(path: &std::path::Path) -> Result<String, Failure> {
-    std::fs::read_to_string(path).map_err(|e| Failure::new("value", format!("{} cannot be read: {e}", path.display())))
-}
-
-/// Writes a file the user named.
-pub(crate) fn write_file(path: &std::path::Path, content: &[u8]) -> Result<(), Failure> {
-    std::fs::write(path, content).map_err(unwritable(path))
-}
-
-/// Why a file the user named cannot be made.
-pub(crate) fn unwritable(path: &std::path::Path) -> impl FnOnce(std::io::Error) -> Failure {
-    let text = format!("{} cannot be written", path.display());
-    move |error| {
-        let code = if error.kind() == std::io::ErrorKind::AlreadyExists { "exists" } else { "file" };
-        Failure::new(code, format!("{text}: {error}"))
-    }
-}
-
-/// Refuses, before anything is made, files the user named in directories that are not there.
-pub(crate) fn places(paths: &[&std::path::Path]) -> Result<(), Failure> {
-    for path in paths {
-        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        if parent.is_some_and(|parent| !parent.is_dir()) {
-            return Err(unwritable(path)(std::io::ErrorKind::NotFound.into()));
-        }
-    }
-    Ok(())
-}
-
 /// An error with its causes, which its own `Display` does not repeat.
 #[must_use]
 pub fn chain(error: &dyn std::error::Error) -> String {
@@ -237,9 +207,9 @@ impl Exit {
     pub fn of(code: &str) -> Self {
         match code {
             "authority_missing" | "config" | "policies" | "tokens" | "value" | "value_invalid" | "body_invalid"
-            | "asks_empty" | "asks_count" | "reason_missing" | "resident_ambiguous" => Exit::Config,
+            | "asks_count" | "reason_missing" | "resident_ambiguous" => Exit::Config,
             code if code.starts_with("pesel_") => Exit::Config,
-            "storage_key" | "wrong_key" | "key_ring" | "wrong_pepper" | "keys" => Exit::Key,
+            "storage_key" | "wrong_key" | "key_ring" | "keys" => Exit::Key,
             "extract_refused" | "rejects_unwritable" => Exit::Extract,
             code if code.starts_with("mapping") => Exit::Extract,
             "address_in_use" => Exit::AddressInUse,

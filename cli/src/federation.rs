@@ -1,7 +1,7 @@
 //! A founded federation at work: one registry and its nodes, each a process of this program or, for tests, inside this
 //! one. Everything it is asked to do goes through the nodes' own sockets either way.
 
-use crate::exit::Failure;
+use crate::exit::{Failure, chain};
 use crate::found::{Founded, Plan, Unit, found, keep_addresses, registry_id};
 use crate::inside::Inside;
 use crate::process::{Listening, Process};
@@ -375,12 +375,8 @@ pub(crate) async fn put(
     document: &impl serde::Serialize,
     clock: &Clock,
 ) -> Result<(), Failure> {
-    let certificate = |e: &dyn std::error::Error| Failure::new("certificate", crate::exit::chain(e));
-    let identity = IdentityStore::load(&tls.join("cert.pem"), &tls.join("key.pem")).map_err(|e| certificate(&e))?;
-    let root = std::fs::read_to_string(tls.join("root.pem"))?;
-    let crl = std::fs::read_to_string(tls.join("crl.pem"))?;
-    let trust = Trust::load(&root, Some(&crl), realm.clone(), clock.clone()).map_err(|e| certificate(&e))?;
-    let client = Client::new(Arc::new(identity), Arc::new(trust), clock.clone());
+    let files = ["cert.pem", "key.pem", "root.pem", "crl.pem"].map(|name| tls.join(name));
+    let client = client(files.each_ref().map(PathBuf::as_path), realm, clock)?;
     let body = serde_json::to_vec(document).map_err(|e| Failure::new("internal", e))?;
     let request = http::Request::put(path)
         .header(http::header::CONTENT_TYPE, "application/json")
@@ -388,6 +384,19 @@ pub(crate) async fn put(
         .map_err(|e| Failure::new("internal", e))?;
     let to = protocol::SpiffeId::new(realm.clone(), registry_id()?);
     client.call(&to, url, request, DEADLINE).await.map(drop).map_err(|error| refused(url, error))
+}
+
+/// A member as it calls others, with its certificate, key, root and revocation list in these files.
+pub(crate) fn client(
+    [certificate, key, root, crl]: [&Path; 4],
+    realm: &protocol::Realm,
+    clock: &Clock,
+) -> Result<Client, Failure> {
+    let unusable = |e: &dyn std::error::Error| Failure::new("certificate", chain(e));
+    let identity = IdentityStore::load(certificate, key).map_err(|e| unusable(&e))?;
+    let (root, crl) = (std::fs::read_to_string(root)?, std::fs::read_to_string(crl)?);
+    let trust = Trust::load(&root, Some(&crl), realm.clone(), clock.clone()).map_err(|e| unusable(&e))?;
+    Ok(Client::new(Arc::new(identity), Arc::new(trust), clock.clone()))
 }
 
 /// What became of a call to the registry at `url`.
@@ -398,6 +407,6 @@ pub(crate) fn refused(url: &str, error: transport::CallError) -> Failure {
             let refused = Failure::new("registry_refused", format!("the registry refuses: {words} ({})", problem.code));
             Failure { said: problem.message, ..refused }
         }
-        error => Failure::new("registry_unavailable", format!("the registry at {url}: {}", crate::exit::chain(&error))),
+        error => Failure::new("registry_unavailable", format!("the registry at {url}: {}", chain(&error))),
     }
 }

@@ -12,7 +12,9 @@
 //! ```
 
 use crate::exit::{Failure, chain};
+use crate::files::unwritable;
 use crate::idp::{AUDIENCE, IdentityProvider};
+use crate::prompt::no_passphrase;
 use certs::Authority;
 use keyring::{KeyRing, KeySource, StorageKey, create_private};
 use policies::Library;
@@ -30,7 +32,8 @@ use std::path::{Path, PathBuf};
 const MANIFEST_SECONDS: i64 = 30 * DAY_SECONDS;
 /// A raised quota for first enrolments lives this long.
 const RAISED_SECONDS: i64 = 7 * DAY_SECONDS;
-const KEY_SECONDS: i64 = 2 * 365 * DAY_SECONDS;
+/// Signing keys live this long.
+pub(crate) const KEY_SECONDS: i64 = 2 * 365 * DAY_SECONDS;
 
 /// What federation to found.
 #[derive(Clone, Debug)]
@@ -345,7 +348,7 @@ fn found_officers(dir: &Path, plan: &Plan) -> Result<BTreeMap<MemberId, SigningK
 /// # Errors
 /// `exists`, or `file` with what the system says.
 pub fn create_officer(path: &Path) -> Result<SigningKey, Failure> {
-    StorageKey::create_credential(path).map_err(crate::exit::unwritable(path))?;
+    StorageKey::create_credential(path).map_err(unwritable(path))?;
     open_officer(path)
 }
 
@@ -460,10 +463,6 @@ fn pin(manifest: &SignedManifest, config: &Path) -> Result<(), Failure> {
 
 fn issuer(unit: &MemberId) -> String {
     format!("https://login.{unit}.example")
-}
-
-fn no_passphrase() -> std::io::Result<zeroize::Zeroizing<String>> {
-    Err(std::io::Error::other("this key comes from a credential file"))
 }
 
 fn registry_toml(Plan { realm, address, .. }: &Plan) -> String {

@@ -1,8 +1,9 @@
 //! A registry or node inside this process: the same listeners and files as a process of its own, with a clock that can
 //! be set and a view of its plaintext messages. For tests.
 
-use crate::exit::{Failure, chain};
-use crate::process::Listening;
+use crate::exit::Failure;
+use crate::process::{Listening, blocking};
+use crate::prompt::no_passphrase;
 use node::{Node, Surroundings};
 use registry::Registry;
 use std::path::{Path, PathBuf};
@@ -67,7 +68,7 @@ impl Inside {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         // The last handle waits for the log's writer.
-        tokio::task::spawn_blocking(move || drop((node, registry))).await.map_err(|e| Failure::new("internal", e))?;
+        blocking(move || drop((node, registry))).await?;
         ended
     }
 
@@ -109,12 +110,4 @@ impl Inside {
         self.task = Some(tokio::spawn(async move { Ok(node.serve(peers, local, admin, stop).await?) }));
         Ok(())
     }
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
-    tokio::task::spawn_blocking(work).await.map_err(|e| Failure::new("internal", chain(&e)))
-}
-
-fn no_passphrase() -> std::io::Result<zeroize::Zeroizing<String>> {
-    Err(std::io::Error::other("this key comes from a credential file"))
 }

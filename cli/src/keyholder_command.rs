@@ -2,14 +2,15 @@
 
 use crate::args::KeyholderCommand;
 use crate::exit::Failure;
+use crate::files::write_file;
 use crate::output::Output;
-use crate::wire::Admin;
-use node::{CeremonyState, CeremonyStatus, Config, Invitation, SessionRef};
+use crate::wire::admin;
+use node::{CeremonyState, CeremonyStatus, Invitation, SessionRef};
 use protocol::encoding::b64;
 use protocol::manifest::KeyEpoch;
+use protocol::time::DAY_SECONDS;
 use protocol::{Epoch, MemberId};
 use std::collections::BTreeSet;
-use std::path::Path;
 
 pub(crate) async fn run(command: KeyholderCommand, output: &Output) -> Result<(), Failure> {
     match command {
@@ -19,16 +20,16 @@ pub(crate) async fn run(command: KeyholderCommand, output: &Output) -> Result<()
                 threshold,
                 holders,
                 dealers,
-                not_before: in_days.map(|days| transport::Clock::system().now() + i64::from(days) * 24 * 60 * 60),
+                not_before: in_days.map(|days| transport::Clock::system().now() + i64::from(days) * DAY_SECONDS),
             };
-            let status: CeremonyStatus = admin(&node.config)?.run("/keyholder/invite", &invitation, &|_| {}).await?;
+            let status: CeremonyStatus = admin(&node)?.run("/keyholder/invite", &invitation, &|_| {}).await?;
             output.result(&status, || {
                 format!("{}\nRead the digest out to the others; each of them joins this session.", describe(&status))
             });
             Ok(())
         }
         KeyholderCommand::Join { node, session, wait, out } => {
-            let (admin, at) = (admin(&node.config)?, session_ref(&session)?);
+            let (admin, at) = (admin(&node)?, session_ref(&session)?);
             let status: CeremonyStatus = admin.run("/keyholder/join", &at, &|_| {}).await?;
             if !wait && out.is_none() {
                 output.result(&status, || describe(&status));
@@ -37,13 +38,13 @@ pub(crate) async fn run(command: KeyholderCommand, output: &Output) -> Result<()
             let epoch: KeyEpoch = admin.run("/keyholder/wait", &at, &|_| {}).await?;
             let text = serde_json::to_vec_pretty(&epoch).map_err(|e| Failure::new("internal", e))?;
             if let Some(path) = &out {
-                crate::exit::write_file(path, &text)?;
+                write_file(path, &text)?;
             }
             output.result(&epoch, || String::from_utf8_lossy(&text).into_owned());
             Ok(())
         }
         KeyholderCommand::Status { node } => {
-            let all: Vec<CeremonyStatus> = admin(&node.config)?.get("/keyholder").await?;
+            let all: Vec<CeremonyStatus> = admin(&node)?.get("/keyholder").await?;
             output.result(&all, || {
                 let words: Vec<String> = all.iter().map(describe).collect();
                 if words.is_empty() { "No ceremonies.".to_owned() } else { words.join("\n\n") }
@@ -52,15 +53,11 @@ pub(crate) async fn run(command: KeyholderCommand, output: &Output) -> Result<()
         }
         KeyholderCommand::Abandon { node, session } => {
             let at = session_ref(&session)?;
-            let status: CeremonyStatus = admin(&node.config)?.run("/keyholder/abandon", &at, &|_| {}).await?;
+            let status: CeremonyStatus = admin(&node)?.run("/keyholder/abandon", &at, &|_| {}).await?;
             output.result(&status, || "Abandoned; what we knew of it is erased.".to_owned());
             Ok(())
         }
     }
-}
-
-fn admin(config: &Path) -> Result<Admin, Failure> {
-    Ok(Admin::of(&Config::load(config)?.data))
 }
 
 fn session_ref(text: &str) -> Result<SessionRef, Failure> {

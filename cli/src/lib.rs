@@ -1,5 +1,5 @@
-//! The one program `ogniwo`, thin over the other crates: one file a subcommand. Its library founds federations
-//! ([`found`]) and runs them ([`federation`]), for the demo and the tests.
+//! The one program `ogniwo`, thin over the other crates. Its library founds federations ([`found`]) and runs them
+//! ([`federation`]), for the demo and the tests.
 
 pub mod args;
 pub mod exit;
@@ -12,14 +12,17 @@ pub mod report;
 pub mod wire;
 
 mod agreement_command;
+mod ask_command;
 mod audit_command;
 mod audit_filter;
 mod audit_findings;
 mod audit_keys;
+mod audit_report;
 mod certs_command;
 mod consent_command;
 mod demo;
 mod desk_command;
+mod files;
 mod keyholder_command;
 mod manifest_next;
 mod node_command;

@@ -1,8 +1,8 @@
 //! `ogniwo registry manifest next`: what key holders, parties to agreements or officers decided, taken into the manifest
 //! that comes next.
 
-use crate::agreement_command::read;
 use crate::exit::Failure;
+use crate::files::read_json;
 use node::Word;
 use policies::Library;
 use protocol::agreement::SignedAgreement;
@@ -44,17 +44,17 @@ pub(crate) fn next(held: &SignedManifest, changes: &Changes<'_>, now: Timestamp)
     manifest.issued = now;
     manifest.expires = now + i64::from(changes.days) * DAY_SECONDS;
     for path in changes.epochs {
-        take(&mut manifest, read::<KeyEpoch>(path)?);
+        take(&mut manifest, read_json::<KeyEpoch>(path)?);
     }
     for (epoch, at) in changes.destroy {
         let known = manifest.epochs.iter_mut().find(|known| known.epoch == *epoch);
         known.ok_or_else(|| Failure::new("value", format!("there is no epoch {}", epoch.0)))?.destroy_at = Some(*at);
     }
     for path in changes.agreements {
-        manifest.agreements.push(read::<SignedAgreement>(path)?);
+        manifest.agreements.push(read_json::<SignedAgreement>(path)?);
     }
     for path in changes.revocations {
-        let Word { agreement, token, .. } = read(path)?;
+        let Word { agreement, token, .. } = read_json(path)?;
         let known = manifest.agreements.iter_mut().find(|known| known.terms.reference() == agreement);
         known.ok_or_else(|| Failure::new("value", format!("there is no agreement {agreement}")))?.revocation =
             Some(token);
@@ -66,7 +66,7 @@ pub(crate) fn next(held: &SignedManifest, changes: &Changes<'_>, now: Timestamp)
         manifest.keeps_library_of(&held.read()?)?;
     }
     for path in changes.members {
-        let member: Member = read(path)?;
+        let member: Member = read_json(path)?;
         manifest.members.retain(|known| known.id != member.id);
         manifest.members.push(member);
     }

@@ -3,29 +3,25 @@
 //! A running node does the work it is asked for itself, through its admin socket; import also works while it is
 //! stopped.
 
-use crate::args::{ApiArgs, AskArgs, ClearArgs, FlagArgs, FlagCommand, NodeCommand, ResidentArgs};
-use crate::exit::{Failure, places, read_text, unwritable, write_file};
+use crate::args::{ApiArgs, ClearArgs, FlagArgs, FlagCommand, NodeCommand, NodeConfig, ResidentArgs};
+use crate::exit::Failure;
+use crate::files::{places, read_text, unwritable, write_file, write_json};
 use crate::output::Output;
-use crate::process::Listening;
-use crate::prompt::{expected, new_passphrase, passphrase, resident};
-use crate::wire::{Admin, LocalApi, local_url};
-use http::Method;
+use crate::process::{Listening, bind, blocking, until_stopped};
+use crate::prompt::{new_passphrase, passphrase, resident};
+use crate::wire::{Admin, admin};
 use node::{
-    Config, EnrolSummary, HoneypotNumbers, ImportMode, ImportRequest, ImportSummary, Node, NodeStatus, ObligationsBody,
-    OutcomeKind, QueryResult, SharedSummary, Surroundings, Swept, UnenrolSummary,
+    Config, EnrolSummary, HoneypotNumbers, ImportMode, ImportRequest, ImportSummary, Node, NodeStatus, SharedSummary,
+    Surroundings, Swept, UnenrolSummary,
 };
-use protocol::query::Match;
 use protocol::review::Honeypots;
 use protocol::{Epoch, MemberId, SpiffeId};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 use transport::Clock;
 use zeroize::Zeroizing;
 
@@ -43,13 +39,12 @@ pub(crate) async fn run(command: NodeCommand, output: &Output) -> Result<(), Fai
             Ok(())
         }
         NodeCommand::Status { node } => {
-            let status: NodeStatus = Admin::of(&Config::load(&node.config)?.data).get("/status").await?;
+            let status: NodeStatus = admin(&node)?.get("/status").await?;
             output.result(&status, || describe(&status));
             Ok(())
         }
         NodeCommand::Refresh { node } => {
-            let admin = Admin::of(&Config::load(&node.config)?.data);
-            let answer: Value = admin.run("/refresh", &json!({}), &|_| {}).await?;
+            let answer: Value = admin(&node)?.run("/refresh", &json!({}), &|_| {}).await?;
             output.result(&answer, || "Manifest, revocation list and findings are current.".to_owned());
             Ok(())
         }
@@ -72,9 +67,9 @@ pub(crate) async fn run(command: NodeCommand, output: &Output) -> Result<(), Fai
             import(Config::load(&node.config)?, &request, output).await
         }
         NodeCommand::Enrol { node } => {
-            let admin = Admin::of(&Config::load(&node.config)?.data);
             let started = Instant::now();
-            let summary: EnrolSummary = admin.run("/enrol", &json!({}), &output.progress("enrolling", false)).await?;
+            let progress = output.progress("enrolling", false);
+            let summary: EnrolSummary = admin(&node)?.run("/enrol", &json!({}), &progress).await?;
             output.result(&summary, || {
                 format!(
                     "{} clients: {} pseudonymised, {} published, {} removed in {:.1} s",
@@ -88,9 +83,8 @@ pub(crate) async fn run(command: NodeCommand, output: &Output) -> Result<(), Fai
             Ok(())
         }
         NodeCommand::Retention { node, dry_run } => {
-            let admin = Admin::of(&Config::load(&node.config)?.data);
             let path = format!("/retention?dry_run={dry_run}");
-            let swept: Vec<Swept> = admin.run(&path, &json!({}), &|_| {}).await?;
+            let swept: Vec<Swept> = admin(&node)?.run(&path, &json!({}), &|_| {}).await?;
             output.result(&swept, || retention_words(&swept, dry_run));
             Ok(())
         }
@@ -102,44 +96,27 @@ pub(crate) async fn run(command: NodeCommand, output: &Output) -> Result<(), Fai
             crate::desk_command::flag(unenrolled(api, resident, reason, undo), output).await
         }
         NodeCommand::Unenrol { api, .. } => {
-            let admin = Admin::of(&Config::load(&api.node.config)?.data);
             let progress = output.progress("unenrolling", false);
-            let summary: UnenrolSummary = admin.run("/unenrol", &json!({}), &progress).await?;
+            let summary: UnenrolSummary = admin(&api.node)?.run("/unenrol", &json!({}), &progress).await?;
             output.result(&summary, || {
                 format!("{} clients unenrolled, {} entries removed; records stay.", summary.unenrolled, summary.removed)
             });
             Ok(())
         }
-        NodeCommand::Honeypots { node, numbers, epoch, out } => {
-            let text = if numbers == Path::new("-") {
-                std::io::read_to_string(std::io::stdin())?
-            } else {
-                read_text(&numbers)?
-            };
-            let text = Zeroizing::new(text);
-            let numbers = text.lines().map(|line| line.to_owned().into()).collect();
-            let asked = HoneypotNumbers { numbers, epoch: epoch.map(Epoch) };
-            let admin = Admin::of(&Config::load(&node.config)?.data);
-            let honeypots: Honeypots = admin.run("/honeypots", &asked, &|_| {}).await?;
-            write_file(&out, &serde_json::to_vec_pretty(&honeypots).map_err(crate::wire::unexpected)?)?;
-            output.result(&json!({ "planted": honeypots.plant.len(), "description": out }), || {
-                format!("{} indexes in {}. Next: ogniwo registry honeypots draft", honeypots.plant.len(), out.display())
-            });
-            Ok(())
-        }
+        NodeCommand::Honeypots { node, numbers, epoch, out } => honeypots(&node, &numbers, epoch, &out, output).await,
         NodeCommand::Shared { node, list, diff, csv } => {
-            let admin = Admin::of(&Config::load(&node.config)?.data);
             let list = list || (csv.is_some() && !diff);
             let path = format!("/shared?list={list}&diff={diff}");
-            let summary: SharedSummary = admin.run(&path, &json!({}), &output.progress("locating", false)).await?;
+            let progress = output.progress("locating", false);
+            let summary: SharedSummary = admin(&node)?.run(&path, &json!({}), &progress).await?;
             if let Some(path) = csv {
                 write_file(&path, shared_csv(&summary, diff).as_bytes())?;
             }
             output.result(&summary, || shared_words(&summary));
             Ok(())
         }
-        NodeCommand::Ask(arguments) => ask(&arguments, output).await,
-        NodeCommand::Answer { api, id } => answer(&api, &id, output).await,
+        NodeCommand::Ask(arguments) => crate::ask_command::ask(&arguments, output).await,
+        NodeCommand::Answer { api, id } => crate::ask_command::answer(&api, &id, output).await,
         NodeCommand::Keyholder(command) => crate::keyholder_command::run(command, output).await,
         NodeCommand::Resident(command) => crate::resident_command::run(command, output).await,
     }
@@ -190,6 +167,26 @@ fn renew(config: &Config, csr: &Path, key: &Path, output: &Output) -> Result<(),
     Ok(())
 }
 
+/// Has a node turn numbers that nobody has into indexes to plant.
+async fn honeypots(
+    node: &NodeConfig,
+    numbers: &Path,
+    epoch: Option<u32>,
+    out: &Path,
+    output: &Output,
+) -> Result<(), Failure> {
+    let text = if numbers == Path::new("-") { std::io::read_to_string(std::io::stdin())? } else { read_text(numbers)? };
+    let text = Zeroizing::new(text);
+    let numbers = text.lines().map(|line| line.to_owned().into()).collect();
+    let asked = HoneypotNumbers { numbers, epoch: epoch.map(Epoch) };
+    let honeypots: Honeypots = admin(node)?.run("/honeypots", &asked, &|_| {}).await?;
+    write_json(out, &honeypots)?;
+    output.result(&json!({ "planted": honeypots.plant.len(), "description": out }), || {
+        format!("{} indexes in {}. Next: ogniwo registry honeypots draft", honeypots.plant.len(), out.display())
+    });
+    Ok(())
+}
+
 async fn serve(config: Config, until_stdin_closes: bool, output: &Output) -> Result<(), Failure> {
     let peers = bind("peers.listen", config.peers.listen).await?;
     let local = match &config.local {
@@ -207,47 +204,6 @@ async fn serve(config: Config, until_stdin_closes: bool, output: &Output) -> Res
 /// Opens a node off the network threads: it reads the log through.
 async fn open(config: Config) -> Result<Arc<Node>, Failure> {
     Ok(blocking(move || Node::open(config, Surroundings::system(), passphrase)).await??)
-}
-
-pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
-    tokio::task::spawn_blocking(work).await.map_err(|e| Failure::new("internal", e))
-}
-
-/// Binds an address of the configuration.
-pub(crate) async fn bind(key: &str, address: SocketAddr) -> Result<TcpListener, Failure> {
-    TcpListener::bind(address).await.map_err(|e| {
-        let code = if e.kind() == std::io::ErrorKind::AddrInUse { "address_in_use" } else { "config" };
-        Failure::new(code, format!("`{key}`: cannot listen on {address}: {e}"))
-    })
-}
-
-/// Ends when the program is told to: SIGINT, SIGTERM, or its parent gone.
-pub(crate) fn until_stopped(until_stdin_closes: bool) -> CancellationToken {
-    let stop = CancellationToken::new();
-    let told = stop.clone();
-    tokio::spawn(async move {
-        let terminated = async {
-            match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-                Ok(mut signal) => drop(signal.recv().await),
-                Err(_) => std::future::pending().await,
-            }
-        };
-        let orphaned = async {
-            if !until_stdin_closes {
-                return std::future::pending().await;
-            }
-            let mut sink = Vec::new();
-            // Nobody writes there: it ends when the parent does.
-            let _end = tokio::io::stdin().read_to_end(&mut sink).await;
-        };
-        tokio::select! {
-            _ = tokio::signal::ctrl_c() => {}
-            () = terminated => {}
-            () = orphaned => {}
-        }
-        told.cancel();
-    });
-    stop
 }
 
 async fn import(config: Config, request: &ImportRequest, output: &Output) -> Result<(), Failure> {
@@ -373,163 +329,4 @@ fn shared_csv(summary: &SharedSummary, diff: bool) -> String {
         }
     }
     text
-}
-
-/// The local API meant.
-pub(crate) fn api(to: &ApiArgs) -> Result<LocalApi, Failure> {
-    match (&to.api, &to.ca) {
-        (Some(url), Some(ca)) => LocalApi::new(url, ca),
-        (url, ca) => {
-            let config = Config::load(&to.node.config)?;
-            let local = config.local.ok_or_else(|| Failure::new("config", "`local` is not configured"))?;
-            let configured = local_url(local.listen);
-            LocalApi::new(url.as_deref().unwrap_or(&configured), ca.as_deref().unwrap_or(&local.certificate))
-        }
-    }
-}
-
-/// The caller's token.
-pub(crate) fn token(to: &ApiArgs) -> Result<String, Failure> {
-    let text = match &to.token_file {
-        Some(path) => read_text(path)?,
-        None => std::env::var("OGNIWO_TOKEN")
-            .map_err(|_| Failure::new("value", "give your token with --token-file or in OGNIWO_TOKEN"))?,
-    };
-    Ok(text.trim().to_owned())
-}
-
-async fn ask(arguments: &AskArgs, output: &Output) -> Result<(), Failure> {
-    let basis = match (&arguments.consent, &arguments.mandate, &arguments.emergency) {
-        (Some(id), _, _) => json!({ "kind": "consent", "id": id }),
-        (None, Some(id), _) => json!({ "kind": "mandate", "id": id }),
-        (None, None, Some(id)) => json!({ "kind": "emergency", "id": id }),
-        (None, None, None) => json!({ "kind": "none" }),
-    };
-    let resident = resident(&arguments.resident)?;
-    let expected = expected(&arguments.expect)?;
-    let asks: Vec<Value> = arguments
-        .query
-        .iter()
-        .map(|query| json!({ "query": query, "holder": arguments.holder, "fields": arguments.fields, "expected": expected }))
-        .collect();
-    let body = json!({
-        "resident": resident, "asks": asks, "purpose": arguments.purpose, "basis": basis,
-        "case_ref": arguments.case, "reason": arguments.reason,
-    });
-    let token = token(&arguments.api)?;
-    let result: QueryResult = api(&arguments.api)?.call(Method::POST, "/v1/queries", &token, Some(&body)).await?;
-    output.result(&result, || query_words(&result));
-    outcome(&result)
-}
-
-async fn answer(to: &ApiArgs, id: &str, output: &Output) -> Result<(), Failure> {
-    let path = format!("/v1/queries/{id}");
-    let result: QueryResult = api(to)?.call(Method::GET, &path, &token(to)?, None).await?;
-    output.result(&result, || query_words(&result));
-    outcome(&result)
-}
-
-/// How the command ends: well if anybody answered, else by the best that may still come.
-fn outcome(result: &QueryResult) -> Result<(), Failure> {
-    let any = |kind| result.outcomes.iter().any(|outcome| outcome.outcome == kind);
-    if any(OutcomeKind::Answered) {
-        return Ok(());
-    }
-    if any(OutcomeKind::Pending) {
-        let words = format!("a person at the holder decides; `ogniwo node answer {}` fetches it", result.id);
-        return Err(Failure::new("pending", words));
-    }
-    if any(OutcomeKind::Denied) {
-        let denied = result.outcomes.iter().filter(|outcome| outcome.outcome == OutcomeKind::Denied);
-        let reasons: BTreeSet<&str> = denied.filter_map(|outcome| outcome.reason.as_deref()).collect();
-        let reasons: Vec<&str> = reasons.into_iter().collect();
-        return Err(Failure::new("denied", format!("nothing was released: {}", reasons.join(", "))));
-    }
-    Err(Failure::new("peer_unavailable", "nobody answered"))
-}
-
-pub(crate) fn query_words(result: &QueryResult) -> String {
-    let mut text = format!("Query {}", result.id);
-    for outcome in &result.outcomes {
-        let holder = outcome.holder.as_ref().map_or("-", MemberId::as_str);
-        let kind = format!("{:?}", outcome.outcome).to_lowercase();
-        text.push_str(&format!("\n  {} {holder}: {kind}", outcome.query));
-        if let Some(reason) = &outcome.reason {
-            text.push_str(&format!(" ({reason})"));
-        }
-        if let Some(said) = &outcome.message {
-            text.push_str(&format!("\n    {}\n    {}", said.en, said.pl));
-        }
-        for (member, desk) in &outcome.duty_desks {
-            text.push_str(&format!("\n    call {member}: {desk}"));
-        }
-        if let Some(present) = outcome.present {
-            text.push_str(if present { "\n    has an active file" } else { "\n    has no active file" });
-        }
-        for (field, found) in &outcome.matches {
-            let found = match found {
-                Match::Match => "match",
-                Match::Mismatch => "mismatch",
-                Match::NotComparable => "not_comparable",
-            };
-            text.push_str(&format!("\n    {field:<28} {found}"));
-        }
-        for (field, value) in &outcome.fields {
-            text.push_str(&format!("\n    {field:<28} {value}"));
-        }
-        if let Some(obligations) = &outcome.obligations {
-            text.push_str(&duties(obligations));
-        }
-    }
-    text
-}
-
-/// What the recipient of an answer must do, in both languages.
-fn duties(obligations: &ObligationsBody) -> String {
-    let ObligationsBody { delete_after, onward_transfer, do_not_contact, review_by } = obligations;
-    let day = |seconds: i64| policies::calendar::day(protocol::Timestamp(seconds));
-    let mut en = format!("Delete after {}.", day(*delete_after));
-    let mut pl = format!("Usuń po {}.", day(*delete_after));
-    if !onward_transfer {
-        en.push_str(" Do not pass it on.");
-        pl.push_str(" Nie przekazuj dalej.");
-    }
-    if *do_not_contact {
-        en.push_str(" DO NOT CONTACT the resident.");
-        pl.push_str(" NIE KONTAKTUJ SIĘ z mieszkańcem.");
-    }
-    if let Some(by) = review_by {
-        en.push_str(&format!(" To be reviewed by {}.", day(*by)));
-        pl.push_str(&format!(" Ocena do {}.", day(*by)));
-    }
-    format!("\n    {en}\n    {pl}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_outcome_says_its_duties_and_comparisons_in_words() {
-        let told = |obligations: Value| {
-            let outcome = json!({
-                "query": "q09", "holder": "pup", "outcome": "answered", "obligations": obligations,
-                "matches": { "person.surname": "not_comparable" },
-            });
-            let result = json!({ "id": "x", "outcomes": [outcome] });
-            query_words(&serde_json::from_value(result).expect("a result"))
-        };
-        let plain = told(json!({ "delete_after": 1_795_262_400, "onward_transfer": false }));
-        assert!(plain.contains("not_comparable"), "{plain}");
-        assert!(plain.contains("Delete after ") && plain.contains("Usuń po "), "{plain}");
-        assert!(plain.contains("Do not pass it on.") && plain.contains("Nie przekazuj dalej."), "{plain}");
-        assert!(!plain.contains("CONTACT") && !plain.contains("reviewed"), "{plain}");
-        let more = json!({
-            "delete_after": 1_795_262_400, "onward_transfer": true, "do_not_contact": true, "review_by": 1_795_262_400,
-        });
-        let more = told(more);
-        assert!(more.contains("DO NOT CONTACT") && more.contains("NIE KONTAKTUJ SIĘ"), "{more}");
-        assert!(more.contains("reviewed by 2026") && more.contains("Ocena do 2026"), "{more}");
-        assert!(!more.contains("pass it on"), "{more}");
-    }
 }

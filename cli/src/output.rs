@@ -6,6 +6,11 @@ use node::Progress;
 use serde::Serialize;
 use std::io::Write as _;
 
+/// A moment in UTC as RFC 3339 writes it; the bare seconds for one no calendar has.
+pub(crate) fn utc(seconds: i64) -> String {
+    jiff::Timestamp::from_second(seconds).map_or_else(|_| seconds.to_string(), |at| at.to_string())
+}
+
 /// Text or JSON.
 pub(crate) struct Output {
     json: bool,

@@ -1,12 +1,11 @@
 //! `ogniwo policy`.
 
-use crate::agreement_command::read;
 use crate::args::{PolicyCommand, RuleArgs};
-use crate::exit::{Failure, chain, read_text, write_file};
+use crate::exit::{Failure, chain};
+use crate::files::{read_json, read_text, write_file};
 use crate::found::open_officer;
-use crate::node_command::{api, token};
 use crate::output::Output;
-use http::Method;
+use crate::wire::get;
 use policies::{Decided, Engine, Examples, Explanation, Library, Outcome, Recorded, Released, Simulation, Unfit};
 use protocol::SignedManifest;
 use protocol::bundle::LibraryPin;
@@ -38,7 +37,7 @@ pub(crate) async fn run(command: PolicyCommand, output: &Output) -> Result<(), F
         }
         PolicyCommand::Past { api: to, request } => {
             let path = format!("/v1/decisions/{request}");
-            let decision: node::Decision = api(&to)?.call(Method::GET, &path, &token(&to)?, None).await?;
+            let decision: node::Decision = get(&to, &path).await?;
             output.result(&decision, || past_words(&decision));
             Ok(())
         }
@@ -46,7 +45,7 @@ pub(crate) async fn run(command: PolicyCommand, output: &Output) -> Result<(), F
             let bound = |name: &str, at: Option<i64>| at.map(|at| format!("{name}={at}"));
             let bounds: Vec<String> = [bound("from", from), bound("to", until)].into_iter().flatten().collect();
             let path = format!("/v1/decisions?{}", bounds.join("&"));
-            let list: node::DecisionList = api(&to)?.call(Method::GET, &path, &token(&to)?, None).await?;
+            let list: node::DecisionList = get(&to, &path).await?;
             for decision in &list.decisions {
                 output.print(&serde_json::to_string(decision).map_err(|e| Failure::new("internal", e))?);
             }
@@ -101,7 +100,7 @@ fn check(rules: &RuleArgs, examples: Option<&Path>, against: Option<&Path>, outp
 /// Adds an officer's signature to a library.
 fn release(directory: &Path, manifest: &Path, key: &Path, output: &Output) -> Result<(), Failure> {
     let library = Library::load(directory).map_err(refused)?;
-    let manifest = read::<SignedManifest>(manifest)?.accept_held()?;
+    let manifest = read_json::<SignedManifest>(manifest)?.accept_held()?;
     let key = open_officer(key)?;
     let officer = manifest.officers.keys.iter().find(|officer| officer.key == key.public());
     let officer = officer.ok_or_else(|| Failure::new("keys", "the key is not one of the manifest's officers"))?;

@@ -1,4 +1,5 @@
-//! This program as a child: started, asked for its addresses, stopped and waited for.
+//! This program as a process: how its servers listen and are told to stop, and how it is a child, started, asked for its
+//! addresses, stopped and waited for.
 
 use crate::exit::Failure;
 use serde::{Deserialize, Serialize};
@@ -7,8 +8,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
-use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
+use tokio::net::TcpListener;
 use tokio::process::{Child, ChildStdin, Command};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
 const START: Duration = Duration::from_mins(1);
 const STOP: Duration = Duration::from_secs(20);
@@ -21,6 +25,48 @@ pub struct Listening {
     /// The listener for the institution's own applications.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub local: Option<SocketAddr>,
+}
+
+/// Does work off the network threads.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
+    tokio::task::spawn_blocking(work).await.map_err(|e| Failure::new("internal", e))
+}
+
+/// Binds an address of the configuration.
+pub(crate) async fn bind(key: &str, address: SocketAddr) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address).await.map_err(|e| {
+        let code = if e.kind() == std::io::ErrorKind::AddrInUse { "address_in_use" } else { "config" };
+        Failure::new(code, format!("`{key}`: cannot listen on {address}: {e}"))
+    })
+}
+
+/// Ends when the program is told to: SIGINT, SIGTERM, or its parent gone.
+pub(crate) fn until_stopped(until_stdin_closes: bool) -> CancellationToken {
+    let stop = CancellationToken::new();
+    let told = stop.clone();
+    tokio::spawn(async move {
+        let terminated = async {
+            match signal(SignalKind::terminate()) {
+                Ok(mut signal) => drop(signal.recv().await),
+                Err(_) => std::future::pending().await,
+            }
+        };
+        let orphaned = async {
+            if !until_stdin_closes {
+                return std::future::pending().await;
+            }
+            let mut sink = Vec::new();
+            // Nobody writes there: it ends when the parent does.
+            let _end = tokio::io::stdin().read_to_end(&mut sink).await;
+        };
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            () = terminated => {}
+            () = orphaned => {}
+        }
+        told.cancel();
+    });
+    stop
 }
 
 /// A server process. Dropped, it is killed; it also stops by itself when we are gone, for its standard input closes.

@@ -14,6 +14,11 @@ pub(crate) fn passphrase() -> io::Result<Zeroizing<String>> {
     read("Storage passphrase: ")
 }
 
+/// In its place where the key lies in a credential file.
+pub(crate) fn no_passphrase() -> io::Result<Zeroizing<String>> {
+    Err(io::Error::other("this key comes from a credential file"))
+}
+
 /// A storage passphrase that is to seal something: typed twice, for a slip would be known to nobody.
 pub(crate) fn new_passphrase() -> io::Result<Zeroizing<String>> {
     let first = passphrase()?;

@@ -2,28 +2,27 @@
 
 use crate::args::{HoneypotCommand, IndexEngine, LossCommand, ManifestCommand, RegistryCommand};
 use crate::audit_command::continued_words;
-use crate::exit::{Failure, chain, places, read_text, unwritable, write_file};
-use crate::federation::{put, put_manifest, refused};
-use crate::found::{create_officer, open_officer};
+use crate::exit::Failure;
+use crate::federation::{client, put, put_manifest, refused};
+use crate::files::{parse, places, read_json, unwritable, write_file, write_json};
+use crate::found::{KEY_SECONDS, create_officer, open_officer};
 use crate::manifest_next::{Changes, next};
-use crate::node_command::{bind, blocking, until_stopped};
 use crate::output::Output;
-use crate::process::Listening;
+use crate::process::{Listening, bind, blocking, until_stopped};
 use crate::prompt::{new_passphrase, passphrase};
+use crate::wire::word;
 use protocol::review::{Honeypots, SignedHoneypots};
 use protocol::{Manifest, SignedManifest};
 use registry::{Config, Engine, LogLoss, Migrated, Registry, Status};
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use transport::{Client, Clock, IdentityStore, Trust};
+use transport::Clock;
 
 /// Counting the rows of a large index takes time.
 const ASKING: Duration = Duration::from_secs(30);
-const KEY_SECONDS: i64 = 2 * 365 * 24 * 60 * 60;
 
 pub(crate) async fn run(command: RegistryCommand, output: &Output) -> Result<(), Failure> {
     match command {
@@ -109,13 +108,9 @@ fn init(config: &Config, csr: &Path, keys: &Path, output: &Output) -> Result<(),
 }
 
 async fn status(config: &Config, at: Option<String>, output: &Output) -> Result<(), Failure> {
-    let certificate = |e: &dyn std::error::Error| Failure::new("certificate", chain(e));
     let peers = &config.peers;
-    let identity = IdentityStore::load(&peers.certificate, &peers.key).map_err(|e| certificate(&e))?;
-    let (root, crl) = (std::fs::read_to_string(&peers.root)?, std::fs::read_to_string(&peers.crl)?);
-    let clock = Clock::system();
-    let trust = Trust::load(&root, Some(&crl), config.realm.clone(), clock.clone()).map_err(|e| certificate(&e))?;
-    let client = Client::new(Arc::new(identity), Arc::new(trust), clock);
+    let files = [&peers.certificate, &peers.key, &peers.root, &peers.crl];
+    let client = client(files.map(PathBuf::as_path), &config.realm, &Clock::system())?;
     let mut listening = peers.listen;
     if listening.ip().is_unspecified() {
         listening.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
@@ -197,21 +192,18 @@ async fn continue_after_restore(command: LossCommand, output: &Output) -> Result
         LossCommand::Draft { registry, out } => {
             let config = Config::load(&registry.config)?;
             let loss = blocking(move || registry::draft_loss(&config)).await??;
-            write(&out, &loss)?;
+            write_json(&out, &loss)?;
             output.result(&json!({ "loss": out, "origin": loss.origin, "known": loss.known }), || {
                 format!("{}\nDraft: {}\nNow the officers sign it.", loss.known, out.display())
             });
         }
         LossCommand::Sign { loss: path, key } => {
-            let mut loss: LogLoss = parse(&path, "value")?;
+            let mut loss: LogLoss = read_json(&path)?;
             loss.sign(&open_officer(&key)?);
-            write(&path, &loss)?;
-            output.result(&json!({ "signatures": loss.signatures.len() }), || {
-                format!("Signed; {} signatures now.", loss.signatures.len())
-            });
+            write_signed(&path, &loss, loss.signatures.len(), output)?;
         }
         LossCommand::Confirmed { loss, registry } => {
-            let (config, loss) = (Config::load(&registry.config)?, parse::<LogLoss>(&loss, "value")?);
+            let (config, loss) = (Config::load(&registry.config)?, read_json::<LogLoss>(&loss)?);
             let go_on = move || registry::continue_after_restore(&config, Clock::system(), &loss, passphrase);
             let continued = blocking(go_on).await??;
             output.result(&continued, || continued_words(&continued, "ogniwo registry run"));
@@ -223,22 +215,19 @@ async fn continue_after_restore(command: LossCommand, output: &Output) -> Result
 async fn honeypots(command: HoneypotCommand, output: &Output) -> Result<(), Failure> {
     match command {
         HoneypotCommand::Draft { description, out } => {
-            let honeypots: Honeypots = parse(&description, "value")?;
-            write(&out, &SignedHoneypots::draft(&honeypots)?)?;
+            let honeypots: Honeypots = read_json(&description)?;
+            write_json(&out, &SignedHoneypots::draft(&honeypots)?)?;
             output.result(&json!({ "honeypots": out }), || {
                 format!("Draft: {}\nNow the officers sign it.", out.display())
             });
         }
         HoneypotCommand::Sign { honeypots, key } => {
-            let mut signed: SignedHoneypots = parse(&honeypots, "value")?;
+            let mut signed: SignedHoneypots = read_json(&honeypots)?;
             signed.sign(&open_officer(&key)?);
-            write(&honeypots, &signed)?;
-            output.result(&json!({ "signatures": signed.signatures.len() }), || {
-                format!("Signed; {} signatures now.", signed.signatures.len())
-            });
+            write_signed(&honeypots, &signed, signed.signatures.len(), output)?;
         }
         HoneypotCommand::Plant { honeypots, registry, tls } => {
-            let signed: SignedHoneypots = parse(&honeypots, "value")?;
+            let signed: SignedHoneypots = read_json(&honeypots)?;
             // Whose federation's it is the registry checks; here it only names whom to call.
             let content: Honeypots =
                 serde_json::from_slice(&signed.honeypots.0).map_err(|e| Failure::new("value", e))?;
@@ -254,9 +243,9 @@ async fn honeypots(command: HoneypotCommand, output: &Output) -> Result<(), Fail
 async fn manifest(command: ManifestCommand, output: &Output) -> Result<(), Failure> {
     match command {
         ManifestCommand::Draft { description, out } => {
-            let manifest: Manifest = parse(&description, "value")?;
+            let manifest: Manifest = read_json(&description)?;
             manifest.check()?;
-            write(&out, &SignedManifest::draft(&manifest)?)?;
+            write_json(&out, &SignedManifest::draft(&manifest)?)?;
             output
                 .result(&json!({ "manifest": out }), || format!("Draft: {}\nNow the officers sign it.", out.display()));
             Ok(())
@@ -287,18 +276,14 @@ async fn manifest(command: ManifestCommand, output: &Output) -> Result<(), Failu
                 leave: &leave,
                 days,
             };
-            write(&out, &next(&read(&manifest)?, &changes, Clock::system().now())?)?;
+            write_json(&out, &next(&read(&manifest)?, &changes, Clock::system().now())?)?;
             output.result(&json!({ "manifest": out }), || format!("{}\nNow the officers sign it.", out.display()));
             Ok(())
         }
         ManifestCommand::Sign { manifest, key } => {
             let mut signed = read(&manifest)?;
             signed.sign(&open_officer(&key)?);
-            write(&manifest, &signed)?;
-            output.result(&json!({ "signatures": signed.signatures.len() }), || {
-                format!("Signed; {} signatures now.", signed.signatures.len())
-            });
-            Ok(())
+            write_signed(&manifest, &signed, signed.signatures.len(), output)
         }
         ManifestCommand::Show { manifest } => show(&read(&manifest)?, output),
         ManifestCommand::Publish { manifest, registry, tls } => {
@@ -330,7 +315,7 @@ fn show(signed: &SignedManifest, output: &Output) -> Result<(), Failure> {
             verdict.as_ref().map_or_else(Clone::clone, |()| "acceptable".to_owned())
         );
         for member in &manifest.members {
-            let duties: Vec<String> = member.roles.iter().map(|r| format!("{r:?}").to_lowercase()).collect();
+            let duties: Vec<String> = member.roles.iter().map(word).collect();
             text.push_str(&format!(
                 "  {:<12} {:<40} {} {}\n",
                 member.id,
@@ -359,16 +344,13 @@ fn show(signed: &SignedManifest, output: &Output) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Writes a document back with one more officer's signature.
+fn write_signed(path: &Path, document: &impl Serialize, signatures: usize, output: &Output) -> Result<(), Failure> {
+    write_json(path, document)?;
+    output.result(&json!({ "signatures": signatures }), || format!("Signed; {signatures} signatures now."));
+    Ok(())
+}
+
 fn read(path: &Path) -> Result<SignedManifest, Failure> {
     parse(path, "manifest_refused")
-}
-
-fn parse<T: DeserializeOwned>(path: &Path, code: &str) -> Result<T, Failure> {
-    let text = read_text(path)?;
-    serde_json::from_str(&text).map_err(|e| Failure::new(code, format!("{}: {e}", path.display())))
-}
-
-fn write(path: &Path, document: &impl Serialize) -> Result<(), Failure> {
-    let text = serde_json::to_vec_pretty(document).map_err(|e| Failure::new("internal", e))?;
-    Ok(keyring::write_atomically(path, &text)?)
 }

@@ -2,10 +2,9 @@
 
 use crate::args::ResidentCommand;
 use crate::exit::Failure;
-use crate::node_command::{api, token};
 use crate::output::Output;
 use crate::prompt::resident;
-use http::Method;
+use crate::wire::post;
 use node::{Erased, ResidentData, Restricted};
 use serde_json::json;
 
@@ -14,7 +13,7 @@ pub(crate) async fn run(command: ResidentCommand, output: &Output) -> Result<(),
         ResidentCommand::Show { api: to, resident: who, reason } => {
             let body = json!({ "resident": resident(&who)?, "reason": reason });
             let path = "/v1/audit/residents/show";
-            let data: ResidentData = api(&to)?.call(Method::POST, path, &token(&to)?, Some(&body)).await?;
+            let data: ResidentData = post(&to, path, &body).await?;
             output.result(&data, || words(&data));
         }
         ResidentCommand::Restrict { api: to, resident: who, reason, lift, resident_informed } => {
@@ -22,7 +21,7 @@ pub(crate) async fn run(command: ResidentCommand, output: &Output) -> Result<(),
                 "resident": resident(&who)?, "reason": reason, "lift": lift, "resident_informed": resident_informed,
             });
             let path = "/v1/audit/residents/restrict";
-            let done: Restricted = api(&to)?.call(Method::POST, path, &token(&to)?, Some(&body)).await?;
+            let done: Restricted = post(&to, path, &body).await?;
             output.result(&done, || {
                 let now = if done.restricted { "is restricted: nothing is answered" } else { "is not restricted" };
                 format!("The processing of file {} {now}.", done.file)
@@ -41,7 +40,7 @@ pub(crate) async fn run(command: ResidentCommand, output: &Output) -> Result<(),
                 "log_entries": log_entries, "no_proof_needed": no_proof_needed,
             });
             let path = "/v1/audit/residents/erase";
-            let erased: Erased = api(&to)?.call(Method::POST, path, &token(&to)?, Some(&body)).await?;
+            let erased: Erased = post(&to, path, &body).await?;
             output.result(&erased, || {
                 let Erased { rows, log_entries, .. } = &erased;
                 format!("{rows} rows and {log_entries} entries of the log erased. Run `ogniwo node enrol` to take back what is published.")

@@ -1,11 +1,14 @@
-//! The two ways in that the command line uses: a node's admin socket, and its local API.
+//! The two ways in that the command line uses: a node's admin socket, and its local API with the caller's own token.
 
+use crate::args::{ApiArgs, NodeConfig};
 use crate::exit::Failure;
+use crate::files::read_text;
 use bytes::Bytes;
+use http::Method;
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use node::{Line, Progress};
+use node::{Config, Line, Progress};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
@@ -139,7 +142,7 @@ impl LocalApi {
     /// `peer_unavailable` if the API is out of reach.
     pub async fn send(
         &self,
-        method: http::Method,
+        method: Method,
         path: &str,
         token: Option<&str>,
         body: Option<&Value>,
@@ -155,14 +158,14 @@ impl LocalApi {
     /// # Errors
     /// As [`LocalApi::call`].
     pub async fn text(&self, path: &str, token: &str) -> Result<String, Failure> {
-        let body = self.answered(http::Method::GET, path, (token, None), None).await?;
+        let body = self.answered(Method::GET, path, (token, None), None).await?;
         String::from_utf8(self.whole(body).await?.to_vec()).map_err(unexpected)
     }
 
     /// Sends a request over a connection of its own; the answer's body is still to come.
     async fn open(
         &self,
-        method: http::Method,
+        method: Method,
         path: &str,
         (token, second): (Option<&str>, Option<&str>),
         body: Option<&Value>,
@@ -189,7 +192,7 @@ impl LocalApi {
     /// The body of a 200 answer, still to come; a problem is a failure.
     async fn answered(
         &self,
-        method: http::Method,
+        method: Method,
         path: &str,
         (token, second): (&str, Option<&str>),
         body: Option<&Value>,
@@ -224,7 +227,7 @@ impl LocalApi {
         body: &Value,
         file: &mut std::fs::File,
     ) -> Result<(), Failure> {
-        let mut body = self.answered(http::Method::POST, path, (token, second), Some(body)).await?;
+        let mut body = self.answered(Method::POST, path, (token, second), Some(body)).await?;
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|e| self.away(&e))?;
             if let Some(data) = frame.data_ref() {
@@ -245,7 +248,7 @@ impl LocalApi {
         second: Option<&str>,
         body: &Value,
     ) -> Result<T, Failure> {
-        let body = self.answered(http::Method::POST, path, (token, second), Some(body)).await?;
+        let body = self.answered(Method::POST, path, (token, second), Some(body)).await?;
         serde_json::from_slice(&self.whole(body).await?).map_err(unexpected)
     }
 
@@ -255,7 +258,7 @@ impl LocalApi {
     /// As [`LocalApi::send`], or the problem the node gives.
     pub async fn call<T: DeserializeOwned>(
         &self,
-        method: http::Method,
+        method: Method,
         path: &str,
         token: &str,
         body: Option<&Value>,
@@ -263,6 +266,49 @@ impl LocalApi {
         let body = self.answered(method, path, (token, None), body).await?;
         serde_json::from_slice(&self.whole(body).await?).map_err(unexpected)
     }
+}
+
+/// The admin socket of the node so configured.
+pub(crate) fn admin(node: &NodeConfig) -> Result<Admin, Failure> {
+    Ok(Admin::of(&Config::load(&node.config)?.data))
+}
+
+/// The local API meant.
+pub(crate) fn api(to: &ApiArgs) -> Result<LocalApi, Failure> {
+    match (&to.api, &to.ca) {
+        (Some(url), Some(ca)) => LocalApi::new(url, ca),
+        (url, ca) => {
+            let config = Config::load(&to.node.config)?;
+            let local = config.local.ok_or_else(|| Failure::new("config", "`local` is not configured"))?;
+            let configured = local_url(local.listen);
+            LocalApi::new(url.as_deref().unwrap_or(&configured), ca.as_deref().unwrap_or(&local.certificate))
+        }
+    }
+}
+
+/// The caller's token.
+pub(crate) fn token(to: &ApiArgs) -> Result<String, Failure> {
+    let text = match &to.token_file {
+        Some(path) => read_text(path)?,
+        None => std::env::var("OGNIWO_TOKEN")
+            .map_err(|_| Failure::new("value", "give your token with --token-file or in OGNIWO_TOKEN"))?,
+    };
+    Ok(text.trim().to_owned())
+}
+
+/// What the local API meant answers the caller.
+pub(crate) async fn get<T: DeserializeOwned>(to: &ApiArgs, path: &str) -> Result<T, Failure> {
+    api(to)?.call(Method::GET, path, &token(to)?, None).await
+}
+
+/// The same, of what the caller posts there.
+pub(crate) async fn post<T: DeserializeOwned>(to: &ApiArgs, path: &str, body: &Value) -> Result<T, Failure> {
+    api(to)?.call(Method::POST, path, &token(to)?, Some(body)).await
+}
+
+/// What something is called on the wire.
+pub(crate) fn word(of: &impl Serialize) -> String {
+    serde_json::json!(of).as_str().unwrap_or_default().to_owned()
 }
 
 /// A problem document as a failure.

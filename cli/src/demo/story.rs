@@ -8,9 +8,10 @@ use crate::federation::{Federation, Launcher};
 use crate::found::{Plan, Unit, evidence};
 use crate::node_command::import_words;
 use crate::output::Output;
+use crate::wire::word;
 use futures_util::future::try_join_all;
 use http::Method;
-use node::{ConsentReceipt, ImportMode, Outcome, OutcomeKind, QueryResult, SharedSummary};
+use node::{ConsentReceipt, ImportMode, Outcome, QueryResult, SharedSummary};
 use protocol::MemberId;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -336,12 +337,7 @@ fn tell_outcome(
     holder: &MemberId,
     outcome: &Outcome,
 ) {
-    let kind = match outcome.outcome {
-        OutcomeKind::Answered => "answered",
-        OutcomeKind::Denied => "denied",
-        OutcomeKind::Pending => "pending",
-        OutcomeKind::Unavailable => "unavailable",
-    };
+    let kind = word(&outcome.outcome);
     let reason = outcome.reason.as_deref().map(|r| format!(" ({r})")).unwrap_or_default();
     output.say(format!("   {words}: {kind}{reason}"));
     if let Some(next) = &outcome.next_step {
@@ -354,7 +350,7 @@ fn tell_outcome(
         name,
         asker: asker.to_string(),
         holder: holder.to_string(),
-        outcome: kind.to_owned(),
+        outcome: kind,
         reason: outcome.reason.clone(),
         fields: outcome.fields.keys().map(ToString::to_string).collect(),
     });

@@ -166,7 +166,7 @@ impl Words {
 
 /// The day in Warsaw, `2026-11-21`.
 pub(crate) fn day(time: i64) -> String {
-    calendar::local(Timestamp(time)).map_or_else(String::new, |local| local.date().to_string())
+    calendar::day(Timestamp(time))
 }
 
 /// The month in Warsaw, `2026-11`.
