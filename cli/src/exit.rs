@@ -42,6 +42,7 @@ impl Failure {
             }
             "finding_unknown" | "unknown" => "check the id against what is listed",
             "role_not_allowed" => "use the token of somebody who has the role",
+            "node_closed" => "`ogniwo node status` says why; put that right, then `ogniwo node refresh`",
             "confirmation_missing" => "give a second officer's token with --confirm-token-file",
             _ if self.exit() == Exit::Config => "correct what was given and try again; nothing was done",
             _ => self.exit().next_step(),
@@ -344,6 +345,7 @@ mod tests {
             ("pesel_checksum", Exit::Config, "given"),
             ("resident_unknown", Exit::Refused, "number"),
             ("denied", Exit::Refused, "reason"),
+            ("node_closed", Exit::Unavailable, "node refresh"),
             ("verification_failed", Exit::Verification, "officer"),
         ] {
             let failure = Failure::new(code, "");

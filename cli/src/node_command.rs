@@ -287,6 +287,9 @@ fn describe(status: &NodeStatus) -> String {
         status.cosigned.age_seconds.filter(|age| *age > 0).map_or_else(String::new, |age| format!(" (for {age} s)")),
         status.outbox
     );
+    if let Some(last) = &status.unrefreshed {
+        text.push_str(&format!("\n  no new manifest: {} [{}]", last.message, last.code));
+    }
     for used in &status.agreements {
         text.push_str(&format!(
             "\n  {:<24} {}: {} of {} questions today; {} refused, {} of them about nobody available; {} mismatches",

@@ -5,6 +5,7 @@ use crate::agreements::AgreeError;
 use crate::bulk::Progress;
 use crate::events::{Event, Happened};
 use crate::import::{ImportRequest, import};
+use crate::manifests::Unrefreshed;
 use crate::meters::AgreementUse;
 use crate::node::{Node, NodeError, file};
 use crate::{ceremony, enrol, retention, review, shared, unenrol};
@@ -20,7 +21,7 @@ use axum::{Json, Router};
 use bytes::Bytes;
 use futures_util::stream::unfold;
 use protocol::agreement::{Agreement, AgreementRef};
-use protocol::{Epoch, Timestamp};
+use protocol::{Epoch, Reason, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -65,6 +66,9 @@ pub struct NodeStatus {
     pub epoch: Option<u32>,
     /// Whether the registry was out of reach at the last attempt.
     pub registry_away: bool,
+    /// Why the last attempt at a manifest failed, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unrefreshed: Option<Unrefreshed>,
     /// Number of the revocation list held.
     pub crl_number: Option<u64>,
     /// When the certificate expires.
@@ -205,6 +209,17 @@ pub(crate) fn finish<T: Serialize, E: std::fmt::Display>(
     let _gone = lines.send(line);
 }
 
+/// As [`finish`]: a node that is closed for want of a manifest says why it has none.
+fn finish_open<T: Serialize, E: std::fmt::Display>(
+    node: &Node,
+    lines: &mpsc::UnboundedSender<Line>,
+    code: &str,
+    outcome: Result<T, E>,
+) {
+    let closed = || node.why_closed().filter(|_| code == Reason::NodeClosed.code());
+    finish(lines, code, outcome.map_err(|error| closed().unwrap_or_else(|| error.to_string())));
+}
+
 async fn run_import(State(node): State<Arc<Node>>, Json(request): Json<ImportRequest>) -> Response {
     stream(|lines| async move {
         let _one_at_a_time = node.bulk.lock().await;
@@ -225,7 +240,7 @@ async fn run_enrol(State(node): State<Arc<Node>>) -> Response {
         let reports = lines.clone();
         let outcome = enrol::enrol(&node, &move |p| drop(reports.send(Line::Progress(p)))).await;
         let code = outcome.as_ref().err().map_or("", enrol::EnrolError::code);
-        finish(&lines, code, outcome);
+        finish_open(&node, &lines, code, outcome);
     })
 }
 
@@ -248,7 +263,7 @@ async fn run_unenrol(State(node): State<Arc<Node>>) -> Response {
         let reports = lines.clone();
         let outcome = unenrol::everybody(&node, &move |p| drop(reports.send(Line::Progress(p)))).await;
         let code = outcome.as_ref().err().map_or("", enrol::EnrolError::code);
-        finish(&lines, code, outcome);
+        finish_open(&node, &lines, code, outcome);
     })
 }
 
@@ -257,7 +272,7 @@ async fn run_shared(State(node): State<Arc<Node>>, Query(options): Query<shared:
         let reports = lines.clone();
         let outcome = shared::shared(&node, options, &move |p| drop(reports.send(Line::Progress(p)))).await;
         let code = outcome.as_ref().err().map_or("", shared::SharedError::code);
-        finish(&lines, code, outcome);
+        finish_open(&node, &lines, code, outcome);
     })
 }
 
@@ -265,7 +280,7 @@ async fn assent(State(node): State<Arc<Node>>, Json(terms): Json<Agreement>) -> 
     stream(|lines| async move {
         let outcome = node.assent(terms).await;
         let code = outcome.as_ref().err().map_or("", AgreeError::code);
-        finish(&lines, code, outcome);
+        finish_open(&node, &lines, code, outcome);
     })
 }
 
@@ -273,7 +288,7 @@ async fn revoke(State(node): State<Arc<Node>>, Json(agreement): Json<AgreementRe
     stream(|lines| async move {
         let outcome = node.revoke_agreement(&agreement).await;
         let code = outcome.as_ref().err().map_or("", AgreeError::code);
-        finish(&lines, code, outcome);
+        finish_open(&node, &lines, code, outcome);
     })
 }
 

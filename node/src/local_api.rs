@@ -363,7 +363,11 @@ async fn once(
             None => {}
         }
     }
-    let said = ask(node, caller, &body, id, Put::First, trace).await.map_err(|e| problem(&e))?;
+    let said = ask(node, caller, &body, id, Put::First, trace).await.map_err(|error| {
+        let ProblemResponse(told) = problem(&error);
+        let closed = node.why_closed().filter(|_| told.code == Reason::NodeClosed.code());
+        ProblemResponse(closed.map_or(told.clone(), |why| told.detail(why)))
+    })?;
     results::keep(node, caller, asked, body, &said).map_err(|e| problem(&AskError::Store(e)))?;
     Ok(Json(said.result))
 }

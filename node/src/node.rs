@@ -8,7 +8,7 @@ use crate::continuation;
 use crate::events::Replay;
 use crate::guard::{Guard, GuardError};
 use crate::holder::Used;
-use crate::manifests::Held;
+use crate::manifests::{Held, Unrefreshed};
 use crate::meters::Asked;
 use crate::results::InProgress;
 use crate::retention;
@@ -206,6 +206,8 @@ pub struct Node {
     /// How far the names under a new key are.
     pub(crate) re_enrolling: ArcSwapOption<(Epoch, Progress)>,
     pub(crate) registry_away: AtomicBool,
+    /// Why the last attempt at a manifest failed, if it did.
+    pub(crate) unrefreshed: ArcSwapOption<Unrefreshed>,
     pub(crate) followed: Followed,
     pub(crate) revoked: Revoked,
     pub(crate) delivering: InProgress,
@@ -317,6 +319,7 @@ impl Node {
             ceremonies: Ceremonies::default(),
             re_enrolling: ArcSwapOption::empty(),
             registry_away: AtomicBool::new(false),
+            unrefreshed: ArcSwapOption::empty(),
             followed: Followed::default(),
             revoked: Revoked::default(),
             delivering: InProgress::default(),

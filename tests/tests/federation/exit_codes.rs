@@ -3,6 +3,7 @@
 
 use crate::ran::{Ran, ogniwo, ogniwo_typing};
 use cli::found::{Founded, found};
+use cli::process::Process;
 use cli::wire::local_url;
 use protocol::{SignedManifest, SigningKey};
 use serde_json::{Value, json};
@@ -248,6 +249,44 @@ fn what_needs_a_running_node_says_that_none_runs() {
     }
     ogniwo(&["node", "keyholder", "join", "short", "--config", &config]).failed(3, "22 characters");
     assert_eq!(site.snapshot(), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_without_a_manifest_says_why_and_what_to_do() {
+    let site = Site::new();
+    let nowhere = "https://127.0.0.1:1";
+    let config = site.changed("mops/node.toml", "data = ", &format!("registry = \"{nowhere}\"\ndata = "));
+    let trace = site.path("mops.log");
+    let node = Process::start("mops", &program(), &["node", "run", "--config", &config], &trace).await;
+    let mut node = node.expect("a node");
+    let status = |more: &[&str]| ogniwo(&[&["node", "status", "--config", &config], more].concat()).succeeded();
+    // It has asked three times when it says so, half a second and a second apart.
+    let document = loop {
+        let document: Value = serde_json::from_str(&status(&["--json"])).expect("JSON");
+        if document["unrefreshed"]["attempts"].as_u64().is_some_and(|attempts| attempts >= 3) {
+            break document;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    };
+    assert_eq!(document["unrefreshed"]["code"], "registry_unavailable", "{document}");
+    let cause = format!("the registry cannot be reached at {nowhere}");
+    assert!(status(&[]).contains(&cause), "{}", status(&[]));
+    for command in ["enrol", "shared"] {
+        let ran = ogniwo(&["node", command, "--config", &config]);
+        ran.failed(9, &cause);
+        ran.failed(9, "ogniwo node refresh");
+    }
+    let token = site.path("token");
+    let idp = site.founded.identity_provider(&member("mops")).expect("its keys");
+    std::fs::write(&token, idp.token("jan", &["caseworker"], Clock::system().now()).expect("a token")).expect("a file");
+    let (api, token) = (local_url(node.listening.local.expect("a local API")), text_of(&token));
+    let ask = ["node", "ask", "--config", &config, "--api", &api, "--token-file", &token, "--query", "q02"];
+    let more = ["--holder", "pup", "--purpose", "social-welfare-eligibility-assessment", "--reason", "test"];
+    let asked = [ask.as_slice(), &more].concat();
+    ogniwo_typing(&format!("{}\n", RESIDENTS[0].pesel), &asked).failed(9, &cause);
+    node.stop().await.expect("an end");
+    let trace = std::fs::read_to_string(&trace).expect("a trace");
+    assert_eq!(trace.matches("no new manifest").count(), 1, "once for one cause: {trace}");
 }
 
 #[test]
