@@ -228,6 +228,8 @@ pub enum Exit {
     Certificate,
     /// 15: a person has still to decide.
     Pending,
+    /// 130: interrupted.
+    Interrupted,
 }
 
 impl Exit {
@@ -253,6 +255,7 @@ impl Exit {
             | "withdrawal_unconfirmed"
             | "ceremony_aborted" => Exit::Unavailable,
             "pending" => Exit::Pending,
+            "interrupted" => Exit::Interrupted,
             "denied"
             | "registry_refused"
             | "not_served"
@@ -300,6 +303,7 @@ impl Exit {
             Exit::Storage => 13,
             Exit::Certificate => 14,
             Exit::Pending => 15,
+            Exit::Interrupted => 130,
         }
     }
 
@@ -320,6 +324,7 @@ impl Exit {
             Exit::InUse => "start the node with `ogniwo node run`, or stop the one that has it open",
             Exit::Storage => "make room or repair the disk; what was acknowledged is kept",
             Exit::Pending => "ask again with `ogniwo node answer` when somebody there decided, within a week",
+            Exit::Interrupted => "run it again",
             Exit::Certificate => "see `ogniwo certs show` and have the certificate renewed",
         }
     }

@@ -547,11 +547,18 @@ fn processes_of(dir: &Path) -> Vec<String> {
 
 #[test]
 fn ctrl_c_ends_the_demo_and_leaves_nothing() {
-    // While it founds, while it works, and while it stays up.
-    for stage in ["1. Founding", "2. ", "The federation stays up"] {
+    // While it founds, while it works, and while it stays up; and where the story alone was wanted.
+    for (stage, more, code) in [
+        ("1. Founding", None, 0),
+        ("2. ", None, 0),
+        ("The federation stays up", None, 0),
+        ("1. Founding", Some("--once"), 130),
+        ("2. ", Some("--once"), 130),
+    ] {
         let temporary = tempfile::tempdir().expect("a directory");
         let mut demo = Command::new(program())
             .arg("demo")
+            .args(more)
             .env("TMPDIR", temporary.path())
             .env("OGNIWO_LOG", "off")
             .stdin(Stdio::null())
@@ -574,10 +581,37 @@ fn ctrl_c_ends_the_demo_and_leaves_nothing() {
         let mut stderr = String::new();
         demo.stderr.take().expect("a pipe").read_to_string(&mut stderr).expect("text");
         let ended = demo.wait().expect("an end");
-        assert_eq!((ended.code(), stderr.as_str()), (Some(0), ""), "at {stage:?}");
+        assert_eq!(ended.code(), Some(code), "at {stage:?}: {stderr}");
+        assert_eq!(stderr.contains("interrupted"), code == 130, "at {stage:?}: {stderr}");
+        assert!(code == 130 || stderr.is_empty(), "at {stage:?}: {stderr}");
         assert_eq!(processes_of(temporary.path()), Vec::<String>::new(), "at {stage:?}");
         let left: Vec<_> = std::fs::read_dir(temporary.path()).expect("a directory").flatten().collect();
         assert!(left.is_empty(), "at {stage:?}: {left:?}");
+    }
+}
+
+#[test]
+fn an_interrupted_demo_stops_its_nodes_in_order() {
+    let home = tempfile::tempdir().expect("a directory");
+    let mut demo = Command::new(program())
+        .args(["demo", "--once", "--dir"])
+        .arg(home.path())
+        .env("OGNIWO_LOG", "off")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the program");
+    let mut lines = BufReader::new(demo.stdout.take().expect("a pipe")).lines().map_while(Result::ok);
+    assert!(lines.any(|line| line.starts_with("2. ")), "the demo never came to its second step");
+    let pid = i32::try_from(demo.id()).ok().and_then(rustix::process::Pid::from_raw).expect("a process id");
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("a signal");
+    lines.for_each(drop);
+    assert_eq!(demo.wait().expect("an end").code(), Some(130));
+    for unit in ["mops", "pup", "css", "zlm"] {
+        let log = tests::log_of(&home.path().join("federation").join(unit).join("node.toml"));
+        let last = log.last().expect("entries");
+        assert_eq!((last.event(), &last.payload["detail"]), ("node.closed", &json!("stopped")), "{unit}");
     }
 }
 
