@@ -740,13 +740,18 @@ pub enum ManifestCommand {
         out: PathBuf,
     },
     /// Add an officer's signature.
-    #[command(after_help = "Example:\n  ogniwo registry manifest sign manifest.json --key officer.key")]
+    #[command(
+        after_help = "Examples:\n  ogniwo registry manifest sign manifest.json --key officer.key\n  ogniwo registry manifest sign manifest-next.json --key officer.key --after manifest.json   # who is no officer in the next one"
+    )]
     Sign {
         /// The manifest.
         manifest: PathBuf,
         /// The officer's key.
         #[arg(long, value_name = "FILE")]
         key: PathBuf,
+        /// The manifest in force, if its officers are others: they sign the next one too.
+        #[arg(long, value_name = "FILE")]
+        after: Option<PathBuf>,
     },
     /// Show what a manifest says, who signed it, and its fingerprint.
     #[command(after_help = "Example:\n  ogniwo registry manifest show manifest.json")]

@@ -10,6 +10,7 @@ use crate::node_command::{bind, blocking, until_stopped};
 use crate::output::Output;
 use crate::process::Listening;
 use crate::prompt::{new_passphrase, passphrase};
+use protocol::manifest::ManifestError;
 use protocol::review::{Honeypots, SignedHoneypots};
 use protocol::{Manifest, SignedManifest};
 use registry::{Config, Engine, LogLoss, Migrated, Registry, Status};
@@ -256,6 +257,9 @@ async fn manifest(command: ManifestCommand, output: &Output) -> Result<(), Failu
         ManifestCommand::Draft { description, out } => {
             let manifest: Manifest = parse(&description, "value")?;
             manifest.check()?;
+            if manifest.expires <= manifest.issued {
+                return Err(Failure::new("value", "`expires` is not after `issued`"));
+            }
             write(&out, &SignedManifest::draft(&manifest)?)?;
             output
                 .result(&json!({ "manifest": out }), || format!("Draft: {}\nNow the officers sign it.", out.display()));
@@ -291,12 +295,20 @@ async fn manifest(command: ManifestCommand, output: &Output) -> Result<(), Failu
             output.result(&json!({ "manifest": out }), || format!("{}\nNow the officers sign it.", out.display()));
             Ok(())
         }
-        ManifestCommand::Sign { manifest, key } => {
-            let mut signed = read(&manifest)?;
-            signed.sign(&open_officer(&key)?);
+        ManifestCommand::Sign { manifest, key, after } => {
+            let (mut signed, officer) = (read(&manifest)?, open_officer(&key)?);
+            let officers = signed.read()?.officers;
+            let before = after.map(|path| Ok::<_, Failure>(read(&path)?.read()?.officers)).transpose()?;
+            let mut named = officers.keys.iter().chain(before.iter().flat_map(|before| &before.keys));
+            if !named.any(|named| named.key == officer.public()) {
+                let words = "this key is no officer's whom the manifest names: whoever is one in the manifest in force alone signs with --after";
+                return Err(Failure::new("value", words));
+            }
+            signed.sign(&officer);
             write(&manifest, &signed)?;
-            output.result(&json!({ "signatures": signed.signatures.len() }), || {
-                format!("Signed; {} signatures now.", signed.signatures.len())
+            let found = signed.signatures_of(&officers);
+            output.result(&json!({ "signatures": found, "needed": officers.threshold }), || {
+                format!("Signed; by {found} of the {} officers needed now.", officers.threshold)
             });
             Ok(())
         }
@@ -314,20 +326,24 @@ async fn manifest(command: ManifestCommand, output: &Output) -> Result<(), Failu
 
 fn show(signed: &SignedManifest, output: &Output) -> Result<(), Failure> {
     let manifest = signed.read()?;
-    let verdict = signed.accept_held().map(drop).map_err(|e| e.to_string());
+    let found = signed.signatures_of(&manifest.officers);
+    let verdict = signed.accept_held().map(drop);
     let document = json!({
-        "fingerprint": signed.fingerprint(), "signatures": signed.signatures.len(),
-        "acceptable": verdict.is_ok(), "why_not": verdict.as_ref().err(), "manifest": manifest,
+        "fingerprint": signed.fingerprint(), "signatures": found,
+        "acceptable": verdict.is_ok(), "why_not": verdict.as_ref().err().map(ToString::to_string), "manifest": manifest,
     });
     output.result(&document, || {
         let mut text = format!(
-            "{} version {}  fingerprint {}\nsigned by {} of {} officers needed: {}\n",
+            "{} version {}  fingerprint {}\nsigned by {found} of the {} officers needed: {}\n",
             manifest.realm,
             manifest.version,
             signed.fingerprint(),
-            signed.signatures.len(),
             manifest.officers.threshold,
-            verdict.as_ref().map_or_else(Clone::clone, |()| "acceptable".to_owned())
+            match &verdict {
+                Ok(()) => "acceptable".to_owned(),
+                Err(ManifestError::Unsigned { .. }) => "not enough".to_owned(),
+                Err(other) => other.to_string(),
+            }
         );
         for member in &manifest.members {
             let duties: Vec<String> = member.roles.iter().map(|r| format!("{r:?}").to_lowercase()).collect();

@@ -316,6 +316,48 @@ fn a_manifest_that_others_signed_is_refused() {
     publish(&text_of(&site.dir.path().join("nothing.json"))).failed(3, "nothing.json");
 }
 
+#[test]
+fn officers_alone_sign_and_count() {
+    let site = Site::new();
+    let path = |name: &str| text_of(&site.dir.path().join(name));
+    let keep = |name: &str, document: Value| {
+        std::fs::write(site.dir.path().join(name), document.to_string()).expect("a file");
+        path(name)
+    };
+    let drafted = |manifest| json!(SignedManifest::draft(manifest).expect("a draft"));
+    let sign = |manifest: &str, key: &str, more: &[&str]| {
+        ogniwo(&[&["registry", "manifest", "sign", manifest, "--key", key], more].concat())
+    };
+    let shown = |manifest: &str| ogniwo(&["registry", "manifest", "show", manifest]).succeeded();
+    let (officer, stranger) = (text_of(&site.path("officers/mops.key")), path("stranger.key"));
+    ogniwo(&["registry", "officer", &stranger]).succeeded();
+    let held = site.founded.manifest.read().expect("a manifest");
+
+    let draft = keep("draft.json", drafted(&held));
+    sign(&draft, &stranger, &[]).failed(3, "no officer's");
+    assert!(shown(&draft).contains("signed by 0 of the 2 officers needed: not enough"), "{}", shown(&draft));
+    assert!(sign(&draft, &officer, &[]).succeeded().contains("1 of the 2 officers"));
+    assert_eq!(shown(&draft).matches("signed by").count(), 1, "{}", shown(&draft));
+    // Put there by hand it does not count either.
+    let mut forged = SignedManifest::draft(&held).expect("a draft");
+    forged.sign(&SigningKey::from_seed(&[1; 32]).expect("a key"));
+    assert!(shown(&keep("forged.json", json!(forged))).contains("signed by 0 of the 2"));
+
+    // Whoever is an officer no more in the next manifest signs it as one of the manifest in force.
+    let mut next = held.clone();
+    next.version += 1;
+    next.officers.keys.retain(|officer| officer.member != member("mops"));
+    let next = keep("next.json", drafted(&next));
+    let force = keep("force.json", json!(site.founded.manifest));
+    sign(&next, &officer, &[]).failed(3, "--after");
+    sign(&next, &officer, &["--after", &force]).succeeded();
+
+    let mut over = held;
+    over.expires = over.issued + -1;
+    let (described, out) = (keep("over.json", json!(over)), path("out.json"));
+    ogniwo(&["registry", "manifest", "draft", &described, "--out", &out]).failed(3, "`expires`");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_running_federation_refuses_by_its_own_codes() {
     let mut harness = Harness::with(Options { processes: true, ..Options::default() }).await;
