@@ -34,6 +34,9 @@ impl Failure {
             "exists" => "choose another place, or move away what is there if it is not needed",
             "authority_missing" => "name the authority's directory with --dir, or make one with `ogniwo certs init`",
             "config" | "tokens" => Exit::Config.next_step(),
+            "salt_missing" => {
+                "restore the file from the backup; where nothing was made yet, run `init`. Nothing was changed"
+            }
             "policies" => "correct the library or the policies and try `ogniwo policy check`",
             "logs_disagree" => "look at each with `ogniwo audit review`; nothing was changed",
             "resident_unknown" => "check the number; that it was looked for is in the log",
@@ -95,6 +98,7 @@ impl From<registry::OpenError> for Failure {
     fn from(error: registry::OpenError) -> Self {
         use registry::OpenError;
         let code = match &error {
+            OpenError::Secrets(keyring::StorageKeyError::NoSalt(_)) => "salt_missing",
             OpenError::Secrets(_) => "storage_key",
             OpenError::Keys(_) | OpenError::WrongPepper | OpenError::Damaged(_) => "wrong_key",
             OpenError::Log { source: audit::Fault::Locked { .. }, .. } | OpenError::Initialised(_) => "in_use",
@@ -240,7 +244,7 @@ impl Exit {
             "authority_missing" | "config" | "policies" | "tokens" | "value" | "value_invalid" | "body_invalid"
             | "asks_empty" | "asks_count" | "reason_missing" | "resident_ambiguous" => Exit::Config,
             code if code.starts_with("pesel_") => Exit::Config,
-            "storage_key" | "wrong_key" | "key_ring" | "wrong_pepper" | "keys" => Exit::Key,
+            "storage_key" | "salt_missing" | "wrong_key" | "key_ring" | "wrong_pepper" | "keys" => Exit::Key,
             "extract_refused" | "rejects_unwritable" => Exit::Extract,
             code if code.starts_with("mapping") => Exit::Extract,
             "address_in_use" => Exit::AddressInUse,
@@ -345,6 +349,7 @@ mod tests {
         for (code, exit, word) in [
             ("config", Exit::Config, "check-config"),
             ("policies", Exit::Config, "policy check"),
+            ("salt_missing", Exit::Key, "backup"),
             ("consent_unknown", Exit::Refused, "receipt"),
             ("value", Exit::Config, "given"),
             ("pesel_checksum", Exit::Config, "given"),

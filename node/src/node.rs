@@ -104,6 +104,7 @@ impl NodeError {
     pub fn code(&self) -> &'static str {
         match self {
             NodeError::Config(_) | NodeError::File { what: "cannot read" | "cannot list", .. } => "config",
+            NodeError::StorageKey(StorageKeyError::NoSalt(_)) => "salt_missing",
             NodeError::StorageKey(_) => "storage_key",
             NodeError::KeyRing(RingError::WrongKey(_)) => "wrong_key",
             NodeError::KeyRing(RingError::Io { source, .. }) | NodeError::File { source, .. }
@@ -247,9 +248,15 @@ impl Node {
         passphrase: impl FnOnce() -> io::Result<Zeroizing<String>>,
         now: Timestamp,
     ) -> Result<Birth, NodeError> {
+        let path = ring_path(config);
+        if path.exists() {
+            // Before a lost salt of its passphrase is made anew.
+            return Err(RingError::Io { path, source: io::ErrorKind::AlreadyExists.into() }.into());
+        }
         create_dir(&config.data)?;
+        config.storage_key.prepare()?;
         let storage = StorageKey::obtain(&config.storage_key, passphrase)?;
-        let ring = KeyRing::create(&ring_path(config), &storage)?;
+        let ring = KeyRing::create(&path, &storage)?;
         let spiffe = SpiffeId::new(config.realm.clone(), config.member.clone());
         let (key, csr) = transport::new_key_and_csr(&spiffe)?;
         if let Some(parent) = config.peers.key.parent() {

@@ -208,6 +208,18 @@ fn a_wrong_passphrase_opens_nothing() {
     assert_eq!(again.code, Some(12), "{}", again.stderr);
     assert_eq!(site.snapshot(), before);
     ogniwo_typing(passphrase, &check).succeeded();
+    // With its salt lost no passphrase is right, and another salt would make none so.
+    let salt = site.path("mops/other/passphrase.json");
+    let kept = std::fs::read(&salt).expect("the salt");
+    std::fs::remove_file(&salt).expect("removed");
+    let before = site.snapshot();
+    ogniwo_typing(passphrase, &check).failed(4, "passphrase.json");
+    ogniwo_typing(passphrase, &check).failed(4, "backup");
+    let again = ogniwo_typing(passphrase, &["node", "init", "--config", &config, "--csr", &csr, "--keys", &keys]);
+    assert_eq!(again.code, Some(12), "{}", again.stderr);
+    assert_eq!(site.snapshot(), before);
+    std::fs::write(&salt, kept).expect("the salt");
+    ogniwo_typing(passphrase, &check).succeeded();
 }
 
 #[test]
