@@ -31,8 +31,20 @@ impl Failure {
     #[must_use]
     pub fn next_step(&self) -> &'static str {
         match self.code.as_str() {
-            "exists" => "choose another place, or move away what is there if it is not needed",
+            "exists" | "authority_exists" => "choose another place, or move away what is there if it is not needed",
             "authority_missing" => "name the authority's directory with --dir, or make one with `ogniwo certs init`",
+            "authority_in_use" => "wait until the other command has ended",
+            "authority_damaged" => "restore the authority's directory from its backup",
+            "certificate_unknown" => "see `ogniwo certs show` for what there is",
+            "nothing_to_renew" => "check who asks, then `ogniwo certs sign`",
+            code if code.starts_with("csr_") => "have the request made by the member: `ogniwo node init`, or `renew`",
+            "no_directory" => "make the directory and try again; nothing was done",
+            "share_damaged" => {
+                "restore it from the backup, or move it away and have new shares dealt (`ogniwo node keyholder invite`)"
+            }
+            "no_key_epoch" => {
+                "`ogniwo node refresh` fetches a newer manifest; `ogniwo node keyholder status` says how far a ceremony is"
+            }
             "config" | "tokens" => Exit::Config.next_step(),
             "salt_missing" => {
                 "restore the file from the backup; where nothing was made yet, run `init`. Nothing was changed"
@@ -170,7 +182,11 @@ pub(crate) fn write_file(path: &std::path::Path, content: &[u8]) -> Result<(), F
 pub(crate) fn unwritable(path: &std::path::Path) -> impl FnOnce(std::io::Error) -> Failure {
     let text = format!("{} cannot be written", path.display());
     move |error| {
-        let code = if error.kind() == std::io::ErrorKind::AlreadyExists { "exists" } else { "file" };
+        let code = match error.kind() {
+            std::io::ErrorKind::AlreadyExists => "exists",
+            std::io::ErrorKind::NotFound => "no_directory",
+            _ => "file",
+        };
         Failure::new(code, format!("{text}: {error}"))
     }
 }
@@ -241,8 +257,8 @@ impl Exit {
     #[must_use]
     pub fn of(code: &str) -> Self {
         match code {
-            "authority_missing" | "config" | "policies" | "tokens" | "value" | "value_invalid" | "body_invalid"
-            | "asks_empty" | "asks_count" | "reason_missing" | "resident_ambiguous" => Exit::Config,
+            "authority_missing" | "no_directory" | "config" | "policies" | "tokens" | "value" | "value_invalid"
+            | "body_invalid" | "asks_empty" | "asks_count" | "reason_missing" | "resident_ambiguous" => Exit::Config,
             code if code.starts_with("pesel_") => Exit::Config,
             "storage_key" | "salt_missing" | "wrong_key" | "key_ring" | "wrong_pepper" | "keys" => Exit::Key,
             "extract_refused" | "rejects_unwritable" => Exit::Extract,
@@ -280,7 +296,7 @@ impl Exit {
             code if code.starts_with("token_") => Exit::Refused,
             "verification_failed" | "log_rolled_back" | "logs_disagree" => Exit::Verification,
             "in_use" | "not_running" | "exists" | "nothing_missing" => Exit::InUse,
-            "log_unavailable" | "store_failed" | "file" | "authority_io" => Exit::Storage,
+            "log_unavailable" | "store_failed" | "share_damaged" | "file" | "authority_io" => Exit::Storage,
             "certificate" | "nothing_to_renew" | "certificate_unknown" | "time_out_of_range" => Exit::Certificate,
             code if code.starts_with("authority_") || code.starts_with("csr_") => Exit::Certificate,
             // Whatever else a rule said no for.
@@ -356,6 +372,11 @@ mod tests {
             ("resident_unknown", Exit::Refused, "number"),
             ("denied", Exit::Refused, "reason"),
             ("node_closed", Exit::Unavailable, "node refresh"),
+            ("no_key_epoch", Exit::Unavailable, "node refresh"),
+            ("authority_exists", Exit::Certificate, "another place"),
+            ("csr_invalid", Exit::Certificate, "node init"),
+            ("no_directory", Exit::Config, "make the directory"),
+            ("share_damaged", Exit::Storage, "backup"),
             ("verification_failed", Exit::Verification, "officer"),
         ] {
             let failure = Failure::new(code, "");

@@ -14,6 +14,7 @@ use node::{
     Config, EnrolSummary, ImportMode, ImportRequest, ImportSummary, Node, NodeStatus, ObligationsBody, OutcomeKind,
     QueryResult, SharedSummary, Surroundings, Swept, UnenrolSummary,
 };
+use protocol::encoding::unb64;
 use protocol::query::Match;
 use protocol::{MemberId, SpiffeId};
 use serde_json::{Value, json};
@@ -383,6 +384,9 @@ pub(crate) fn token(to: &ApiArgs) -> Result<String, Failure> {
 }
 
 async fn ask(arguments: &AskArgs, output: &Output) -> Result<(), Failure> {
+    if arguments.consent.as_deref().is_some_and(|id| unb64::<16>(id).is_none()) {
+        return Err(Failure::new("value", "--consent is the id of a consent, 22 base64url characters"));
+    }
     let basis = match (&arguments.consent, &arguments.mandate, &arguments.emergency) {
         (Some(id), _, _) => json!({ "kind": "consent", "id": id }),
         (None, Some(id), _) => json!({ "kind": "mandate", "id": id }),

@@ -12,7 +12,7 @@ use crate::manifests::{Held, Unrefreshed};
 use crate::meters::Asked;
 use crate::results::InProgress;
 use crate::retention;
-use crate::shares::Shares;
+use crate::shares::{self, Shares};
 use crate::staff::Today;
 use crate::status::Followed;
 use crate::store::{Store, StoreError};
@@ -121,6 +121,7 @@ impl NodeError {
             NodeError::Manifest(_) => "manifest_refused",
             NodeError::Policies(_) => "policies",
             NodeError::Tokens(_) => "tokens",
+            NodeError::File { what: shares::WHAT, .. } => "share_damaged",
             NodeError::File { .. } => "file",
             NodeError::Clock => "clock_wrong",
             NodeError::System(_) => "system",

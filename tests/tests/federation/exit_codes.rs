@@ -296,6 +296,9 @@ async fn a_node_without_a_manifest_says_why_and_what_to_do() {
     let more = ["--holder", "pup", "--purpose", "social-welfare-eligibility-assessment", "--reason", "test"];
     let asked = [ask.as_slice(), &more].concat();
     ogniwo_typing(&format!("{}\n", RESIDENTS[0].pesel), &asked).failed(9, &cause);
+    let mistaken = ogniwo(&[asked.as_slice(), &["--consent", "nothing-like-it"]].concat());
+    mistaken.failed(3, "22 base64url characters");
+    assert!(!mistaken.stderr.contains("nothing-like-it"), "{}", mistaken.stderr);
     node.stop().await.expect("an end");
     let trace = std::fs::read_to_string(&trace).expect("a trace");
     assert_eq!(trace.matches("no new manifest").count(), 1, "once for one cause: {trace}");
@@ -684,13 +687,14 @@ fn certificates_from_request_to_revocation() {
     assert_eq!(shown()["root_sha256"], made["root_sha256"]);
     assert_eq!(shown()["certificates"], json!([]));
     let first_list = shown()["crl_number"].as_u64().expect("a number");
-    ogniwo(&init).failed(14, "");
+    ogniwo(&init).failed(14, "another place");
 
     // A node of its own makes the request; the key stays there.
     let config = path("node.toml");
     let text = std::fs::read_to_string(site.path("mops/node.toml")).expect("a configuration");
     std::fs::write(&config, text.replace("member = \"mops\"", "member = \"newcomer\"")).expect("a configuration");
     let (csr, keys, certificate) = (path("node.csr"), path("keys.json"), path("cert.pem"));
+    ogniwo(&["node", "init", "--config", &config, "--csr", &csr, "--keys", &keys]).failed(3, "make the directory");
     std::fs::create_dir(dir.join("credentials")).expect("a directory");
     ogniwo(&["node", "init", "--config", &config, "--csr", &csr, "--keys", &keys]).succeeded();
     assert!(!std::fs::read_to_string(&csr).expect("a request").contains("PRIVATE"));
