@@ -143,6 +143,18 @@ pub enum NodeCommand {
         #[command(flatten)]
         node: NodeConfig,
     },
+    /// Hand out the manifest the node goes by, with the officers' signatures it checked.
+    #[command(
+        after_help = "Examples:\n  ogniwo node manifest --out manifest.json\n  ogniwo registry manifest show manifest.json"
+    )]
+    Manifest {
+        /// Which node.
+        #[command(flatten)]
+        node: NodeConfig,
+        /// Where to write it; to standard output if not said.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
     /// Import an extract by a mapping file; works without any other machine.
     #[command(
         after_help = "Examples:\n  ogniwo node import --mapping mops.toml mops.csv --dry-run\n  ogniwo node import --mapping mops.toml mops.csv --full"

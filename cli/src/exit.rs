@@ -336,7 +336,9 @@ impl Exit {
             Exit::Key => "check the credential file or type the passphrase again; nothing was changed",
             Exit::Extract => "correct the mapping file or export again; rows committed before stay",
             Exit::AddressInUse => "stop whatever listens there or choose another `listen`",
-            Exit::Manifest => "compare the fingerprint with the officers and fetch a current manifest",
+            Exit::Manifest => {
+                "compare the fingerprint with the officers; `ogniwo node refresh` fetches a current manifest, `ogniwo node manifest` hands it out"
+            }
             Exit::Registry => "check that the registry runs and can be reached, then try again",
             Exit::Unavailable => "try again when enough members are up; `ogniwo node status` says more",
             Exit::Refused => "do what the reason asks for, above",

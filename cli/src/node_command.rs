@@ -16,7 +16,7 @@ use node::{
 };
 use protocol::encoding::unb64;
 use protocol::query::Match;
-use protocol::{MemberId, SpiffeId};
+use protocol::{MemberId, SignedManifest, SpiffeId};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -51,6 +51,9 @@ pub(crate) async fn run(command: NodeCommand, output: &Output) -> Result<(), Fai
             let answer: Value = admin.run("/refresh", &json!({}), &|_| {}).await?;
             output.result(&answer, || "Manifest, revocation list and findings are current.".to_owned());
             Ok(())
+        }
+        NodeCommand::Manifest { node, out } => {
+            manifest(&Admin::of(&Config::load(&node.config)?.data), out.as_deref(), output).await
         }
         NodeCommand::Import { node, mapping, extract, rejects, full, remove_many, delta, dry_run } => {
             let mode = match (full, delta) {
@@ -168,6 +171,22 @@ fn renew(config: &Config, csr: &Path, key: &Path, output: &Output) -> Result<(),
             config.peers.key.display(),
             config.peers.certificate.display()
         )
+    });
+    Ok(())
+}
+
+async fn manifest(admin: &Admin, out: Option<&Path>, output: &Output) -> Result<(), Failure> {
+    let held: Option<SignedManifest> = admin.get("/manifest").await?;
+    let held = held.ok_or_else(|| Failure::new("node_closed", "no manifest is accepted yet"))?;
+    let text = serde_json::to_string_pretty(&held).map_err(|e| Failure::new("internal", e))?;
+    let Some(path) = out else {
+        output.print(&text);
+        return Ok(());
+    };
+    write_file(path, text.as_bytes())?;
+    let (version, fingerprint) = (held.read()?.version, held.fingerprint());
+    output.result(&json!({ "manifest": path, "version": version, "fingerprint": fingerprint }), || {
+        format!("{}: version {version}, fingerprint {fingerprint}", path.display())
     });
     Ok(())
 }

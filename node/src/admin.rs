@@ -21,7 +21,7 @@ use axum::{Json, Router};
 use bytes::Bytes;
 use futures_util::stream::unfold;
 use protocol::agreement::{Agreement, AgreementRef};
-use protocol::{Epoch, Reason, Timestamp};
+use protocol::{Epoch, Reason, SignedManifest, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -139,6 +139,7 @@ fn router(node: Arc<Node>) -> Router {
         // What comes below is not recorded. A refresh does only what the node does by itself, and may be what finds out that
         // the clock is wrong.
         .route("/status", get(status))
+        .route("/manifest", get(manifest))
         .route("/refresh", post(refresh))
         .with_state(node)
 }
@@ -301,6 +302,11 @@ async fn refresh(State(node): State<Arc<Node>>) -> Response {
         let code = outcome.as_ref().err().map_or("", crate::manifests::RefreshError::code);
         finish(&lines, code, outcome.map(|changed| json!({ "changed": changed })));
     })
+}
+
+/// The manifest held, which this node checked; null if there is none.
+async fn manifest(State(node): State<Arc<Node>>) -> Json<Option<SignedManifest>> {
+    Json(node.held.load().as_ref().map(|held| held.signed.clone()))
 }
 
 async fn status(State(node): State<Arc<Node>>) -> Response {

@@ -246,7 +246,7 @@ fn what_needs_a_running_node_says_that_none_runs() {
     let site = Site::new();
     let config = text_of(&site.path("mops/node.toml"));
     let before = site.snapshot();
-    for command in ["status", "refresh", "enrol", "shared", "retention"] {
+    for command in ["status", "refresh", "manifest", "enrol", "shared", "retention"] {
         ogniwo(&["node", command, "--config", &config]).failed(12, "no node runs");
     }
     let session = "AAAAAAAAAAAAAAAAAAAAAA";
@@ -283,6 +283,7 @@ async fn a_node_without_a_manifest_says_why_and_what_to_do() {
     assert_eq!(document["unrefreshed"]["code"], "registry_unavailable", "{document}");
     let cause = format!("the registry cannot be reached at {nowhere}");
     assert!(status(&[]).contains(&cause), "{}", status(&[]));
+    ogniwo(&["node", "manifest", "--config", &config]).failed(9, "no manifest");
     for command in ["enrol", "shared"] {
         let ran = ogniwo(&["node", command, "--config", &config]);
         ran.failed(9, &cause);
@@ -392,6 +393,18 @@ async fn a_running_federation_refuses_by_its_own_codes() {
     ogniwo(&["node", "check-config", "--config", &second]).failed(12, "");
     ogniwo(&["node", "run", "--config", &mops]).failed(6, "`peers.listen`");
     ogniwo(&["node", "status", "--config", &mops]).succeeded();
+
+    // The manifest in force: as the node hands it out, and as the federation keeps it.
+    let handed = text_of(&harness.home().join("handed.json"));
+    ogniwo(&["node", "manifest", "--config", &mops, "--out", &handed]).succeeded();
+    let printed = ogniwo(&["node", "manifest", "--config", &mops]).succeeded();
+    let newest = &harness.federation.founded.manifest;
+    for text in [printed, std::fs::read_to_string(&handed).expect("a file")] {
+        assert_eq!(&serde_json::from_str::<SignedManifest>(&text).expect("a manifest"), newest);
+    }
+    let kept = text_of(&harness.home().join("manifest.json"));
+    let shown = ogniwo(&["registry", "manifest", "show", &kept]).succeeded();
+    assert!(shown.contains(&newest.fingerprint()), "{shown}");
 
     // A question with a mistake in it, and one that is refused.
     let token = harness.home().join("token");
