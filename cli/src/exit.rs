@@ -363,6 +363,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_services_are_not_restarted_where_that_cures_nothing() {
+        let hopeless = [Exit::Config, Exit::Key, Exit::Manifest, Exit::Verification, Exit::Certificate];
+        let numbers: Vec<String> = hopeless.iter().map(|exit| exit.number().to_string()).collect();
+        let line = format!("\nRestartPreventExitStatus=2 {}\n", numbers.join(" "));
+        for unit in [
+            include_str!("../../deploy/systemd/ogniwo-node.service"),
+            include_str!("../../deploy/systemd/ogniwo-registry.service"),
+        ] {
+            assert!(unit.contains(&line), "{line}");
+        }
+    }
+
+    #[test]
     fn what_to_do_next_follows_from_what_went_wrong() {
         for (code, exit, word) in [
             ("config", Exit::Config, "check-config"),
