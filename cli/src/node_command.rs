@@ -12,7 +12,7 @@ use crate::wire::{Admin, LocalApi, local_url};
 use http::Method;
 use node::{
     Config, EnrolSummary, ImportMode, ImportRequest, ImportSummary, Node, NodeStatus, ObligationsBody, OutcomeKind,
-    QueryResult, SharedSummary, Surroundings, Swept, UnenrolSummary,
+    Progress, QueryResult, SharedSummary, Surroundings, Swept, UnenrolSummary,
 };
 use protocol::encoding::unb64;
 use protocol::query::Match;
@@ -310,6 +310,17 @@ fn describe(status: &NodeStatus) -> String {
     if let Some(last) = &status.unrefreshed {
         text.push_str(&format!("\n  no new manifest: {} [{}]", last.message, last.code));
     }
+    for (epoch, held) in &status.shares {
+        let words = if *held {
+            "held"
+        } else {
+            "STALE OR MISSING: new shares have to be dealt (`ogniwo node keyholder invite`)"
+        };
+        text.push_str(&format!("\n  share of the key of epoch {epoch}: {words}"));
+    }
+    if let Some((epoch, Progress { done, total })) = &status.re_enrolling {
+        text.push_str(&format!("\n  enrolling clients under epoch {epoch}: {done} of {total}"));
+    }
     for used in &status.agreements {
         text.push_str(&format!(
             "\n  {:<24} {}: {} of {} questions today; {} refused, {} of them about nobody available; {} mismatches",
@@ -515,6 +526,18 @@ fn duties(obligations: &ObligationsBody) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_status_says_which_shares_serve_and_how_far_a_new_key_is() {
+        let status = json!({
+            "member": "mops", "state": "ready", "registry_away": false, "certificate_expires": 0, "clients": 1,
+            "log_entries": 1, "cosigned": { "entries": 1 }, "outbox": 0, "approvals": 0, "agreements": [],
+            "shares": { "1": false, "2": true }, "re_enrolling": [2, { "done": 3, "total": 7 }],
+        });
+        let told = describe(&serde_json::from_value(status).expect("a status"));
+        assert!(told.contains("epoch 1: STALE") && told.contains("epoch 2: held"), "{told}");
+        assert!(told.contains("under epoch 2: 3 of 7"), "{told}");
+    }
 
     #[test]
     fn an_outcome_says_its_duties_and_comparisons_in_words() {

@@ -10,7 +10,8 @@ use crate::node_command::{bind, blocking, until_stopped};
 use crate::output::Output;
 use crate::process::Listening;
 use crate::prompt::{new_passphrase, passphrase};
-use protocol::manifest::ManifestError;
+use policies::calendar::day;
+use protocol::manifest::{ManifestError, Quotas};
 use protocol::review::{Honeypots, SignedHoneypots};
 use protocol::{Manifest, SignedManifest};
 use registry::{Config, Engine, LogLoss, Migrated, Registry, Status};
@@ -334,10 +335,12 @@ fn show(signed: &SignedManifest, output: &Output) -> Result<(), Failure> {
     });
     output.result(&document, || {
         let mut text = format!(
-            "{} version {}  fingerprint {}\nsigned by {found} of the {} officers needed: {}\n",
+            "{} version {}  fingerprint {}\nissued {}, expires {}\nsigned by {found} of the {} officers needed: {}\n",
             manifest.realm,
             manifest.version,
             signed.fingerprint(),
+            day(manifest.issued),
+            day(manifest.expires),
             manifest.officers.threshold,
             match &verdict {
                 Ok(()) => "acceptable".to_owned(),
@@ -354,15 +357,26 @@ fn show(signed: &SignedManifest, output: &Output) -> Result<(), Failure> {
                 member.endpoints.join(" "),
                 duties.join(" ")
             ));
+            let Quotas { evaluations_burst, evaluations_per_day, first_enrolment } = &member.quotas;
+            let first = first_enrolment.as_ref().map_or_else(String::new, |first| {
+                format!(", {} more until {}", first.evaluations, day(first.until))
+            });
+            text.push_str(&format!(
+                "  {:<12} operated by {:?}; evaluations: {evaluations_burst} at once, {evaluations_per_day} a day{first}\n",
+                "", member.operator
+            ));
         }
         for epoch in &manifest.epochs {
             let holders: Vec<&str> = epoch.holders.iter().map(|h| h.member.as_str()).collect();
+            let end = epoch.destroy_at.map_or_else(String::new, |at| format!(", destroyed on {}", day(at)));
             text.push_str(&format!(
-                "  epoch {}: {} of {} ({})\n",
+                "  epoch {}: {} of {} ({}), shares of generation {}, in use from {}{end}\n",
                 epoch.epoch.0,
                 epoch.threshold,
                 holders.len(),
-                holders.join(", ")
+                holders.join(", "),
+                epoch.generation,
+                day(epoch.not_before)
             ));
         }
         text.push_str(&format!("  {} agreements\n", manifest.agreements.len()));

@@ -404,7 +404,16 @@ async fn a_running_federation_refuses_by_its_own_codes() {
     }
     let kept = text_of(&harness.home().join("manifest.json"));
     let shown = ogniwo(&["registry", "manifest", "show", &kept]).succeeded();
-    assert!(shown.contains(&newest.fingerprint()), "{shown}");
+    for word in [newest.fingerprint().as_str(), "generation 1, in use from", "operated by", "a day"] {
+        assert!(shown.contains(word), "{word}: {shown}");
+    }
+    // The only key is destroyed neither in the past nor with nothing in its place.
+    let out = text_of(&harness.home().join("next.json"));
+    for (day, why) in [("2020-01-01", "past"), ("2099-01-01", "no other key")] {
+        let destroy = format!("1={day}");
+        let next = ["registry", "manifest", "next", &kept, "--destroy", &destroy, "--out", &out];
+        ogniwo(&next).failed(3, why);
+    }
 
     // A question with a mistake in it, and one that is refused.
     let token = harness.home().join("token");
