@@ -210,9 +210,10 @@ pub enum NodeCommand {
         /// How to reach the node.
         #[command(flatten)]
         api: ApiArgs,
-        /// Who. The PESEL is typed at a prompt or read from standard input.
-        #[command(flatten)]
-        resident: ResidentArgs,
+        /// An identity document instead of a PESEL: its type and issuing country, as PASSPORT,UKR. Either number is typed at a
+        /// prompt or read from standard input.
+        #[arg(long, value_name = "TYPE,COUNTRY")]
+        document: Option<String>,
         /// What makes the resident a client soon.
         #[arg(long, value_parser = ["application", "referral", "emergency"])]
         reason: String,
@@ -258,7 +259,8 @@ pub enum NodeCommand {
         /// Also say what changed since the last run.
         #[arg(long)]
         diff: bool,
-        /// Write the clients (with --diff: the changes) for the caseworkers' system, by this unit's own client numbers.
+        /// Write the clients (with --diff: the changes) for the caseworkers' system, by this unit's own client numbers. Who has
+        /// none, or has gone, has a line with an empty one.
         #[arg(long, value_name = "FILE")]
         csv: Option<PathBuf>,
     },

@@ -260,6 +260,9 @@ fn what_needs_a_running_node_says_that_none_runs() {
         ogniwo(&arguments).failed(12, "no node runs");
     }
     ogniwo(&["node", "keyholder", "join", "short", "--config", &config]).failed(3, "22 characters");
+    // Who is no client yet has no number here.
+    let newcomer = ["node", "newcomer", "--local-number", "M/1", "--reason", "application", "--text", "x"];
+    assert_eq!(ogniwo(&newcomer).code, Some(2));
     assert_eq!(site.snapshot(), before);
 }
 
