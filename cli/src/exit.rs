@@ -39,6 +39,9 @@ impl Failure {
             "nothing_to_renew" => "check who asks, then `ogniwo certs sign`",
             code if code.starts_with("csr_") => "have the request made by the member: `ogniwo node init`, or `renew`",
             "no_directory" => "make the directory and try again; nothing was done",
+            "store_failed" => {
+                "see that the disk has room, or that the database runs and can be reached; what was acknowledged is kept"
+            }
             "share_damaged" => {
                 "restore it from the backup, or move it away and have new shares dealt (`ogniwo node keyholder invite`)"
             }
@@ -392,6 +395,7 @@ mod tests {
             ("csr_invalid", Exit::Certificate, "node init"),
             ("no_directory", Exit::Config, "make the directory"),
             ("share_damaged", Exit::Storage, "backup"),
+            ("store_failed", Exit::Storage, "database"),
             ("verification_failed", Exit::Verification, "officer"),
         ] {
             let failure = Failure::new(code, "");
