@@ -13,8 +13,7 @@ use tokio::process::{Child, ChildStdin, Command};
 
 const START: Duration = Duration::from_mins(1);
 const STOP: Duration = Duration::from_secs(20);
-/// For one that is dropped.
-const DROPPED: Duration = Duration::from_secs(5);
+/// Between two looks at one that is dropped.
 const LOOK: Duration = Duration::from_millis(10);
 
 /// The line a server prints on standard output once it listens.
@@ -107,7 +106,7 @@ impl Drop for Running {
         let pid = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         let Some(pid) = pid else { return };
         let _gone = kill_process(pid, Signal::TERM);
-        for _ in 0..DROPPED.as_millis() / LOOK.as_millis() {
+        for _ in 0..STOP.as_millis() / LOOK.as_millis() {
             if !matches!(self.child.try_wait(), Ok(None)) {
                 return;
             }
