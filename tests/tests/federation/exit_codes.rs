@@ -377,6 +377,29 @@ fn officers_alone_sign_and_count() {
     ogniwo(&["registry", "manifest", "draft", &described, "--out", &out]).failed(3, "`expires`");
 }
 
+/// The manifest in force, as the node of `config` hands it out, as the federation keeps it, and what `next` makes of it.
+fn the_manifest_in_force(harness: &Harness, config: &str) {
+    let handed = text_of(&harness.home().join("handed.json"));
+    ogniwo(&["node", "manifest", "--config", config, "--out", &handed]).succeeded();
+    let printed = ogniwo(&["node", "manifest", "--config", config]).succeeded();
+    let newest = &harness.federation.founded.manifest;
+    for text in [printed, std::fs::read_to_string(&handed).expect("a file")] {
+        assert_eq!(&serde_json::from_str::<SignedManifest>(&text).expect("a manifest"), newest);
+    }
+    let kept = text_of(&harness.home().join("manifest.json"));
+    let shown = ogniwo(&["registry", "manifest", "show", &kept]).succeeded();
+    for word in [newest.fingerprint().as_str(), "generation 1, in use from", "operated by", "a day"] {
+        assert!(shown.contains(word), "{word}: {shown}");
+    }
+    // The only key is destroyed neither in the past nor with nothing in its place.
+    let out = text_of(&harness.home().join("next.json"));
+    for (day, why) in [("2020-01-01", "past"), ("2099-01-01", "no other key")] {
+        let destroy = format!("1={day}");
+        let next = ["registry", "manifest", "next", &kept, "--destroy", &destroy, "--out", &out];
+        ogniwo(&next).failed(3, why);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_running_federation_refuses_by_its_own_codes() {
     let mut harness = Harness::with(Options { processes: true, ..Options::default() }).await;
@@ -397,26 +420,7 @@ async fn a_running_federation_refuses_by_its_own_codes() {
     ogniwo(&["node", "run", "--config", &mops]).failed(6, "`peers.listen`");
     ogniwo(&["node", "status", "--config", &mops]).succeeded();
 
-    // The manifest in force: as the node hands it out, and as the federation keeps it.
-    let handed = text_of(&harness.home().join("handed.json"));
-    ogniwo(&["node", "manifest", "--config", &mops, "--out", &handed]).succeeded();
-    let printed = ogniwo(&["node", "manifest", "--config", &mops]).succeeded();
-    let newest = &harness.federation.founded.manifest;
-    for text in [printed, std::fs::read_to_string(&handed).expect("a file")] {
-        assert_eq!(&serde_json::from_str::<SignedManifest>(&text).expect("a manifest"), newest);
-    }
-    let kept = text_of(&harness.home().join("manifest.json"));
-    let shown = ogniwo(&["registry", "manifest", "show", &kept]).succeeded();
-    for word in [newest.fingerprint().as_str(), "generation 1, in use from", "operated by", "a day"] {
-        assert!(shown.contains(word), "{word}: {shown}");
-    }
-    // The only key is destroyed neither in the past nor with nothing in its place.
-    let out = text_of(&harness.home().join("next.json"));
-    for (day, why) in [("2020-01-01", "past"), ("2099-01-01", "no other key")] {
-        let destroy = format!("1={day}");
-        let next = ["registry", "manifest", "next", &kept, "--destroy", &destroy, "--out", &out];
-        ogniwo(&next).failed(3, why);
-    }
+    the_manifest_in_force(&harness, &mops);
 
     // A question with a mistake in it, and one that is refused.
     let token = harness.home().join("token");
