@@ -143,6 +143,18 @@ pub enum NodeCommand {
         #[command(flatten)]
         node: NodeConfig,
     },
+    /// Hand out the manifest the node goes by, with the officers' signatures it checked.
+    #[command(
+        after_help = "Examples:\n  ogniwo node manifest --out manifest.json\n  ogniwo registry manifest show manifest.json"
+    )]
+    Manifest {
+        /// Which node.
+        #[command(flatten)]
+        node: NodeConfig,
+        /// Where to write it; to standard output if not said.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
     /// Import an extract by a mapping file; works without any other machine.
     #[command(
         after_help = "Examples:\n  ogniwo node import --mapping mops.toml mops.csv --dry-run\n  ogniwo node import --mapping mops.toml mops.csv --full"
@@ -198,9 +210,10 @@ pub enum NodeCommand {
         /// How to reach the node.
         #[command(flatten)]
         api: ApiArgs,
-        /// Who. The PESEL is typed at a prompt or read from standard input.
-        #[command(flatten)]
-        resident: ResidentArgs,
+        /// An identity document instead of a PESEL: its type and issuing country, as PASSPORT,UKR. Either number is typed at a
+        /// prompt or read from standard input.
+        #[arg(long, value_name = "TYPE,COUNTRY")]
+        document: Option<String>,
         /// What makes the resident a client soon.
         #[arg(long, value_parser = ["application", "referral", "emergency"])]
         reason: String,
@@ -263,7 +276,8 @@ pub enum NodeCommand {
         /// Also say what changed since the last run.
         #[arg(long)]
         diff: bool,
-        /// Write the clients (with --diff: the changes) for the caseworkers' system, by this unit's own client numbers.
+        /// Write the clients (with --diff: the changes) for the caseworkers' system, by this unit's own client numbers. Who has
+        /// none, or has gone, has a line with an empty one.
         #[arg(long, value_name = "FILE")]
         csv: Option<PathBuf>,
     },
@@ -758,13 +772,18 @@ pub enum ManifestCommand {
         out: PathBuf,
     },
     /// Add an officer's signature.
-    #[command(after_help = "Example:\n  ogniwo registry manifest sign manifest.json --key officer.key")]
+    #[command(
+        after_help = "Examples:\n  ogniwo registry manifest sign manifest.json --key officer.key\n  ogniwo registry manifest sign manifest-next.json --key officer.key --after manifest.json   # who is no officer in the next one"
+    )]
     Sign {
         /// The manifest.
         manifest: PathBuf,
         /// The officer's key.
         #[arg(long, value_name = "FILE")]
         key: PathBuf,
+        /// The manifest in force, if its officers are others: they sign the next one too.
+        #[arg(long, value_name = "FILE")]
+        after: Option<PathBuf>,
     },
     /// Show what a manifest says, who signed it, and its fingerprint.
     #[command(after_help = "Example:\n  ogniwo registry manifest show manifest.json")]

@@ -8,10 +8,14 @@ use crate::report::day;
 use crate::wire::{get, post, word};
 use node::{ObligationsBody, OutcomeKind, QueryResult};
 use protocol::MemberId;
+use protocol::encoding::unb64;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
 pub(crate) async fn ask(arguments: &AskArgs, output: &Output) -> Result<(), Failure> {
+    if arguments.consent.as_deref().is_some_and(|id| unb64::<16>(id).is_none()) {
+        return Err(Failure::new("value", "--consent is the id of a consent, 22 base64url characters"));
+    }
     let basis = match (&arguments.consent, &arguments.mandate, &arguments.emergency) {
         (Some(id), _, _) => json!({ "kind": "consent", "id": id }),
         (None, Some(id), _) => json!({ "kind": "mandate", "id": id }),

@@ -31,9 +31,27 @@ impl Failure {
     #[must_use]
     pub fn next_step(&self) -> &'static str {
         match self.code.as_str() {
-            "exists" => "choose another place, or move away what is there if it is not needed",
+            "exists" | "authority_exists" => "choose another place, or move away what is there if it is not needed",
             "authority_missing" => "name the authority's directory with --dir, or make one with `ogniwo certs init`",
+            "authority_in_use" => "wait until the other command has ended",
+            "authority_damaged" => "restore the authority's directory from its backup",
+            "certificate_unknown" => "see `ogniwo certs show` for what there is",
+            "nothing_to_renew" => "check who asks, then `ogniwo certs sign`",
+            code if code.starts_with("csr_") => "have the request made by the member: `ogniwo node init`, or `renew`",
+            "no_directory" => "make the directory and try again; nothing was done",
+            "store_failed" => {
+                "see that the disk has room, or that the database runs and can be reached; what was acknowledged is kept"
+            }
+            "share_damaged" => {
+                "restore it from the backup, or move it away and have new shares dealt (`ogniwo node keyholder invite`)"
+            }
+            "no_key_epoch" => {
+                "`ogniwo node refresh` fetches a newer manifest; `ogniwo node keyholder status` says how far a ceremony is"
+            }
             "config" | "tokens" => Exit::Config.next_step(),
+            "salt_missing" => {
+                "restore the file from the backup; where nothing was made yet, run `init`. Nothing was changed"
+            }
             "policies" => "correct the library or the policies and try `ogniwo policy check`",
             "logs_disagree" => "look at each with `ogniwo audit review`; nothing was changed",
             "resident_unknown" => "check the number; that it was looked for is in the log",
@@ -42,6 +60,7 @@ impl Failure {
             }
             "finding_unknown" | "unknown" => "check the id against what is listed",
             "role_not_allowed" => "use the token of somebody who has the role",
+            "node_closed" => "`ogniwo node status` says why; put that right, then `ogniwo node refresh`",
             "confirmation_missing" => "give a second officer's token with --confirm-token-file",
             _ if self.exit() == Exit::Config => "correct what was given and try again; nothing was done",
             _ => self.exit().next_step(),
@@ -94,6 +113,7 @@ impl From<registry::OpenError> for Failure {
     fn from(error: registry::OpenError) -> Self {
         use registry::OpenError;
         let code = match &error {
+            OpenError::Secrets(keyring::StorageKeyError::NoSalt(_)) => "salt_missing",
             OpenError::Secrets(_) => "storage_key",
             OpenError::Keys(_) | OpenError::WrongPepper | OpenError::Damaged(_) => "wrong_key",
             OpenError::Log { source: audit::Fault::Locked { .. }, .. } | OpenError::Initialised(_) => "in_use",
@@ -199,6 +219,8 @@ pub enum Exit {
     Certificate,
     /// 15: a person has still to decide.
     Pending,
+    /// 130: interrupted.
+    Interrupted,
 }
 
 impl Exit {
@@ -206,10 +228,10 @@ impl Exit {
     #[must_use]
     pub fn of(code: &str) -> Self {
         match code {
-            "authority_missing" | "config" | "policies" | "tokens" | "value" | "value_invalid" | "body_invalid"
-            | "asks_count" | "reason_missing" | "resident_ambiguous" => Exit::Config,
+            "authority_missing" | "no_directory" | "config" | "policies" | "tokens" | "value" | "value_invalid"
+            | "body_invalid" | "asks_count" | "reason_missing" | "resident_ambiguous" => Exit::Config,
             code if code.starts_with("pesel_") => Exit::Config,
-            "storage_key" | "wrong_key" | "key_ring" | "keys" => Exit::Key,
+            "storage_key" | "salt_missing" | "wrong_key" | "key_ring" | "keys" => Exit::Key,
             "extract_refused" | "rejects_unwritable" => Exit::Extract,
             code if code.starts_with("mapping") => Exit::Extract,
             "address_in_use" => Exit::AddressInUse,
@@ -224,6 +246,7 @@ impl Exit {
             | "withdrawal_unconfirmed"
             | "ceremony_aborted" => Exit::Unavailable,
             "pending" => Exit::Pending,
+            "interrupted" => Exit::Interrupted,
             "denied"
             | "registry_refused"
             | "not_served"
@@ -244,7 +267,7 @@ impl Exit {
             code if code.starts_with("token_") => Exit::Refused,
             "verification_failed" | "log_rolled_back" | "logs_disagree" => Exit::Verification,
             "in_use" | "not_running" | "exists" | "nothing_missing" => Exit::InUse,
-            "log_unavailable" | "store_failed" | "file" | "authority_io" => Exit::Storage,
+            "log_unavailable" | "store_failed" | "share_damaged" | "file" | "authority_io" => Exit::Storage,
             "certificate" | "nothing_to_renew" | "certificate_unknown" | "time_out_of_range" => Exit::Certificate,
             code if code.starts_with("authority_") || code.starts_with("csr_") => Exit::Certificate,
             // Whatever else a rule said no for.
@@ -271,6 +294,7 @@ impl Exit {
             Exit::Storage => 13,
             Exit::Certificate => 14,
             Exit::Pending => 15,
+            Exit::Interrupted => 130,
         }
     }
 
@@ -283,7 +307,9 @@ impl Exit {
             Exit::Key => "check the credential file or type the passphrase again; nothing was changed",
             Exit::Extract => "correct the mapping file or export again; rows committed before stay",
             Exit::AddressInUse => "stop whatever listens there or choose another `listen`",
-            Exit::Manifest => "compare the fingerprint with the officers and fetch a current manifest",
+            Exit::Manifest => {
+                "compare the fingerprint with the officers; `ogniwo node refresh` fetches a current manifest, `ogniwo node manifest` hands it out"
+            }
             Exit::Registry => "check that the registry runs and can be reached, then try again",
             Exit::Unavailable => "try again when enough members are up; `ogniwo node status` says more",
             Exit::Refused => "do what the reason asks for, above",
@@ -291,6 +317,7 @@ impl Exit {
             Exit::InUse => "start the node with `ogniwo node run`, or stop the one that has it open",
             Exit::Storage => "make room or repair the disk; what was acknowledged is kept",
             Exit::Pending => "ask again with `ogniwo node answer` when somebody there decided, within a week",
+            Exit::Interrupted => "run it again",
             Exit::Certificate => "see `ogniwo certs show` and have the certificate renewed",
         }
     }
@@ -307,15 +334,36 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_services_are_not_restarted_where_that_cures_nothing() {
+        let hopeless = [Exit::Config, Exit::Key, Exit::Manifest, Exit::Verification, Exit::Certificate];
+        let numbers: Vec<String> = hopeless.iter().map(|exit| exit.number().to_string()).collect();
+        let line = format!("\nRestartPreventExitStatus=2 {}\n", numbers.join(" "));
+        for unit in [
+            include_str!("../../deploy/systemd/ogniwo-node.service"),
+            include_str!("../../deploy/systemd/ogniwo-registry.service"),
+        ] {
+            assert!(unit.contains(&line), "{line}");
+        }
+    }
+
+    #[test]
     fn what_to_do_next_follows_from_what_went_wrong() {
         for (code, exit, word) in [
             ("config", Exit::Config, "check-config"),
             ("policies", Exit::Config, "policy check"),
+            ("salt_missing", Exit::Key, "backup"),
             ("consent_unknown", Exit::Refused, "receipt"),
             ("value", Exit::Config, "given"),
             ("pesel_checksum", Exit::Config, "given"),
             ("resident_unknown", Exit::Refused, "number"),
             ("denied", Exit::Refused, "reason"),
+            ("node_closed", Exit::Unavailable, "node refresh"),
+            ("no_key_epoch", Exit::Unavailable, "node refresh"),
+            ("authority_exists", Exit::Certificate, "another place"),
+            ("csr_invalid", Exit::Certificate, "node init"),
+            ("no_directory", Exit::Config, "make the directory"),
+            ("share_damaged", Exit::Storage, "backup"),
+            ("store_failed", Exit::Storage, "database"),
             ("verification_failed", Exit::Verification, "officer"),
         ] {
             let failure = Failure::new(code, "");

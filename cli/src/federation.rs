@@ -2,7 +2,7 @@
 //! one. Everything it is asked to do goes through the nodes' own sockets either way.
 
 use crate::exit::{Failure, chain};
-use crate::found::{Founded, Plan, Unit, found, keep_addresses, registry_id};
+use crate::found::{Founded, Plan, Unit, found, keep_addresses, keep_manifest, registry_id};
 use crate::inside::Inside;
 use crate::process::{Listening, Process};
 use crate::wire::{Admin, LocalApi, local_url};
@@ -186,12 +186,13 @@ impl Federation {
         format!("https://{}", self.registry.listening().peers)
     }
 
-    /// Publishes a manifest and waits until every node goes by it.
+    /// Publishes a manifest, keeps it as the newest one, and waits until every node goes by it.
     ///
     /// # Errors
     /// If the registry or a node refuses it.
     pub async fn publish(&self, manifest: &SignedManifest) -> Result<(), Failure> {
         publish(&self.founded, &self.registry_url(), manifest, &self.clock).await?;
+        keep_manifest(&self.founded.dir, manifest)?;
         self.agree(manifest.read()?.version).await
     }
 

@@ -35,7 +35,11 @@ pub(crate) fn write_file(path: &Path, content: &[u8]) -> Result<(), Failure> {
 pub(crate) fn unwritable(path: &Path) -> impl FnOnce(std::io::Error) -> Failure {
     let text = format!("{} cannot be written", path.display());
     move |error| {
-        let code = if error.kind() == std::io::ErrorKind::AlreadyExists { "exists" } else { "file" };
+        let code = match error.kind() {
+            std::io::ErrorKind::AlreadyExists => "exists",
+            std::io::ErrorKind::NotFound => "no_directory",
+            _ => "file",
+        };
         Failure::new(code, format!("{text}: {error}"))
     }
 }

@@ -219,9 +219,14 @@ pub fn found(dir: &Path, plan: Plan, now: Timestamp) -> Result<Founded, Failure>
     let founded = Founded { dir, plan, manifest: signed, officers };
     let nodes = founded.plan.units.iter().map(|unit| founded.node_config(&unit.id));
     nodes.chain([founded.registry_config()]).try_for_each(|config| pin(&founded.manifest, &config))?;
-    let text = serde_json::to_vec_pretty(&founded.manifest).map_err(|e| Failure::new("internal", e))?;
-    fs::write(founded.dir.join("manifest.json"), text)?;
+    keep_manifest(&founded.dir, &founded.manifest)?;
     Ok(founded)
+}
+
+/// Keeps the newest manifest where people look for it: `manifest.json` of the federation's directory.
+pub(crate) fn keep_manifest(dir: &Path, manifest: &SignedManifest) -> Result<(), Failure> {
+    let text = serde_json::to_vec_pretty(manifest).map_err(|e| Failure::new("internal", e))?;
+    Ok(keyring::write_atomically(&dir.join("manifest.json"), &text)?)
 }
 
 /// The registry's id.

@@ -80,6 +80,16 @@ pub(crate) fn next(held: &SignedManifest, changes: &Changes<'_>, now: Timestamp)
     for id in changes.leave {
         leave(&mut manifest, id)?;
     }
+    for (epoch, at) in changes.destroy {
+        let refused =
+            |why: &str| Err(Failure::new("value", format!("epoch {} cannot be destroyed then: {why}", epoch.0)));
+        if *at <= now {
+            return refused("that day is past");
+        }
+        if manifest.current_epoch(*at).is_none() {
+            return refused("no other key is in use on that day, so nobody could be located or enrolled");
+        }
+    }
     manifest.check()?;
     Ok(SignedManifest::draft(&manifest)?)
 }

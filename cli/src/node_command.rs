@@ -11,11 +11,11 @@ use crate::process::{Listening, bind, blocking, until_stopped};
 use crate::prompt::{new_passphrase, passphrase, resident};
 use crate::wire::{Admin, admin};
 use node::{
-    Config, EnrolSummary, HoneypotNumbers, ImportMode, ImportRequest, ImportSummary, Node, NodeStatus, SharedSummary,
-    Surroundings, Swept, UnenrolSummary,
+    Config, EnrolSummary, HoneypotNumbers, ImportMode, ImportRequest, ImportSummary, Node, NodeStatus, Progress,
+    SharedSummary, Surroundings, Swept, UnenrolSummary,
 };
 use protocol::review::Honeypots;
-use protocol::{Epoch, MemberId, SpiffeId};
+use protocol::{Epoch, MemberId, SignedManifest, SpiffeId};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -47,6 +47,9 @@ pub(crate) async fn run(command: NodeCommand, output: &Output) -> Result<(), Fai
             let answer: Value = admin(&node)?.run("/refresh", &json!({}), &|_| {}).await?;
             output.result(&answer, || "Manifest, revocation list and findings are current.".to_owned());
             Ok(())
+        }
+        NodeCommand::Manifest { node, out } => {
+            manifest(&Admin::of(&Config::load(&node.config)?.data), out.as_deref(), output).await
         }
         NodeCommand::Import { node, mapping, extract, rejects, full, remove_many, delta, dry_run } => {
             let mode = match (full, delta) {
@@ -88,8 +91,9 @@ pub(crate) async fn run(command: NodeCommand, output: &Output) -> Result<(), Fai
             output.result(&swept, || retention_words(&swept, dry_run));
             Ok(())
         }
-        NodeCommand::Newcomer { api, resident: who, reason, text, case } => {
-            let body = json!({ "resident": resident(&who)?, "reason": reason, "text": text, "case_ref": case });
+        NodeCommand::Newcomer { api, document, reason, text, case } => {
+            let who = resident(&ResidentArgs { local_number: None, document })?;
+            let body = json!({ "resident": who, "reason": reason, "text": text, "case_ref": case });
             crate::desk_command::newcomer(&api, &body, output).await
         }
         NodeCommand::Unenrol { api, resident, reason: Some(reason), undo, all: _ } => {
@@ -187,6 +191,22 @@ async fn honeypots(
     Ok(())
 }
 
+async fn manifest(admin: &Admin, out: Option<&Path>, output: &Output) -> Result<(), Failure> {
+    let held: Option<SignedManifest> = admin.get("/manifest").await?;
+    let held = held.ok_or_else(|| Failure::new("node_closed", "no manifest is accepted yet"))?;
+    let text = serde_json::to_string_pretty(&held).map_err(|e| Failure::new("internal", e))?;
+    let Some(path) = out else {
+        output.print(&text);
+        return Ok(());
+    };
+    write_file(path, text.as_bytes())?;
+    let (version, fingerprint) = (held.read()?.version, held.fingerprint());
+    output.result(&json!({ "manifest": path, "version": version, "fingerprint": fingerprint }), || {
+        format!("{}: version {version}, fingerprint {fingerprint}", path.display())
+    });
+    Ok(())
+}
+
 async fn serve(config: Config, until_stdin_closes: bool, output: &Output) -> Result<(), Failure> {
     let peers = bind("peers.listen", config.peers.listen).await?;
     let local = match &config.local {
@@ -262,6 +282,20 @@ fn describe(status: &NodeStatus) -> String {
         status.cosigned.age_seconds.filter(|age| *age > 0).map_or_else(String::new, |age| format!(" (for {age} s)")),
         status.outbox
     );
+    if let Some(last) = &status.unrefreshed {
+        text.push_str(&format!("\n  no new manifest: {} [{}]", last.message, last.code));
+    }
+    for (epoch, held) in &status.shares {
+        let words = if *held {
+            "held"
+        } else {
+            "STALE OR MISSING: new shares have to be dealt (`ogniwo node keyholder invite`)"
+        };
+        text.push_str(&format!("\n  share of the key of epoch {epoch}: {words}"));
+    }
+    if let Some((epoch, Progress { done, total })) = &status.re_enrolling {
+        text.push_str(&format!("\n  enrolling clients under epoch {epoch}: {done} of {total}"));
+    }
     for used in &status.agreements {
         text.push_str(&format!(
             "\n  {:<24} {}: {} of {} questions today; {} refused, {} of them about nobody available; {} mismatches",
@@ -289,44 +323,89 @@ fn retention_words(swept: &[Swept], dry_run: bool) -> String {
 }
 
 fn shared_words(summary: &SharedSummary) -> String {
-    let mut text = format!("{} clients enrolled; shared with", summary.enrolled);
+    let mut text = format!(
+        "{} clients enrolled; shared at least with (whoever else knows them: the counts overlap)",
+        summary.enrolled
+    );
     for (units, count) in &summary.at_least {
         text.push_str(&format!("\n  {count:>8}  {units}"));
     }
+    // Who has none, or has gone, has a line all the same.
+    let named = |numbers: &BTreeSet<String>| match numbers.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        [] => "without a number".to_owned(),
+        numbers => numbers.join(", "),
+    };
     for client in &summary.clients {
-        let numbers: Vec<&str> = client.local_numbers.iter().map(String::as_str).collect();
         let units: Vec<&str> = client.units.iter().map(MemberId::as_str).collect();
-        text.push_str(&format!("\n{}: {}", numbers.join(", "), units.join(", ")));
+        text.push_str(&format!("\n{}: {}", named(&client.local_numbers), units.join(", ")));
     }
     for change in &summary.changes {
-        let numbers: Vec<&str> = change.local_numbers.iter().map(String::as_str).collect();
         let signed =
             |sign: char, units: &BTreeSet<MemberId>| units.iter().map(|unit| format!(" {sign}{unit}")).collect();
         let (new, gone): (String, String) = (signed('+', &change.new), signed('-', &change.gone));
-        text.push_str(&format!("\n{}:{new}{gone}", numbers.join(", ")));
+        text.push_str(&format!("\n{}:{new}{gone}", named(&change.local_numbers)));
     }
     text
 }
 
-/// One line a client number: `client_number,units`, or with changes `client_number,new,gone`; units joined by `+`.
+/// One line a client number: `client_number,units`, or with changes `client_number,new,gone`; units joined by `+`. A client
+/// without a number, or who has gone, has one line with an empty number.
 fn shared_csv(summary: &SharedSummary, diff: bool) -> String {
     let joined = |units: &BTreeSet<MemberId>| units.iter().map(MemberId::as_str).collect::<Vec<_>>().join("+");
-    let quoted = |number: &str| format!("\"{}\"", number.replace('"', "\"\""));
+    let quoted = |numbers: &BTreeSet<String>| -> Vec<String> {
+        let all = numbers.iter().map(|number| format!("\"{}\"", number.replace('"', "\"\"")));
+        if numbers.is_empty() { vec!["\"\"".to_owned()] } else { all.collect() }
+    };
     let mut text = String::new();
     if diff {
         text.push_str("client_number,new,gone\n");
         for change in &summary.changes {
-            for number in &change.local_numbers {
-                text.push_str(&format!("{},{},{}\n", quoted(number), joined(&change.new), joined(&change.gone)));
+            for number in quoted(&change.local_numbers) {
+                text.push_str(&format!("{number},{},{}\n", joined(&change.new), joined(&change.gone)));
             }
         }
     } else {
         text.push_str("client_number,units\n");
         for client in &summary.clients {
-            for number in &client.local_numbers {
-                text.push_str(&format!("{},{}\n", quoted(number), joined(&client.units)));
+            for number in quoted(&client.local_numbers) {
+                text.push_str(&format!("{number},{}\n", joined(&client.units)));
             }
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_left_stays_in_the_list_of_changes() {
+        let summary = json!({
+            "enrolled": 2, "exactly": {}, "with": {}, "at_least": { "pup": 2, "css+pup": 1 },
+            "clients": [{ "local_numbers": [], "units": ["pup"] }],
+            "changes": [
+                { "local_numbers": [], "new": [], "gone": ["pup"] },
+                { "local_numbers": ["M/\"1"], "new": ["css", "pup"], "gone": [] },
+            ],
+        });
+        let summary: SharedSummary = serde_json::from_value(summary).expect("a summary");
+        let csv = "client_number,new,gone\n\"\",,pup\n\"M/\"\"1\",css+pup,\n";
+        assert_eq!(shared_csv(&summary, true), csv);
+        assert_eq!(shared_csv(&summary, false), "client_number,units\n\"\",pup\n");
+        let words = shared_words(&summary);
+        assert!(words.contains("overlap") && words.contains("\nwithout a number: -pup"), "{words}");
+    }
+
+    #[test]
+    fn a_status_says_which_shares_serve_and_how_far_a_new_key_is() {
+        let status = json!({
+            "member": "mops", "state": "ready", "registry_away": false, "certificate_expires": 0, "clients": 1,
+            "log_entries": 1, "cosigned": { "entries": 1 }, "outbox": 0, "approvals": 0, "agreements": [],
+            "shares": { "1": false, "2": true }, "re_enrolling": [2, { "done": 3, "total": 7 }],
+        });
+        let told = describe(&serde_json::from_value(status).expect("a status"));
+        assert!(told.contains("epoch 1: STALE") && told.contains("epoch 2: held"), "{told}");
+        assert!(told.contains("under epoch 2: 3 of 7"), "{told}");
+    }
 }

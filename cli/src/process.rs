@@ -2,6 +2,7 @@
 //! addresses, stopped and waited for.
 
 use crate::exit::Failure;
+use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 use std::fs::OpenOptions;
 use std::net::SocketAddr;
@@ -16,6 +17,8 @@ use tokio_util::sync::CancellationToken;
 
 const START: Duration = Duration::from_mins(1);
 const STOP: Duration = Duration::from_secs(20);
+/// Between two looks at one that is dropped.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// The line a server prints on standard output once it listens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,14 +72,14 @@ pub(crate) fn until_stopped(until_stdin_closes: bool) -> CancellationToken {
     stop
 }
 
-/// A server process. Dropped, it is killed; it also stops by itself when we are gone, for its standard input closes.
+/// A server process. Dropped, it is told to stop and waited for, and killed only if that takes too long; it also stops by
+/// itself when we are gone, for its standard input closes.
 pub struct Process {
     /// For messages.
     pub name: String,
     /// Where it listens.
     pub listening: Listening,
-    child: Child,
-    stdin: Option<ChildStdin>,
+    running: Running,
     program: PathBuf,
     arguments: Vec<String>,
     log: PathBuf,
@@ -89,12 +92,11 @@ impl Process {
     /// What it wrote last, if it does not come up.
     pub async fn start(name: &str, program: &Path, arguments: &[&str], log: &Path) -> Result<Self, Failure> {
         let arguments: Vec<String> = arguments.iter().map(|a| (*a).to_owned()).collect();
-        let (child, stdin, listening) = spawn(name, program, &arguments, log).await?;
+        let (running, listening) = spawn(name, program, &arguments, log).await?;
         Ok(Process {
             name: name.to_owned(),
             listening,
-            child,
-            stdin: Some(stdin),
+            running,
             program: program.to_owned(),
             arguments,
             log: log.to_owned(),
@@ -104,7 +106,7 @@ impl Process {
     /// Its process id, while it runs.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
-        self.child.id()
+        self.running.child.id()
     }
 
     /// Lets it finish what it does and waits; kills it if that takes too long.
@@ -112,8 +114,8 @@ impl Process {
     /// # Errors
     /// The operating system's.
     pub async fn stop(&mut self) -> Result<(), Failure> {
-        drop(self.stdin.take());
-        if tokio::time::timeout(STOP, self.child.wait()).await.is_err() {
+        drop(self.running.stdin.take());
+        if tokio::time::timeout(STOP, self.running.child.wait()).await.is_err() {
             self.kill().await?;
         }
         Ok(())
@@ -124,7 +126,7 @@ impl Process {
     /// # Errors
     /// The operating system's.
     pub async fn kill(&mut self) -> Result<(), Failure> {
-        Ok(self.child.kill().await?)
+        Ok(self.running.child.kill().await?)
     }
 
     /// Starts it again with the same arguments.
@@ -132,18 +134,34 @@ impl Process {
     /// # Errors
     /// As [`Process::start`].
     pub async fn restart(&mut self) -> Result<(), Failure> {
-        let (child, stdin, listening) = spawn(&self.name, &self.program, &self.arguments, &self.log).await?;
-        (self.child, self.stdin, self.listening) = (child, Some(stdin), listening);
+        (self.running, self.listening) = spawn(&self.name, &self.program, &self.arguments, &self.log).await?;
         Ok(())
     }
 }
 
-async fn spawn(
-    name: &str,
-    program: &Path,
-    arguments: &[String],
-    log: &Path,
-) -> Result<(Child, ChildStdin, Listening), Failure> {
+/// What runs, from its first moment on.
+struct Running {
+    child: Child,
+    stdin: Option<ChildStdin>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.stdin.take());
+        // None once it was waited for.
+        let pid = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        let Some(pid) = pid else { return };
+        let _gone = kill_process(pid, Signal::TERM);
+        for _ in 0..STOP.as_millis() / LOOK.as_millis() {
+            if !matches!(self.child.try_wait(), Ok(None)) {
+                return;
+            }
+            std::thread::sleep(LOOK);
+        }
+    }
+}
+
+async fn spawn(name: &str, program: &Path, arguments: &[String], log: &Path) -> Result<(Running, Listening), Failure> {
     let log_file = OpenOptions::new().create(true).append(true).open(log)?;
     let mut child = Command::new(program)
         .args(arguments)
@@ -158,13 +176,15 @@ async fn spawn(
         .kill_on_drop(true)
         .spawn()?;
     let died = || Failure::new("internal", format!("{name} did not start; its log ends:\n{}", tail(log)));
-    let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else { return Err(died()) };
+    let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
+    let running = Running { child, stdin };
+    let stdout = stdout.ok_or_else(died)?;
     let mut lines = BufReader::new(stdout).lines();
     let first = tokio::time::timeout(START, lines.next_line()).await.map_err(|_| died())??;
     let listening = first.and_then(|line| serde_json::from_str(&line).ok()).ok_or_else(died)?;
     // Nothing else is printed there; draining keeps the pipe open.
     tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-    Ok((child, stdin, listening))
+    Ok((running, listening))
 }
 
 fn tail(log: &Path) -> String {

@@ -11,6 +11,8 @@ use crate::output::Output;
 use crate::process::{Listening, bind, blocking, until_stopped};
 use crate::prompt::{new_passphrase, passphrase};
 use crate::wire::word;
+use policies::calendar::day;
+use protocol::manifest::{ManifestError, Quotas};
 use protocol::review::{Honeypots, SignedHoneypots};
 use protocol::{Manifest, SignedManifest};
 use registry::{Config, Engine, LogLoss, Migrated, Registry, Status};
@@ -245,6 +247,9 @@ async fn manifest(command: ManifestCommand, output: &Output) -> Result<(), Failu
         ManifestCommand::Draft { description, out } => {
             let manifest: Manifest = read_json(&description)?;
             manifest.check()?;
+            if manifest.expires <= manifest.issued {
+                return Err(Failure::new("value", "`expires` is not after `issued`"));
+            }
             write_json(&out, &SignedManifest::draft(&manifest)?)?;
             output
                 .result(&json!({ "manifest": out }), || format!("Draft: {}\nNow the officers sign it.", out.display()));
@@ -280,10 +285,22 @@ async fn manifest(command: ManifestCommand, output: &Output) -> Result<(), Failu
             output.result(&json!({ "manifest": out }), || format!("{}\nNow the officers sign it.", out.display()));
             Ok(())
         }
-        ManifestCommand::Sign { manifest, key } => {
-            let mut signed = read(&manifest)?;
-            signed.sign(&open_officer(&key)?);
-            write_signed(&manifest, &signed, signed.signatures.len(), output)
+        ManifestCommand::Sign { manifest, key, after } => {
+            let (mut signed, officer) = (read(&manifest)?, open_officer(&key)?);
+            let officers = signed.read()?.officers;
+            let before = after.map(|path| Ok::<_, Failure>(read(&path)?.read()?.officers)).transpose()?;
+            let mut named = officers.keys.iter().chain(before.iter().flat_map(|before| &before.keys));
+            if !named.any(|named| named.key == officer.public()) {
+                let words = "this key is no officer's whom the manifest names: whoever is one in the manifest in force alone signs with --after";
+                return Err(Failure::new("value", words));
+            }
+            signed.sign(&officer);
+            write_json(&manifest, &signed)?;
+            let found = signed.signatures_of(&officers);
+            output.result(&json!({ "signatures": found, "needed": officers.threshold }), || {
+                format!("Signed; by {found} of the {} officers needed now.", officers.threshold)
+            });
+            Ok(())
         }
         ManifestCommand::Show { manifest } => show(&read(&manifest)?, output),
         ManifestCommand::Publish { manifest, registry, tls } => {
@@ -299,20 +316,26 @@ async fn manifest(command: ManifestCommand, output: &Output) -> Result<(), Failu
 
 fn show(signed: &SignedManifest, output: &Output) -> Result<(), Failure> {
     let manifest = signed.read()?;
-    let verdict = signed.accept_held().map(drop).map_err(|e| e.to_string());
+    let found = signed.signatures_of(&manifest.officers);
+    let verdict = signed.accept_held().map(drop);
     let document = json!({
-        "fingerprint": signed.fingerprint(), "signatures": signed.signatures.len(),
-        "acceptable": verdict.is_ok(), "why_not": verdict.as_ref().err(), "manifest": manifest,
+        "fingerprint": signed.fingerprint(), "signatures": found,
+        "acceptable": verdict.is_ok(), "why_not": verdict.as_ref().err().map(ToString::to_string), "manifest": manifest,
     });
     output.result(&document, || {
         let mut text = format!(
-            "{} version {}  fingerprint {}\nsigned by {} of {} officers needed: {}\n",
+            "{} version {}  fingerprint {}\nissued {}, expires {}\nsigned by {found} of the {} officers needed: {}\n",
             manifest.realm,
             manifest.version,
             signed.fingerprint(),
-            signed.signatures.len(),
+            day(manifest.issued),
+            day(manifest.expires),
             manifest.officers.threshold,
-            verdict.as_ref().map_or_else(Clone::clone, |()| "acceptable".to_owned())
+            match &verdict {
+                Ok(()) => "acceptable".to_owned(),
+                Err(ManifestError::Unsigned { .. }) => "not enough".to_owned(),
+                Err(other) => other.to_string(),
+            }
         );
         for member in &manifest.members {
             let duties: Vec<String> = member.roles.iter().map(word).collect();
@@ -323,15 +346,26 @@ fn show(signed: &SignedManifest, output: &Output) -> Result<(), Failure> {
                 member.endpoints.join(" "),
                 duties.join(" ")
             ));
+            let Quotas { evaluations_burst, evaluations_per_day, first_enrolment } = &member.quotas;
+            let first = first_enrolment.as_ref().map_or_else(String::new, |first| {
+                format!(", {} more until {}", first.evaluations, day(first.until))
+            });
+            text.push_str(&format!(
+                "  {:<12} operated by {:?}; evaluations: {evaluations_burst} at once, {evaluations_per_day} a day{first}\n",
+                "", member.operator
+            ));
         }
         for epoch in &manifest.epochs {
             let holders: Vec<&str> = epoch.holders.iter().map(|h| h.member.as_str()).collect();
+            let end = epoch.destroy_at.map_or_else(String::new, |at| format!(", destroyed on {}", day(at)));
             text.push_str(&format!(
-                "  epoch {}: {} of {} ({})\n",
+                "  epoch {}: {} of {} ({}), shares of generation {}, in use from {}{end}\n",
                 epoch.epoch.0,
                 epoch.threshold,
                 holders.len(),
-                holders.join(", ")
+                holders.join(", "),
+                epoch.generation,
+                day(epoch.not_before)
             ));
         }
         text.push_str(&format!("  {} agreements\n", manifest.agreements.len()));

@@ -16,7 +16,7 @@ pub struct StorageKey(Zeroizing<[u8; 32]>);
 pub enum KeySource {
     /// A file of 64 hexadecimal digits, readable by the owner alone.
     Credential(PathBuf),
-    /// A passphrase; salt and cost stand in the named file, which is made on first use.
+    /// A passphrase; salt and cost stand in the named file, which [`KeySource::prepare`] makes.
     Passphrase {
         /// The salt file.
         salt: PathBuf,
@@ -43,6 +43,9 @@ pub enum StorageKeyError {
     /// The salt file is damaged.
     #[error("{} is not a passphrase salt file", .0.display())]
     BadSalt(PathBuf),
+    /// The salt file is not there: without it the passphrase opens nothing.
+    #[error("{} is missing, without which the passphrase opens nothing", .0.display())]
+    NoSalt(PathBuf),
     /// The passphrase is too short to protect anything.
     #[error("a passphrase needs at least {} characters", StorageKey::SHORTEST_PASSPHRASE)]
     TooShort,
@@ -63,6 +66,17 @@ struct Stretching {
 }
 
 impl KeySource {
+    /// Makes the salt file of a passphrase if it is not there; for the birth of an instance alone.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn prepare(&self) -> Result<(), StorageKeyError> {
+        match self {
+            KeySource::Passphrase { salt } if !salt.exists() => Stretching::create(salt),
+            _ => Ok(()),
+        }
+    }
+
     /// A credential file: a bare name is one of systemd's credentials when the service has any (`LoadCredential`), every
     /// other relative path counts from `base`.
     #[must_use]
@@ -109,11 +123,12 @@ impl StorageKey {
         match source {
             KeySource::Credential(path) => Self::from_credential(path),
             KeySource::Passphrase { salt } => {
+                let salt = Stretching::load(salt)?;
                 let typed = passphrase().map_err(|source| StorageKeyError::Unreadable {
                     path: PathBuf::from("the passphrase prompt"),
                     source,
                 })?;
-                Self::from_passphrase(&typed, salt)
+                Self::from_passphrase(&typed, &salt)
             }
         }
     }
@@ -136,11 +151,10 @@ impl StorageKey {
     }
 
     /// Argon2id (RFC 9106) with the first recommended cost that fits a small server: 64 MiB, 3 passes, 4 lanes.
-    fn from_passphrase(passphrase: &str, salt_file: &Path) -> Result<Self, StorageKeyError> {
+    fn from_passphrase(passphrase: &str, salt: &Stretching) -> Result<Self, StorageKeyError> {
         if passphrase.chars().count() < Self::SHORTEST_PASSPHRASE {
             return Err(StorageKeyError::TooShort);
         }
-        let salt = Stretching::load_or_create(salt_file)?;
         let stretching = |e: argon2::Error| StorageKeyError::Stretching(e.to_string());
         let params = Params::new(salt.memory_kib, salt.passes, salt.lanes, Some(32)).map_err(stretching)?;
         let mut key = Zeroizing::new([0; 32]);
@@ -178,27 +192,28 @@ impl std::fmt::Debug for StorageKey {
 }
 
 impl Stretching {
-    fn load_or_create(path: &Path) -> Result<Self, StorageKeyError> {
-        let unreadable = |source| StorageKeyError::Unreadable { path: path.to_owned(), source };
+    fn load(path: &Path) -> Result<Self, StorageKeyError> {
         match std::fs::read(path) {
             Ok(bytes) => serde_json::from_slice::<Stretching>(&bytes)
                 .ok()
                 .filter(|s| s.algorithm == "argon2id" && s.salt.0.len() >= 16)
                 .ok_or_else(|| StorageKeyError::BadSalt(path.to_owned())),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                let made = Stretching {
-                    algorithm: "argon2id".to_owned(),
-                    memory_kib: 64 * 1024,
-                    passes: 3,
-                    lanes: 4,
-                    salt: protocol::Bytes(random::<32>().map_err(unreadable)?.to_vec()),
-                };
-                let text = serde_json::to_vec_pretty(&made).map_err(|e| unreadable(io::Error::other(e)))?;
-                create_private(path, &text).map_err(unreadable)?;
-                Ok(made)
-            }
-            Err(e) => Err(unreadable(e)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Err(StorageKeyError::NoSalt(path.to_owned())),
+            Err(source) => Err(StorageKeyError::Unreadable { path: path.to_owned(), source }),
         }
+    }
+
+    fn create(path: &Path) -> Result<(), StorageKeyError> {
+        let unreadable = |source| StorageKeyError::Unreadable { path: path.to_owned(), source };
+        let made = Stretching {
+            algorithm: "argon2id".to_owned(),
+            memory_kib: 64 * 1024,
+            passes: 3,
+            lanes: 4,
+            salt: protocol::Bytes(random::<32>().map_err(unreadable)?.to_vec()),
+        };
+        let text = serde_json::to_vec_pretty(&made).map_err(|e| unreadable(io::Error::other(e)))?;
+        create_private(path, &text).map_err(unreadable)
     }
 }
 
@@ -233,9 +248,14 @@ mod tests {
     fn a_passphrase_gives_the_same_key_with_its_salt_and_no_other() {
         let dir = tempfile::tempdir().unwrap();
         let source = KeySource::Passphrase { salt: dir.path().join("salt.json") };
+        assert!(matches!(obtain(&source, "koń bateria zszywka"), Err(StorageKeyError::NoSalt(_))));
+        assert!(!dir.path().join("salt.json").exists(), "a lost one is not made anew");
+        source.prepare().unwrap();
         let first = obtain(&source, "koń bateria zszywka").unwrap().derive("x");
         assert_eq!(first, obtain(&source, "koń bateria zszywka").unwrap().derive("x"));
         assert_ne!(first, obtain(&source, "koń bateria zszywki").unwrap().derive("x"));
+        source.prepare().unwrap();
+        assert_eq!(first, obtain(&source, "koń bateria zszywka").unwrap().derive("x"), "the one there stays");
         assert!(matches!(obtain(&source, "short"), Err(StorageKeyError::TooShort)));
         std::fs::write(dir.path().join("salt.json"), "{}").unwrap();
         assert!(matches!(obtain(&source, "koń bateria zszywka"), Err(StorageKeyError::BadSalt(_))));

@@ -7,7 +7,7 @@ use crate::enrol::{self, EnrolError};
 use crate::events::{Event, Happened};
 use crate::honeypots::{self, HoneypotError, HoneypotNumbers};
 use crate::import::{ImportError, ImportRequest, import};
-use crate::manifests::RefreshError;
+use crate::manifests::{RefreshError, Unrefreshed};
 use crate::meters::AgreementUse;
 use crate::node::{Node, NodeError, file};
 use crate::shared::{self, SharedError, SharedOptions};
@@ -24,7 +24,7 @@ use axum::{Json, Router};
 use bytes::Bytes;
 use futures_util::stream::unfold;
 use protocol::agreement::{Agreement, AgreementRef};
-use protocol::{Epoch, Timestamp};
+use protocol::{Epoch, Reason, SignedManifest, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -70,6 +70,9 @@ pub struct NodeStatus {
     pub epoch: Option<u32>,
     /// Whether the registry was out of reach at the last attempt.
     pub registry_away: bool,
+    /// Why the last attempt at a manifest failed, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unrefreshed: Option<Unrefreshed>,
     /// Number of the revocation list held.
     pub crl_number: Option<u64>,
     /// When the certificate expires.
@@ -141,6 +144,7 @@ fn router(node: Arc<Node>) -> Router {
         // What comes below is not recorded. A refresh does only what the node does by itself, and may be what finds out that
         // the clock is wrong.
         .route("/status", get(status))
+        .route("/manifest", get(manifest))
         .route("/refresh", post(refresh))
         .with_state(node)
 }
@@ -169,7 +173,7 @@ async fn recorded(
     let detail = format!("{} by uid {uid}", request.uri().path());
     match note(&node, detail).await {
         Ok(()) => next.run(request).await,
-        Err(error) => stream(NodeError::code, |_| async move { Err::<(), _>(error) }),
+        Err(error) => stream(node, NodeError::code, |_, _| async move { Err::<(), _>(error) }),
     }
 }
 
@@ -184,21 +188,27 @@ async fn note(node: &Node, detail: String) -> Result<(), NodeError> {
 /// Where a command's progress goes.
 pub(crate) type Reports = Box<dyn Fn(Progress) + Send + Sync>;
 
-/// Sends lines while `work` goes on, and what came of it; `code` is that of a failure.
+/// Sends lines while `work` goes on, and what came of it; `code` is that of a failure. A node that is closed for want of a
+/// manifest says why it has none.
 pub(crate) fn stream<T: Serialize, E: Display + 'static, Fut>(
+    node: Arc<Node>,
     code: fn(&E) -> &'static str,
-    work: impl FnOnce(Reports) -> Fut,
+    work: impl FnOnce(Arc<Node>, Reports) -> Fut,
 ) -> Response
 where
     Fut: Future<Output = Result<T, E>> + Send + 'static,
 {
     let (lines, receiver) = mpsc::unbounded_channel();
     let reports = lines.clone();
-    let work = work(Box::new(move |progress| drop(reports.send(Line::Progress(progress)))));
+    let work = work(node.clone(), Box::new(move |progress| drop(reports.send(Line::Progress(progress)))));
     tokio::spawn(async move {
         let line = match work.await {
             Ok(summary) => Line::Done(serde_json::to_value(summary).unwrap_or(Value::Null)),
-            Err(error) => Line::Failed { code: code(&error).to_owned(), message: error.to_string() },
+            Err(error) => {
+                let code = code(&error);
+                let closed = node.why_closed().filter(|_| code == Reason::NodeClosed.code());
+                Line::Failed { code: code.to_owned(), message: closed.unwrap_or_else(|| error.to_string()) }
+            }
         };
         // Whoever asked may have gone; the work is done all the same.
         let _gone = lines.send(line);
@@ -221,7 +231,7 @@ pub(crate) fn standing<T: Serialize, E: Display>(found: Result<T, E>) -> Respons
 }
 
 async fn run_import(State(node): State<Arc<Node>>, Json(request): Json<ImportRequest>) -> Response {
-    stream(ImportError::code, |report| async move {
+    stream(node, ImportError::code, |node, report| async move {
         let _one_at_a_time = node.bulk.lock().await;
         let worker = node.clone();
         blocking(move || import(&worker, &request, &*report)).await.map_err(NodeError::from)?
@@ -229,7 +239,7 @@ async fn run_import(State(node): State<Arc<Node>>, Json(request): Json<ImportReq
 }
 
 async fn run_enrol(State(node): State<Arc<Node>>) -> Response {
-    stream(EnrolError::code, |report| async move { enrol::enrol(&node, &*report).await })
+    stream(node, EnrolError::code, |node, report| async move { enrol::enrol(&node, &*report).await })
 }
 
 /// Whether records past their time are only counted.
@@ -239,35 +249,40 @@ struct RetentionOptions {
 }
 
 async fn run_retention(State(node): State<Arc<Node>>, Query(options): Query<RetentionOptions>) -> Response {
-    stream(NodeError::code, move |_| async move { retention::sweep_alone(&node, options.dry_run).await })
+    stream(node, NodeError::code, move |node, _| async move { retention::sweep_alone(&node, options.dry_run).await })
 }
 
 async fn run_unenrol(State(node): State<Arc<Node>>) -> Response {
-    stream(EnrolError::code, |report| async move { unenrol::everybody(&node, &*report).await })
+    stream(node, EnrolError::code, |node, report| async move { unenrol::everybody(&node, &*report).await })
 }
 
 async fn run_shared(State(node): State<Arc<Node>>, Query(options): Query<SharedOptions>) -> Response {
-    stream(SharedError::code, move |report| async move { shared::shared(&node, options, &*report).await })
+    stream(node, SharedError::code, move |node, report| async move { shared::shared(&node, options, &*report).await })
 }
 
 async fn run_honeypots(State(node): State<Arc<Node>>, Json(asked): Json<HoneypotNumbers>) -> Response {
-    stream(HoneypotError::code, |_| async move { honeypots::prepare(&node, asked).await })
+    stream(node, HoneypotError::code, |node, _| async move { honeypots::prepare(&node, asked).await })
 }
 
 async fn assent(State(node): State<Arc<Node>>, Json(terms): Json<Agreement>) -> Response {
-    stream(AgreeError::code, |_| async move { node.assent(terms).await })
+    stream(node, AgreeError::code, |node, _| async move { node.assent(terms).await })
 }
 
 async fn revoke(State(node): State<Arc<Node>>, Json(agreement): Json<AgreementRef>) -> Response {
-    stream(AgreeError::code, |_| async move { node.revoke_agreement(&agreement).await })
+    stream(node, AgreeError::code, |node, _| async move { node.revoke_agreement(&agreement).await })
 }
 
 async fn refresh(State(node): State<Arc<Node>>) -> Response {
-    stream(RefreshError::code, |_| async move {
+    stream(node, RefreshError::code, |node, _| async move {
         let changed = node.refresh().await?;
         review::round(&node).await;
         Ok(json!({ "changed": changed }))
     })
+}
+
+/// The manifest held, which this node checked; null if there is none.
+async fn manifest(State(node): State<Arc<Node>>) -> Json<Option<SignedManifest>> {
+    Json(node.held.load().as_ref().map(|held| held.signed.clone()))
 }
 
 async fn status(State(node): State<Arc<Node>>) -> Response {

@@ -93,7 +93,7 @@ pub use kin::PersonClaims;
 pub use limits::RoleLimit;
 pub use local_api::openapi;
 pub use locate::RegistryError;
-pub use manifests::{REGISTRY, RefreshError};
+pub use manifests::{REGISTRY, RefreshError, Unrefreshed};
 pub use meters::AgreementUse;
 pub use newcomers::{NewcomerBody, NewcomerReason, NewcomerView};
 pub use node::{Birth, Node, NodeError, Surroundings, local_policies};

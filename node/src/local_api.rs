@@ -393,7 +393,11 @@ async fn once(
             None => {}
         }
     }
-    let said = ask(node, caller, &body, id, Put::First, trace).await?;
+    let said = ask(node, caller, &body, id, Put::First, trace).await.map_err(|error| {
+        let ProblemResponse(told) = ProblemResponse::from(error);
+        let closed = node.why_closed().filter(|_| told.code == Reason::NodeClosed.code());
+        ProblemResponse(closed.map_or(told.clone(), |why| told.detail(why)))
+    })?;
     results::keep(node, caller, asked, body, &said).map_err(AskError::Store)?;
     Ok(Json(said.result))
 }

@@ -12,6 +12,7 @@ use protocol::manifest::{KeyEpoch, KeyUse, ManifestError, ManifestRef, MemberKey
 use protocol::registry::INDEX_HEADER;
 use protocol::{Epoch, KeyId, Manifest, MemberId, Reason, SignedManifest, SpiffeId, Timestamp};
 use pseudonym::PublicKey;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -25,6 +26,11 @@ const INDEX_KEY: &[u8] = b"index-generation";
 /// The registry's member id, before a manifest names it.
 pub const REGISTRY: &str = "registry";
 const DEADLINE: Duration = Duration::from_secs(5);
+/// Between two attempts at a manifest.
+const REFRESH: Duration = Duration::from_secs(10);
+/// After the first failed attempt at the first manifest; each further one doubles it, up to [`JOINING_MOST`].
+const JOINING: Duration = Duration::from_millis(500);
+const JOINING_MOST: Duration = Duration::from_secs(30);
 
 /// A manifest accepted, with what is computed from it once.
 pub(crate) struct Held {
@@ -122,7 +128,43 @@ impl RefreshError {
     }
 }
 
+/// Why the last attempt at a manifest failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unrefreshed {
+    /// Stable code of the [`RefreshError`].
+    pub code: String,
+    /// Its words.
+    pub message: String,
+    /// How many attempts failed one after another.
+    pub attempts: u32,
+}
+
+/// The pause after the `attempts`th failed attempt at the first manifest.
+fn joining(attempts: u32) -> Duration {
+    JOINING.saturating_mul(1 << attempts.saturating_sub(1).min(6)).min(JOINING_MOST)
+}
+
 impl Node {
+    /// What keeps the node closed, if it is that no manifest was accepted yet.
+    pub(crate) fn why_closed(&self) -> Option<String> {
+        if self.held.load().is_some() {
+            return None;
+        }
+        let why = self.unrefreshed.load().as_ref().map_or_else(
+            || "the registry is being asked for it".to_owned(),
+            |last| format!("{} [{}]", last.message, last.code),
+        );
+        Some(format!("no manifest is accepted yet: {why}; `ogniwo node refresh` tries again at once"))
+    }
+
+    /// How long to wait before the registry is asked again.
+    pub(crate) fn until_refresh(&self) -> Duration {
+        if self.held.load().is_some() {
+            return REFRESH;
+        }
+        joining(self.unrefreshed.load().as_ref().map_or(0, |last| last.attempts))
+    }
+
     /// The manifest to act on now.
     pub(crate) fn manifest(&self) -> Result<std::sync::Arc<Held>, Reason> {
         let held = self.held.load_full().ok_or(Reason::NodeClosed)?;
@@ -176,11 +218,36 @@ impl Node {
     /// [`RefreshError`].
     pub async fn refresh(&self) -> Result<bool, RefreshError> {
         let _one_at_a_time = self.refreshing.lock().await;
-        let outcome = self.fetch().await;
-        let away = matches!(outcome, Err(RefreshError::Unreachable { .. }));
+        let fetched = self.fetch().await;
+        let away = matches!(fetched, Err(RefreshError::Unreachable { .. }));
         self.registry_away.store(away, Ordering::Relaxed);
-        let (url, newest) = outcome?;
-        self.walk(&url, newest).await
+        let outcome = match fetched {
+            Ok((url, newest)) => self.walk(&url, newest).await,
+            Err(error) => Err(error),
+        };
+        self.note_refresh(outcome.as_ref().err());
+        outcome
+    }
+
+    /// Remembers why the last attempt failed; says so once until the cause is another.
+    fn note_refresh(&self, error: Option<&RefreshError>) {
+        let before = self.unrefreshed.load_full();
+        let now = error.map(|error| Unrefreshed {
+            code: error.code().to_owned(),
+            message: error.to_string(),
+            attempts: before.as_ref().map_or(0, |last| last.attempts).saturating_add(1),
+        });
+        if let (Some(error), Some(now)) = (error, &now)
+            && before.is_none_or(|last| last.message != now.message)
+        {
+            match error {
+                RefreshError::Unreachable { .. } if self.held.load().is_some() => {
+                    tracing::warn!(%error, "going on with the manifest held");
+                }
+                _ => tracing::error!(%error, "no new manifest"),
+            }
+        }
+        self.unrefreshed.store(now.map(std::sync::Arc::new));
     }
 
     /// Accepts what came after the manifest held, or the one pinned, up to `newest`. A registry that knows less than we do
@@ -320,5 +387,17 @@ impl Node {
         let named = held.as_ref().and_then(|h| h.manifest.registry()).map(|r| r.id.clone());
         let id = named.or_else(|| REGISTRY.parse::<MemberId>().ok()).unwrap_or_else(|| self.config.member.clone());
         SpiffeId::new(self.config.realm.clone(), id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_without_a_manifest_asks_less_and_less_often() {
+        let pauses: Vec<u64> = (0..=9).map(|attempts| u64::try_from(joining(attempts).as_millis()).unwrap()).collect();
+        assert_eq!(pauses, [500, 500, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000, 30_000]);
+        assert_eq!(joining(u32::MAX), JOINING_MOST);
     }
 }

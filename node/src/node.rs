@@ -8,11 +8,11 @@ use crate::continuation;
 use crate::events::Replay;
 use crate::guard::{Guard, GuardError};
 use crate::holder::Used;
-use crate::manifests::Held;
+use crate::manifests::{Held, Unrefreshed};
 use crate::meters::Asked;
 use crate::results::InProgress;
 use crate::retention;
-use crate::shares::Shares;
+use crate::shares::{self, Shares};
 use crate::staff::Today;
 use crate::status::Followed;
 use crate::store::{Store, StoreError};
@@ -104,6 +104,7 @@ impl NodeError {
     pub fn code(&self) -> &'static str {
         match self {
             NodeError::Config(_) | NodeError::File { what: "cannot read" | "cannot list", .. } => "config",
+            NodeError::StorageKey(StorageKeyError::NoSalt(_)) => "salt_missing",
             NodeError::StorageKey(_) => "storage_key",
             NodeError::KeyRing(RingError::WrongKey(_)) => "wrong_key",
             NodeError::KeyRing(RingError::Io { source, .. }) | NodeError::File { source, .. }
@@ -120,6 +121,7 @@ impl NodeError {
             NodeError::Manifest(_) => "manifest_refused",
             NodeError::Policies(_) => "policies",
             NodeError::Tokens(_) => "tokens",
+            NodeError::File { what: shares::WHAT, .. } => "share_damaged",
             NodeError::File { .. } => "file",
             NodeError::Clock => "clock_wrong",
             NodeError::System(_) => "system",
@@ -206,6 +208,8 @@ pub struct Node {
     /// How far the names under a new key are.
     pub(crate) re_enrolling: ArcSwapOption<(Epoch, Progress)>,
     pub(crate) registry_away: AtomicBool,
+    /// Why the last attempt at a manifest failed, if it did.
+    pub(crate) unrefreshed: ArcSwapOption<Unrefreshed>,
     pub(crate) followed: Followed,
     pub(crate) revoked: Revoked,
     pub(crate) delivering: InProgress,
@@ -245,9 +249,15 @@ impl Node {
         passphrase: impl FnOnce() -> io::Result<Zeroizing<String>>,
         now: Timestamp,
     ) -> Result<Birth, NodeError> {
+        let path = ring_path(config);
+        if path.exists() {
+            // Before a lost salt of its passphrase is made anew.
+            return Err(RingError::Io { path, source: io::ErrorKind::AlreadyExists.into() }.into());
+        }
         create_dir(&config.data)?;
+        config.storage_key.prepare()?;
         let storage = StorageKey::obtain(&config.storage_key, passphrase)?;
-        let ring = KeyRing::create(&ring_path(config), &storage)?;
+        let ring = KeyRing::create(&path, &storage)?;
         let spiffe = SpiffeId::new(config.realm.clone(), config.member.clone());
         let (key, csr) = transport::new_key_and_csr(&spiffe)?;
         if let Some(parent) = config.peers.key.parent() {
@@ -317,6 +327,7 @@ impl Node {
             ceremonies: Ceremonies::default(),
             re_enrolling: ArcSwapOption::empty(),
             registry_away: AtomicBool::new(false),
+            unrefreshed: ArcSwapOption::empty(),
             followed: Followed::default(),
             revoked: Revoked::default(),
             delivering: InProgress::default(),

@@ -30,7 +30,9 @@ pub enum PseudonymError {
     #[error("the node is closed: {}", .0.code())]
     Closed(Reason),
     /// No key epoch is in use.
-    #[error("the manifest has no pseudonym key in use: the key holders have not finished their ceremony")]
+    #[error(
+        "the manifest held has no pseudonym key in use: a newer one has it, or the key holders have not finished their ceremony"
+    )]
     NoEpoch,
     /// Fewer than t holders answered rightly.
     #[error("{answered} of {needed} key holders needed answered; last: {last}")]

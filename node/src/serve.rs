@@ -2,7 +2,6 @@
 
 use crate::admin::NodeStatus;
 use crate::events::{Event, Happened};
-use crate::manifests::RefreshError;
 use crate::node::{Node, NodeError, file};
 use crate::store::Table;
 use crate::{admin, approvals, ceremony, consents, epochs, local_api, newcomers, peer_api, results, review};
@@ -14,7 +13,6 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use transport::ServerTls;
 
-const REFRESH: Duration = Duration::from_secs(10);
 /// Until the first manifest is there.
 const JOINING: Duration = Duration::from_millis(500);
 const RELOAD: Duration = Duration::from_secs(2);
@@ -91,12 +89,10 @@ impl Node {
         let crl = Some(self.config.peers.crl.clone());
         tasks.spawn(transport::watch(self.identity.clone(), self.trust.clone(), crl, RELOAD, shutdown.clone()));
         self.every(tasks, shutdown, |node| async move {
-            match node.refresh().await {
-                Ok(_) => {
-                    node.note_start().await;
-                    node.note_changes().await;
-                }
-                Err(error) => node.note_refresh(&error),
+            // Why it fails is said there.
+            if node.refresh().await.is_ok() {
+                node.note_start().await;
+                node.note_changes().await;
             }
             if let Err(error) = node.recall_status().await {
                 tracing::error!(%error, "our status list is not made whole");
@@ -104,7 +100,7 @@ impl Node {
             if let Err(error) = node.tend_shares().await {
                 tracing::error!(%error, "the key shares are not as they should be");
             }
-            if node.held.load().is_some() { REFRESH } else { JOINING }
+            node.until_refresh()
         });
         self.every(tasks, shutdown, |node| async move {
             ceremony::work(node).await;
@@ -222,14 +218,6 @@ impl Node {
         }
     }
 
-    fn note_refresh(&self, error: &RefreshError) {
-        let known = self.held.load().is_some();
-        match error {
-            RefreshError::Unreachable { .. } if known => tracing::warn!(%error, "going on with the manifest held"),
-            _ => tracing::error!(%error, "no new manifest"),
-        }
-    }
-
     /// What the node says of itself.
     ///
     /// # Errors
@@ -245,6 +233,7 @@ impl Node {
             manifest_expires: held.as_ref().map(|h| h.manifest.expires),
             epoch: held.as_ref().and_then(|h| h.epoch(self.clock.now())).map(|(epoch, _)| epoch.epoch.0),
             registry_away: self.registry_away.load(Ordering::Relaxed),
+            unrefreshed: self.unrefreshed.load().as_deref().cloned(),
             crl_number: self.trust.crl_number(),
             certificate_expires: self.identity.current().not_after(),
             clients: read.count(Table::FILES)?,

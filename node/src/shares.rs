@@ -27,6 +27,8 @@ pub(crate) struct Shares {
     noted: Mutex<BTreeSet<Epoch>>,
 }
 
+/// What is damaged, by which its failure is known.
+pub(crate) const WHAT: &str = "the key share";
 const SUFFIX: &str = ".share";
 /// How long after a manifest with new shares was drawn up the old ones go on serving.
 const OVERLAP_SECONDS: i64 = 15 * 60;
@@ -118,7 +120,7 @@ fn label(epoch: Epoch, generation: u32) -> Vec<u8> {
 
 fn damaged(path: &Path) -> NodeError {
     let source = std::io::Error::new(std::io::ErrorKind::InvalidData, "does not open: damaged, or another storage key");
-    NodeError::File { what: "the key share", path: path.to_owned(), source }
+    NodeError::File { what: WHAT, path: path.to_owned(), source }
 }
 
 impl Node {

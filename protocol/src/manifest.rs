@@ -200,11 +200,16 @@ impl Officers {
     /// # Errors
     /// [`ManifestError::Unsigned`].
     pub fn signed(&self, message: &[u8], signatures: &BTreeMap<KeyId, Bytes>) -> Result<(), ManifestError> {
+        let (found, needed) = (self.count(message, signatures), usize::from(self.threshold));
+        if found >= needed { Ok(()) } else { Err(ManifestError::Unsigned { found, needed }) }
+    }
+
+    /// How many officers signed `message`.
+    fn count(&self, message: &[u8], signatures: &BTreeMap<KeyId, Bytes>) -> usize {
         let signed = |officer: &&OfficerKey| {
             signatures.get(&officer.key.id()).is_some_and(|signature| officer.key.verifies(message, &signature.0))
         };
-        let (found, needed) = (self.keys.iter().filter(signed).count(), usize::from(self.threshold));
-        if found >= needed { Ok(()) } else { Err(ManifestError::Unsigned { found, needed }) }
+        self.keys.iter().filter(signed).count()
     }
 }
 
@@ -642,6 +647,12 @@ impl SignedManifest {
         new.keeps_library_of(&old)?;
         new.check_next_keys(&old)?;
         self.accept_held()
+    }
+
+    /// How many of `officers` signed it.
+    #[must_use]
+    pub fn signatures_of(&self, officers: &Officers) -> usize {
+        officers.count(&self.message(), &self.signatures)
     }
 
     fn signed_by(&self, officers: &Officers) -> Result<(), ManifestError> {

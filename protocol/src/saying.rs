@@ -76,9 +76,9 @@ impl Reason {
             ],
             Reason::ManifestExpired => [
                 "The federation's manifest has expired.",
-                "Fetch a current manifest from the registry.",
+                "Fetch a current manifest from the registry (`ogniwo node refresh`).",
                 "Manifest federacji stracił ważność.",
-                "Pobierz z rejestru bieżący manifest.",
+                "Pobierz z rejestru bieżący manifest (`ogniwo node refresh`).",
             ],
             Reason::ManifestMismatch => [
                 "Two manifests of one version differ.",
@@ -151,9 +151,9 @@ impl Reason {
             ],
             Reason::EpochUnknown => [
                 "The pseudonym's epoch is not in use.",
-                "Fetch the current manifest.",
+                "Fetch the current manifest (`ogniwo node refresh`).",
                 "Epoka pseudonimu nie jest używana.",
-                "Pobierz bieżący manifest.",
+                "Pobierz bieżący manifest (`ogniwo node refresh`).",
             ],
             Reason::AgreementMissing => [
                 "No agreement covers this query and purpose.",

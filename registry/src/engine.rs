@@ -20,6 +20,19 @@ pub(crate) async fn open(config: &Config, engine: Engine, serve: bool) -> Result
     })
 }
 
+/// Whether `engine` can be reached, without making anything in it: a database that answers and promises enough, or a file,
+/// or the directory for one.
+pub(crate) async fn reach(config: &Config, engine: Engine) -> Result<(), OpenError> {
+    let failed = |source| OpenError::Index { engine: name(config, engine), source };
+    match (engine, &config.postgres) {
+        (Engine::Postgres, Some(settings)) => Postgres::reach(settings).await.map_err(failed),
+        (Engine::Embedded, _) if !config.index().exists() => {
+            std::fs::read_dir(&config.data).map(drop).map_err(|e| failed(StoreError(e.to_string())))
+        }
+        _ => open(config, engine).await.map(drop),
+    }
+}
+
 pub(crate) fn name(config: &Config, engine: Engine) -> String {
     match engine {
         Engine::Embedded => config.index().display().to_string(),

@@ -64,6 +64,7 @@ pub fn init(config: &Config, passphrase: impl FnOnce() -> io::Result<Zeroizing<S
         .mode(0o700)
         .create(dir)
         .map_err(|source| OpenError::Write { path: dir.clone(), source })?;
+    config.storage_key.prepare()?;
     let secrets = Secrets::obtain(config, passphrase)?;
     secrets.write_check(&config.pepper_check())?;
     Ok(KeyRing::create(&config.key_ring(), &secrets.storage)?)

@@ -106,7 +106,7 @@ struct State {
 }
 
 /// Copies everything from the engine `from` to the engine `to`, which must be empty, or have all of it, unless it was begun
-/// before. With `dry_run` both are opened and the source is counted, and nothing is written.
+/// before. With `dry_run` the source is opened and counted and the target reached, and nothing is written.
 ///
 /// # Errors
 /// [`MigrateError`].
@@ -132,6 +132,7 @@ pub async fn migrate(
     let resumed_at = state.rows;
     let mut done = Migrated { rows: of, resumed_at, notes: 0, meters: 0, verified: false };
     if dry_run {
+        engine::reach(config, to).await?;
         return counted(&*source, done).await;
     }
     let target = engine::open(config, to, false).await?;

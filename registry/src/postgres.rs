@@ -107,6 +107,15 @@ impl Postgres {
         Ok(store)
     }
 
+    /// Connects and checks what the server promises, and makes nothing.
+    ///
+    /// # Errors
+    /// The database cannot be reached, or promises too little.
+    pub async fn reach(settings: &PostgresConfig) -> Result<(), StoreError> {
+        let store = Postgres { pool: connect::pool(settings)?, require_standby: settings.require_standby };
+        store.client().await.map(drop)
+    }
+
     async fn client(&self) -> Result<Client, StoreError> {
         use deadpool_postgres::{HookError, PoolError};
         self.pool.get().await.map_err(|error| match error {

@@ -28,13 +28,17 @@ pub(crate) async fn run(arguments: DemoArgs, output: &Output) -> Result<(), Fail
         None => Extracts::shipped(home.path())?,
     };
     let done = tokio::select! {
-        told = tell(&extracts, home.path(), arguments.once, output) => told,
-        _ = interrupt.recv() => Ok(()),
-        _ = terminate.recv() => Ok(()),
+        told = tell(&extracts, home.path(), arguments.once, output) => Ok(told),
+        _ = interrupt.recv() => Err(()),
+        _ = terminate.recv() => Err(()),
     };
-    // Whatever ended the story, its processes end with it: they are killed when dropped, and gone a moment later.
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    done
+    // Whatever ended the story, its processes ended in order when it was dropped.
+    match done {
+        Ok(told) => told,
+        // Who wants the story alone has not got it.
+        Err(()) if arguments.once => Err(Failure::new("interrupted", "the demo was interrupted before its end")),
+        Err(()) => Ok(()),
+    }
 }
 
 async fn tell(extracts: &Extracts, home: &Path, once: bool, output: &Output) -> Result<(), Failure> {

@@ -3,7 +3,7 @@
 use crate::demo::extracts::Extracts;
 use crate::exit::{Failure, chain};
 use aho_corasick::AhoCorasick;
-use node::extract::{Entry, Extract, FieldRule, Mapping};
+use node::extract::{Entry, Extract, FieldRule, Mapping, Row};
 use policies::Library;
 use protocol::encoding::{b64, sha256};
 use std::collections::BTreeSet;
@@ -16,6 +16,22 @@ const SHORTEST_SURNAME: usize = 7;
 pub(crate) struct People {
     pub(crate) pesels: BTreeSet<String>,
     pub(crate) surnames: BTreeSet<String>,
+    /// The unit's own numbers of those for whom a guardian consents.
+    pub(crate) minors: BTreeSet<String>,
+}
+
+const ADULT: i16 = 18;
+
+/// Whether the resident of `row` is under eighteen: by the PESEL, else by the birth date.
+fn is_minor(row: &Row, today: jiff::civil::Date) -> bool {
+    let on_file =
+        || row.fields.iter().find(|(field, _)| field.as_str() == "person.birth_date")?.1.as_str()?.parse().ok();
+    let born = match &row.pesel {
+        Some(pesel) => Some(pesel.birth_date()),
+        None => on_file(),
+    };
+    let of_age = born.and_then(|born| born.checked_add(jiff::Span::new().years(ADULT)).ok());
+    of_age.is_some_and(|of_age| today <= of_age)
 }
 
 impl People {
@@ -26,10 +42,11 @@ impl People {
         let rule = |field: &_| library.catalogue().fields.get(field).map(FieldRule::from);
         let mapping = Mapping::load(&extracts.mapping(unit), &rule).map_err(|e| refused(&e))?;
         let rows = Extract::open(&extracts.extract(unit), &mapping, today).map_err(|e| refused(&e))?;
-        let mut people = People { pesels: BTreeSet::new(), surnames: BTreeSet::new() };
+        let mut people = People { pesels: BTreeSet::new(), surnames: BTreeSet::new(), minors: BTreeSet::new() };
         for entry in rows {
             if let Entry::Row(row) = entry.map_err(|e| refused(&e))? {
                 people.pesels.extend(row.pesel.as_ref().map(|pesel| pesel.as_str().to_owned()));
+                people.minors.extend(row.local_number.clone().filter(|_| is_minor(&row, today)));
                 let surname = row.fields.iter().find(|(field, _)| field.as_str() == "person.surname");
                 people.surnames.extend(surname.and_then(|(_, value)| value.as_str()).map(str::to_owned));
             }
@@ -99,10 +116,26 @@ mod tests {
     use super::*;
 
     #[test]
+    fn who_may_not_consent_alone_is_known_by_the_units_own_number() {
+        let dir = tempfile::tempdir().unwrap();
+        let extracts = Extracts::shipped(dir.path()).unwrap();
+        let shipped = std::fs::read_to_string(extracts.extract("pup")).unwrap();
+        let head = shipped.lines().next().unwrap();
+        let rows = [("1", "87032679097", "1987-03-26"), ("2", "15232600010", "2015-03-26")].map(|(id, pesel, born)| {
+            format!("{id},{pesel},Jan,Podleski,{born},bezrobotny,2025-08-30,,,false,,,0,,,443930")
+        });
+        std::fs::write(extracts.extract("pup"), format!("{head}\n{}\n", rows.join("\n"))).unwrap();
+        let minors = |year| People::read(&extracts, "pup", jiff::civil::date(year, 6, 1)).unwrap().minors;
+        assert_eq!(minors(2026), BTreeSet::from(["2".to_owned()]));
+        assert_eq!(minors(2034), BTreeSet::new());
+    }
+
+    #[test]
     fn a_leak_is_found_however_it_is_written() {
         let people = || People {
             pesels: BTreeSet::from(["02070803628".to_owned()]),
             surnames: BTreeSet::from(["Żółtowski".to_owned(), "Nowak".to_owned()]),
+            minors: BTreeSet::new(),
         };
         let check = |content: &[u8]| {
             let dir = tempfile::tempdir().unwrap();

@@ -213,12 +213,13 @@ async fn queries(
 ) -> Result<(), Failure> {
     output.say("\n5. A caseworker of mops asks pup about a resident both serve");
     let (mops, pup) = (unit("mops")?, unit("pup")?);
-    match client_number(federation, shared, &mops, &pup).await? {
+    let minors = UNITS.iter().zip(people).find(|((id, ..), _)| *id == mops.as_str()).map(|(_, people)| &people.minors);
+    match client_number(federation, shared, minors, &mops, &pup).await? {
         Some(number) => {
             let resident = json!({ "local_number": number });
             about_a_client(federation, &mops, &pup, resident, report, output).await?;
         }
-        None => output.say("   left out: these extracts have nobody whom both serve under a number of its own"),
+        None => output.say("   left out: these extracts have nobody of age whom both serve under a number of its own"),
     }
     let Some((asker, holder, pesel)) = stranger(people) else {
         output.say("   left out: in these extracts every unit serves everybody");
@@ -274,17 +275,20 @@ fn stranger(people: &[People]) -> Option<(&'static str, &'static str, &str)> {
     })
 }
 
-/// One of mops's own numbers of a resident that pup knows too, and that means one resident only.
+/// One of mops's own numbers of a resident that pup knows too and who consents without a guardian; it means one resident
+/// only.
 async fn client_number(
     federation: &Federation,
     shared: &BTreeMap<&'static str, SharedSummary>,
+    minors: Option<&BTreeSet<String>>,
     mops: &MemberId,
     pup: &MemberId,
 ) -> Result<Option<String>, Failure> {
     let clients = shared.get(mops.as_str()).map(|s| s.clients.as_slice()).unwrap_or_default();
     let token = federation.token(mops, "jan.pracownik", &["caseworker"])?;
     for client in clients.iter().filter(|client| client.units.contains(pup)) {
-        for number in &client.local_numbers {
+        let of_age = |number: &&String| minors.is_none_or(|minors| !minors.contains(*number));
+        for number in client.local_numbers.iter().filter(of_age) {
             let question = json!({
                 "resident": { "local_number": number }, "asks": [{ "query": "q01", "holder": pup }],
                 "purpose": PURPOSE, "basis": { "kind": "none" }, "reason": "przygotowanie rozmowy",

@@ -104,23 +104,23 @@ async fn run_status(State(node): State<Arc<Node>>) -> Response {
 }
 
 async fn run_invite(State(node): State<Arc<Node>>, Json(invitation): Json<Invitation>) -> Response {
-    stream(CeremonyError::code, |_| async move { invite(&node, &invitation).await })
+    stream(node, CeremonyError::code, |node, _| async move { invite(&node, &invitation).await })
 }
 
 async fn run_begin(State(node): State<Arc<Node>>, Json(ceremony): Json<Ceremony>) -> Response {
-    stream(CeremonyError::code, |_| async move { begin(&node, ceremony).await })
+    stream(node, CeremonyError::code, |node, _| async move { begin(&node, ceremony).await })
 }
 
 async fn run_join(State(node): State<Arc<Node>>, Json(at): Json<SessionRef>) -> Response {
-    stream(CeremonyError::code, |_| async move { join(&node, &at.session.0).await })
+    stream(node, CeremonyError::code, |node, _| async move { join(&node, &at.session.0).await })
 }
 
 async fn run_wait(State(node): State<Arc<Node>>, Json(at): Json<SessionRef>) -> Response {
-    stream(CeremonyError::code, |_| async move { wait(&node, &at.session.0).await })
+    stream(node, CeremonyError::code, |node, _| async move { wait(&node, &at.session.0).await })
 }
 
 async fn run_abandon(State(node): State<Arc<Node>>, Json(at): Json<SessionRef>) -> Response {
-    stream(CeremonyError::code, |_| async move { abandon(&node, &at.session.0).await })
+    stream(node, CeremonyError::code, |node, _| async move { abandon(&node, &at.session.0).await })
 }
 
 const UNKNOWN: CeremonyError = CeremonyError::Refused("no ceremony of this session is known here");

@@ -179,6 +179,10 @@ async fn an_index_moves_to_the_database_and_back() {
     federation.stop();
 
     let there = (Engine::Embedded, Engine::Postgres);
+    federation.config.postgres = Some(cluster.settings("nowhere"));
+    let nowhere = migrate(&federation.config, there, true, |_| ()).await;
+    assert!(matches!(nowhere, Err(MigrateError::Open(_))), "{nowhere:?}");
+    federation.config.postgres = Some(cluster.settings("postgres"));
     let planned = migrate(&federation.config, there, true, |_| ()).await.unwrap();
     assert_eq!((planned.rows, planned.verified), (4 * 256, false));
     assert!(planned.notes > 0 && planned.meters > 0);

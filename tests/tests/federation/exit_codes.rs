@@ -3,6 +3,7 @@
 
 use crate::ran::{Ran, ogniwo, ogniwo_typing};
 use cli::found::{Founded, found};
+use cli::process::Process;
 use cli::wire::local_url;
 use protocol::{SignedManifest, SigningKey};
 use serde_json::{Value, json};
@@ -207,6 +208,18 @@ fn a_wrong_passphrase_opens_nothing() {
     assert_eq!(again.code, Some(12), "{}", again.stderr);
     assert_eq!(site.snapshot(), before);
     ogniwo_typing(passphrase, &check).succeeded();
+    // With its salt lost no passphrase is right, and another salt would make none so.
+    let salt = site.path("mops/other/passphrase.json");
+    let kept = std::fs::read(&salt).expect("the salt");
+    std::fs::remove_file(&salt).expect("removed");
+    let before = site.snapshot();
+    ogniwo_typing(passphrase, &check).failed(4, "passphrase.json");
+    ogniwo_typing(passphrase, &check).failed(4, "backup");
+    let again = ogniwo_typing(passphrase, &["node", "init", "--config", &config, "--csr", &csr, "--keys", &keys]);
+    assert_eq!(again.code, Some(12), "{}", again.stderr);
+    assert_eq!(site.snapshot(), before);
+    std::fs::write(&salt, kept).expect("the salt");
+    ogniwo_typing(passphrase, &check).succeeded();
 }
 
 #[test]
@@ -233,7 +246,7 @@ fn what_needs_a_running_node_says_that_none_runs() {
     let site = Site::new();
     let config = text_of(&site.path("mops/node.toml"));
     let before = site.snapshot();
-    for command in ["status", "refresh", "enrol", "shared", "retention"] {
+    for command in ["status", "refresh", "manifest", "enrol", "shared", "retention"] {
         ogniwo(&["node", command, "--config", &config]).failed(12, "no node runs");
     }
     let session = "AAAAAAAAAAAAAAAAAAAAAA";
@@ -247,7 +260,52 @@ fn what_needs_a_running_node_says_that_none_runs() {
         ogniwo(&arguments).failed(12, "no node runs");
     }
     ogniwo(&["node", "keyholder", "join", "short", "--config", &config]).failed(3, "22 characters");
+    // Who is no client yet has no number here.
+    let newcomer = ["node", "newcomer", "--local-number", "M/1", "--reason", "application", "--text", "x"];
+    assert_eq!(ogniwo(&newcomer).code, Some(2));
     assert_eq!(site.snapshot(), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_without_a_manifest_says_why_and_what_to_do() {
+    let site = Site::new();
+    let nowhere = "https://127.0.0.1:1";
+    let config = site.changed("mops/node.toml", "data = ", &format!("registry = \"{nowhere}\"\ndata = "));
+    let trace = site.path("mops.log");
+    let node = Process::start("mops", &program(), &["node", "run", "--config", &config], &trace).await;
+    let mut node = node.expect("a node");
+    let status = |more: &[&str]| ogniwo(&[&["node", "status", "--config", &config], more].concat()).succeeded();
+    // It has asked three times when it says so, half a second and a second apart.
+    let document = loop {
+        let document: Value = serde_json::from_str(&status(&["--json"])).expect("JSON");
+        if document["unrefreshed"]["attempts"].as_u64().is_some_and(|attempts| attempts >= 3) {
+            break document;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    };
+    assert_eq!(document["unrefreshed"]["code"], "registry_unavailable", "{document}");
+    let cause = format!("the registry cannot be reached at {nowhere}");
+    assert!(status(&[]).contains(&cause), "{}", status(&[]));
+    ogniwo(&["node", "manifest", "--config", &config]).failed(9, "no manifest");
+    for command in ["enrol", "shared"] {
+        let ran = ogniwo(&["node", command, "--config", &config]);
+        ran.failed(9, &cause);
+        ran.failed(9, "ogniwo node refresh");
+    }
+    let token = site.path("token");
+    let idp = site.founded.identity_provider(&member("mops")).expect("its keys");
+    std::fs::write(&token, idp.token("jan", &["caseworker"], Clock::system().now()).expect("a token")).expect("a file");
+    let (api, token) = (local_url(node.listening.local.expect("a local API")), text_of(&token));
+    let ask = ["node", "ask", "--config", &config, "--api", &api, "--token-file", &token, "--query", "q02"];
+    let more = ["--holder", "pup", "--purpose", "social-welfare-eligibility-assessment", "--reason", "test"];
+    let asked = [ask.as_slice(), &more].concat();
+    ogniwo_typing(&format!("{}\n", RESIDENTS[0].pesel), &asked).failed(9, &cause);
+    let mistaken = ogniwo(&[asked.as_slice(), &["--consent", "nothing-like-it"]].concat());
+    mistaken.failed(3, "22 base64url characters");
+    assert!(!mistaken.stderr.contains("nothing-like-it"), "{}", mistaken.stderr);
+    node.stop().await.expect("an end");
+    let trace = std::fs::read_to_string(&trace).expect("a trace");
+    assert_eq!(trace.matches("no new manifest").count(), 1, "once for one cause: {trace}");
 }
 
 #[test]
@@ -277,6 +335,71 @@ fn a_manifest_that_others_signed_is_refused() {
     publish(&text_of(&site.dir.path().join("nothing.json"))).failed(3, "nothing.json");
 }
 
+#[test]
+fn officers_alone_sign_and_count() {
+    let site = Site::new();
+    let path = |name: &str| text_of(&site.dir.path().join(name));
+    let keep = |name: &str, document: Value| {
+        std::fs::write(site.dir.path().join(name), document.to_string()).expect("a file");
+        path(name)
+    };
+    let drafted = |manifest| json!(SignedManifest::draft(manifest).expect("a draft"));
+    let sign = |manifest: &str, key: &str, more: &[&str]| {
+        ogniwo(&[&["registry", "manifest", "sign", manifest, "--key", key], more].concat())
+    };
+    let shown = |manifest: &str| ogniwo(&["registry", "manifest", "show", manifest]).succeeded();
+    let (officer, stranger) = (text_of(&site.path("officers/mops.key")), path("stranger.key"));
+    ogniwo(&["registry", "officer", &stranger]).succeeded();
+    let held = site.founded.manifest.read().expect("a manifest");
+
+    let draft = keep("draft.json", drafted(&held));
+    sign(&draft, &stranger, &[]).failed(3, "no officer's");
+    assert!(shown(&draft).contains("signed by 0 of the 2 officers needed: not enough"), "{}", shown(&draft));
+    assert!(sign(&draft, &officer, &[]).succeeded().contains("1 of the 2 officers"));
+    assert_eq!(shown(&draft).matches("signed by").count(), 1, "{}", shown(&draft));
+    // Put there by hand it does not count either.
+    let mut forged = SignedManifest::draft(&held).expect("a draft");
+    forged.sign(&SigningKey::from_seed(&[1; 32]).expect("a key"));
+    assert!(shown(&keep("forged.json", json!(forged))).contains("signed by 0 of the 2"));
+
+    // Whoever is an officer no more in the next manifest signs it as one of the manifest in force.
+    let mut next = held.clone();
+    next.version += 1;
+    next.officers.keys.retain(|officer| officer.member != member("mops"));
+    let next = keep("next.json", drafted(&next));
+    let force = keep("force.json", json!(site.founded.manifest));
+    sign(&next, &officer, &[]).failed(3, "--after");
+    sign(&next, &officer, &["--after", &force]).succeeded();
+
+    let mut over = held;
+    over.expires = over.issued + -1;
+    let (described, out) = (keep("over.json", json!(over)), path("out.json"));
+    ogniwo(&["registry", "manifest", "draft", &described, "--out", &out]).failed(3, "`expires`");
+}
+
+/// The manifest in force, as the node of `config` hands it out, as the federation keeps it, and what `next` makes of it.
+fn the_manifest_in_force(harness: &Harness, config: &str) {
+    let handed = text_of(&harness.home().join("handed.json"));
+    ogniwo(&["node", "manifest", "--config", config, "--out", &handed]).succeeded();
+    let printed = ogniwo(&["node", "manifest", "--config", config]).succeeded();
+    let newest = &harness.federation.founded.manifest;
+    for text in [printed, std::fs::read_to_string(&handed).expect("a file")] {
+        assert_eq!(&serde_json::from_str::<SignedManifest>(&text).expect("a manifest"), newest);
+    }
+    let kept = text_of(&harness.home().join("manifest.json"));
+    let shown = ogniwo(&["registry", "manifest", "show", &kept]).succeeded();
+    for word in [newest.fingerprint().as_str(), "generation 1, in use from", "operated by", "a day"] {
+        assert!(shown.contains(word), "{word}: {shown}");
+    }
+    // The only key is destroyed neither in the past nor with nothing in its place.
+    let out = text_of(&harness.home().join("next.json"));
+    for (day, why) in [("2020-01-01", "past"), ("2099-01-01", "no other key")] {
+        let destroy = format!("1={day}");
+        let next = ["registry", "manifest", "next", &kept, "--destroy", &destroy, "--out", &out];
+        ogniwo(&next).failed(3, why);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_running_federation_refuses_by_its_own_codes() {
     let mut harness = Harness::with(Options { processes: true, ..Options::default() }).await;
@@ -296,6 +419,8 @@ async fn a_running_federation_refuses_by_its_own_codes() {
     ogniwo(&["node", "check-config", "--config", &second]).failed(12, "");
     ogniwo(&["node", "run", "--config", &mops]).failed(6, "`peers.listen`");
     ogniwo(&["node", "status", "--config", &mops]).succeeded();
+
+    the_manifest_in_force(&harness, &mops);
 
     // A question with a mistake in it, and one that is refused.
     let token = harness.home().join("token");
@@ -508,11 +633,18 @@ fn processes_of(dir: &Path) -> Vec<String> {
 
 #[test]
 fn ctrl_c_ends_the_demo_and_leaves_nothing() {
-    // While it founds, while it works, and while it stays up.
-    for stage in ["1. Founding", "2. ", "The federation stays up"] {
+    // While it founds, while it works, and while it stays up; and where the story alone was wanted.
+    for (stage, more, code) in [
+        ("1. Founding", None, 0),
+        ("2. ", None, 0),
+        ("The federation stays up", None, 0),
+        ("1. Founding", Some("--once"), 130),
+        ("2. ", Some("--once"), 130),
+    ] {
         let temporary = tempfile::tempdir().expect("a directory");
         let mut demo = Command::new(program())
             .arg("demo")
+            .args(more)
             .env("TMPDIR", temporary.path())
             .env("OGNIWO_LOG", "off")
             .stdin(Stdio::null())
@@ -535,10 +667,37 @@ fn ctrl_c_ends_the_demo_and_leaves_nothing() {
         let mut stderr = String::new();
         demo.stderr.take().expect("a pipe").read_to_string(&mut stderr).expect("text");
         let ended = demo.wait().expect("an end");
-        assert_eq!((ended.code(), stderr.as_str()), (Some(0), ""), "at {stage:?}");
+        assert_eq!(ended.code(), Some(code), "at {stage:?}: {stderr}");
+        assert_eq!(stderr.contains("interrupted"), code == 130, "at {stage:?}: {stderr}");
+        assert!(code == 130 || stderr.is_empty(), "at {stage:?}: {stderr}");
         assert_eq!(processes_of(temporary.path()), Vec::<String>::new(), "at {stage:?}");
         let left: Vec<_> = std::fs::read_dir(temporary.path()).expect("a directory").flatten().collect();
         assert!(left.is_empty(), "at {stage:?}: {left:?}");
+    }
+}
+
+#[test]
+fn an_interrupted_demo_stops_its_nodes_in_order() {
+    let home = tempfile::tempdir().expect("a directory");
+    let mut demo = Command::new(program())
+        .args(["demo", "--once", "--dir"])
+        .arg(home.path())
+        .env("OGNIWO_LOG", "off")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the program");
+    let mut lines = BufReader::new(demo.stdout.take().expect("a pipe")).lines().map_while(Result::ok);
+    assert!(lines.any(|line| line.starts_with("2. ")), "the demo never came to its second step");
+    let pid = i32::try_from(demo.id()).ok().and_then(rustix::process::Pid::from_raw).expect("a process id");
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("a signal");
+    lines.for_each(drop);
+    assert_eq!(demo.wait().expect("an end").code(), Some(130));
+    for unit in ["mops", "pup", "css", "zlm"] {
+        let log = tests::log_of(&home.path().join("federation").join(unit).join("node.toml"));
+        let last = log.last().expect("entries");
+        assert_eq!((last.event(), &last.payload["detail"]), ("node.closed", &json!("stopped")), "{unit}");
     }
 }
 
@@ -557,13 +716,14 @@ fn certificates_from_request_to_revocation() {
     assert_eq!(shown()["root_sha256"], made["root_sha256"]);
     assert_eq!(shown()["certificates"], json!([]));
     let first_list = shown()["crl_number"].as_u64().expect("a number");
-    ogniwo(&init).failed(14, "");
+    ogniwo(&init).failed(14, "another place");
 
     // A node of its own makes the request; the key stays there.
     let config = path("node.toml");
     let text = std::fs::read_to_string(site.path("mops/node.toml")).expect("a configuration");
     std::fs::write(&config, text.replace("member = \"mops\"", "member = \"newcomer\"")).expect("a configuration");
     let (csr, keys, certificate) = (path("node.csr"), path("keys.json"), path("cert.pem"));
+    ogniwo(&["node", "init", "--config", &config, "--csr", &csr, "--keys", &keys]).failed(3, "make the directory");
     std::fs::create_dir(dir.join("credentials")).expect("a directory");
     ogniwo(&["node", "init", "--config", &config, "--csr", &csr, "--keys", &keys]).succeeded();
     assert!(!std::fs::read_to_string(&csr).expect("a request").contains("PRIVATE"));
