@@ -33,7 +33,8 @@ pub struct ImportRequest {
     pub mapping: PathBuf,
     /// The extract.
     pub extract: PathBuf,
-    /// Where refused rows are listed; without, under the extract's name in the data directory, but of a dry run nowhere.
+    /// Where refused rows are listed, none of them too; without, under the extract's name in the data directory if there
+    /// are any, but of a dry run nowhere. What stands there and is no such list stays, and nothing is imported.
     pub rejects: Option<PathBuf>,
     /// What becomes of residents and rows that are not in the extract.
     pub mode: ImportMode,
@@ -144,6 +145,14 @@ pub fn import(node: &Node, request: &ImportRequest, report: Report<'_>) -> Resul
     run.finish()
 }
 
+/// Where refused rows are listed.
+fn rejects_path(node: &Node, request: &ImportRequest) -> Option<PathBuf> {
+    request.rejects.clone().or_else(|| {
+        let name = request.extract.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        (!request.dry_run).then(|| node.config.data.join(format!("{name}.rejects.csv")))
+    })
+}
+
 /// The day it is in Poland in summer time: no newborn is refused for lying in the future, and the hour in winter by
 /// which the day comes early does no harm.
 pub(crate) fn today(node: &Node) -> jiff::civil::Date {
@@ -167,6 +176,7 @@ struct Run<'a> {
 
 impl<'a> Run<'a> {
     fn new(node: &'a Node, request: &'a ImportRequest, source: &'a str) -> Result<Self, ImportError> {
+        let rejects = rejects_path(node, request).as_deref().map(RejectsFile::create).transpose()?;
         let number = if request.dry_run {
             0
         } else {
@@ -179,7 +189,7 @@ impl<'a> Run<'a> {
         let held = node.held.load();
         let epochs = held.as_ref().map(|h| h.manifest.epochs.iter().map(|e| e.epoch).collect()).unwrap_or_default();
         let (batch, refused, summary) = (Vec::with_capacity(BATCH), Vec::new(), ImportSummary::default());
-        Ok(Run { node, request, source, number, epochs, batch, refused, rejects: None, summary })
+        Ok(Run { node, request, source, number, epochs, batch, refused, rejects, summary })
     }
 
     fn read(&mut self, mut extract: Extract, report: Report<'_>) -> Result<(), ImportError> {
@@ -201,15 +211,6 @@ impl<'a> Run<'a> {
         self.commit()?;
         report(Progress { done: total, total });
         Ok(())
-    }
-
-    /// Where refused rows are listed.
-    fn rejects_path(&self) -> Option<PathBuf> {
-        let named = self.request.rejects.clone();
-        named.or_else(|| {
-            let name = self.request.extract.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-            (!self.request.dry_run).then(|| self.node.config.data.join(format!("{name}.rejects.csv")))
-        })
     }
 
     /// Writes the rows read, durably, and lists those refused.
@@ -257,25 +258,23 @@ impl<'a> Run<'a> {
         for reject in refused {
             self.summary.rejected += 1;
             *self.summary.reasons.entry(reject.reason.code().to_owned()).or_default() += 1;
-            let Some(path) = self.rejects_path() else { continue };
-            let file = match &mut self.rejects {
-                Some(file) => file,
-                None => self.rejects.insert(RejectsFile::create(&path)?),
-            };
-            file.write(&reject)?;
+            if let Some(file) = &mut self.rejects {
+                file.write(&reject)?;
+            }
         }
         Ok(())
     }
 
     fn finish(mut self) -> Result<ImportSummary, ImportError> {
-        match (self.rejects.take(), self.rejects_path()) {
-            (Some(rejects), path) => {
+        match self.rejects.take() {
+            Some(rejects) if self.summary.rejected > 0 => {
                 rejects.finish()?;
-                self.summary.rejects = path;
+                self.summary.rejects = rejects_path(self.node, self.request);
             }
             // What an import before this one refused is refused no more.
-            (None, Some(path)) => RejectsFile::remove(&path)?,
-            (None, None) => {}
+            Some(rejects) if self.request.rejects.is_some() => rejects.finish()?,
+            Some(rejects) => rejects.withdraw()?,
+            None => {}
         }
         if !self.request.dry_run {
             if self.request.mode == ImportMode::Full {

@@ -133,6 +133,18 @@ async fn every_kind_of_dirty_row_is_refused_with_its_place() {
     assert_eq!(std::fs::read_to_string(&named).expect("the list"), "line,column,reason\n2,PESEL,pesel_checksum\n");
     assert_eq!(std::fs::read_to_string(&rejects).expect("the list"), expected);
     assert!(!rejects.with_file_name("bad.rejects.csv").exists());
+    // One that is asked for is written though nothing is refused; what is no list stays, the extract above all.
+    let request = ImportRequest { extract: clean.clone(), rejects: Some(named.clone()), ..dry.clone() };
+    let tried: ImportSummary = admin.run("/import", &request, &|_| {}).await.expect("a dry run");
+    assert_eq!((tried.rejected, tried.rejects), (0, None));
+    assert_eq!(std::fs::read_to_string(&named).expect("the list"), "line,column,reason\n");
+    let text = std::fs::read(&clean).expect("the extract");
+    for dry_run in [true, false] {
+        let request = ImportRequest { extract: clean.clone(), rejects: Some(clean.clone()), dry_run, ..dry.clone() };
+        let refused: Result<ImportSummary, _> = admin.run("/import", &request, &|_| {}).await;
+        assert_eq!(refused.expect_err("no list").code, "rejects_unwritable");
+        assert_eq!(std::fs::read(&clean).expect("the extract"), text);
+    }
     let summary = harness.import("mops", &clean, ImportMode::Update).await.expect("nothing is refused");
     assert!(summary.rejects.is_none() && !rejects.exists());
 
