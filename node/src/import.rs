@@ -141,8 +141,10 @@ pub fn import(node: &Node, request: &ImportRequest, report: Report<'_>) -> Resul
         let event = Event::new(Happened::ImportStarted, &node.clock).counting([("run", run.number)]);
         let _recorded = node.log.append_blocking(&event).map_err(NodeError::from)?;
     }
-    run.read(extract, report)?;
-    run.finish()
+    let done = run.read(extract, report).and_then(|()| run.finish());
+    let recorded = run.record_end(done.as_ref().err());
+    done.and(recorded)?;
+    Ok(run.summary)
 }
 
 /// Where refused rows are listed.
@@ -265,7 +267,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn finish(mut self) -> Result<ImportSummary, ImportError> {
+    fn finish(&mut self) -> Result<(), ImportError> {
         match self.rejects.take() {
             Some(rejects) if self.summary.rejected > 0 => {
                 rejects.finish()?;
@@ -276,24 +278,31 @@ impl<'a> Run<'a> {
             Some(rejects) => rejects.withdraw()?,
             None => {}
         }
-        if !self.request.dry_run {
-            if self.request.mode == ImportMode::Full {
-                self.remove_vanished()?;
-            }
-            self.summary.clients = self.node.store.read()?.count(Table::FILES)?;
-            let ImportSummary { rows, rejected, residents, new, removed, clients, .. } = self.summary;
-            let event = Event::new(Happened::ImportFinished, &self.node.clock).counting([
-                ("run", self.number),
-                ("rows", rows),
-                ("rejected", rejected),
-                ("residents", residents),
-                ("new", new),
-                ("removed", removed),
-                ("clients", clients),
-            ]);
-            let _recorded = self.node.log.append_blocking(&event).map_err(NodeError::from)?;
+        if !self.request.dry_run && self.request.mode == ImportMode::Full {
+            self.remove_vanished()?;
         }
-        Ok(self.summary)
+        Ok(())
+    }
+
+    /// Records what was done, and of an import that failed what was done before.
+    fn record_end(&mut self, failed: Option<&ImportError>) -> Result<(), ImportError> {
+        if self.request.dry_run {
+            return Ok(());
+        }
+        self.summary.clients = self.node.store.read()?.count(Table::FILES)?;
+        let ImportSummary { rows, rejected, residents, new, removed, clients, .. } = self.summary;
+        let mut event = Event::new(Happened::ImportFinished, &self.node.clock).counting([
+            ("run", self.number),
+            ("rows", rows),
+            ("rejected", rejected),
+            ("residents", residents),
+            ("new", new),
+            ("removed", removed),
+            ("clients", clients),
+        ]);
+        event.detail = failed.map(|error| error.code().to_owned());
+        let _recorded = self.node.log.append_blocking(&event).map_err(NodeError::from)?;
+        Ok(())
     }
 
     /// Takes this source's rows from residents whom the run did not bring; who has none left is removed whole.

@@ -4,7 +4,7 @@ use node::{ImportMode, ImportRequest, ImportSummary, OutcomeKind};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use tests::{Harness, Resident, UNITS, lock, member, status, write_extracts};
+use tests::{Harness, Resident, UNITS, lock, member, read_log, status, write_extracts};
 
 /// The benefits centre may ask under its mandate.
 const FAMILY_BENEFITS: &str = "social-security-management";
@@ -210,6 +210,30 @@ async fn a_second_import_updates_adds_or_removes_as_it_is_told() {
     assert_eq!((delta.residents, delta.new, delta.removed, delta.clients), (1, 1, 0, 3));
     assert_eq!(harness.enrol("mops").await.expect("an enrolment").published, 1);
     assert_eq!(shared(&harness, "pup", "mops").await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_that_fails_midway_says_in_the_log_what_it_did() {
+    let mut harness = Harness::new().await;
+    import(&harness, "mops", &[BOHDAN, CELINA], ImportMode::Update).await;
+    let request = ImportRequest {
+        mapping: mapping("mops"),
+        extract: extract_of(&harness, "mops", &[ANNA]),
+        rejects: None,
+        mode: ImportMode::Full,
+        dry_run: false,
+        remove_many: false,
+    };
+    let admin = harness.federation.admin(&member("mops"));
+    let refused: Result<ImportSummary, _> = admin.run("/import", &request, &|_| {}).await;
+    assert_eq!(refused.expect_err("two of three vanished").code, "extract_refused");
+    harness.federation.nodes.get_mut(&member("mops")).expect("mops").stop().await.expect("stopped");
+    let log = read_log(&harness, "mops");
+    let ends: Vec<_> = log.iter().filter(|entry| entry["event"] == "import.finished").collect();
+    assert_eq!((ends.len(), ends[0].get("detail")), (2, None));
+    assert_eq!(ends[1]["detail"], "extract_refused");
+    let counts = json!({ "run": 2, "rows": 1, "rejected": 0, "residents": 1, "new": 1, "removed": 0, "clients": 3 });
+    assert_eq!(ends[1]["counts"], counts);
 }
 
 #[tokio::test(flavor = "multi_thread")]
