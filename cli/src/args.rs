@@ -169,7 +169,7 @@ pub enum NodeCommand {
         /// The extract has additions only: keep the rows that are there.
         #[arg(long)]
         delta: bool,
-        /// Read and check only; change nothing.
+        /// Read, check and count what an import would do; change nothing.
         #[arg(long)]
         dry_run: bool,
     },

@@ -11,13 +11,13 @@ use crate::extract::{
 };
 use crate::node::{Node, NodeError};
 use crate::records::{FileRecord, Kind, StoredRow, local_number_key, names_key};
-use crate::store::{Store, StoreError, Table, Write};
+use crate::store::{Read, Store, StoreError, Table, Write};
 use keyring::random;
 use protocol::{Epoch, FieldId, FileId};
 use pseudonym::Pesel;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 use zeroize::Zeroizing;
 
@@ -58,7 +58,7 @@ pub enum ImportMode {
     Delta,
 }
 
-/// What an import did.
+/// What an import did, or would do if it is a dry run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImportSummary {
     /// Rows read, without the header.
@@ -97,9 +97,12 @@ pub enum ImportError {
     /// A full import would remove suspiciously many.
     #[error(
         "{vanished} of {of} residents of this source are not in the extract: if that is right, import again with \
-         --remove-many; their rows were imported, nobody was removed"
+         --remove-many; {}",
+        if *dry_run { "nothing was changed" } else { "their rows were imported, nobody was removed" }
     )]
     TooManyVanished {
+        /// Whether it was only tried.
+        dry_run: bool,
         /// Residents not in the extract.
         vanished: u64,
         /// Residents of this source.
@@ -173,7 +176,16 @@ struct Run<'a> {
     /// Refused among the rows read since the last commit.
     refused: Vec<Reject>,
     rejects: Option<RejectsFile>,
+    tried: Tried,
     summary: ImportSummary,
+}
+
+/// What a dry run would have put in the store, as far as later rows depend on it: some hundred bytes for each resident.
+#[derive(Default)]
+struct Tried {
+    links: HashMap<[u8; 32], FileId>,
+    /// Whom the extract has.
+    brought: HashSet<FileId>,
 }
 
 impl<'a> Run<'a> {
@@ -190,8 +202,9 @@ impl<'a> Run<'a> {
         };
         let held = node.held.load();
         let epochs = held.as_ref().map(|h| h.manifest.epochs.iter().map(|e| e.epoch).collect()).unwrap_or_default();
-        let (batch, refused, summary) = (Vec::with_capacity(BATCH), Vec::new(), ImportSummary::default());
-        Ok(Run { node, request, source, number, epochs, batch, refused, rejects, summary })
+        let (batch, refused) = (Vec::with_capacity(BATCH), Vec::new());
+        let (tried, summary) = (Tried::default(), ImportSummary::default());
+        Ok(Run { node, request, source, number, epochs, batch, refused, rejects, tried, summary })
     }
 
     fn read(&mut self, mut extract: Extract, report: Report<'_>) -> Result<(), ImportError> {
@@ -217,41 +230,29 @@ impl<'a> Run<'a> {
 
     /// Writes the rows read, durably, and lists those refused.
     fn commit(&mut self) -> Result<(), ImportError> {
-        let batch = std::mem::take(&mut self.batch);
-        if self.request.dry_run {
-            let read = self.node.store.read()?;
-            let link = |link: &[u8; 32]| read.get(Table::LINKS, link);
-            for row in &batch {
-                if let FileOf::Two = file_of(&self.node.store, link, row, self.source)? {
-                    self.refused.push(two_files(row));
+        let (node, batch) = (self.node, std::mem::take(&mut self.batch));
+        let filed: Result<Vec<Filed>, StoreError> = if self.request.dry_run {
+            let read = node.store.read()?;
+            batch.iter().map(|row| self.try_row(&read, row)).collect()
+        } else if batch.is_empty() {
+            Ok(Vec::new())
+        } else {
+            node.store.write(|write| batch.iter().map(|row| self.file_row(write, row)).collect())
+        };
+        for (row, filed) in batch.iter().zip(filed?) {
+            match filed {
+                Filed::Again => {}
+                Filed::Known => self.summary.residents += 1,
+                Filed::New => {
+                    self.summary.residents += 1;
+                    self.summary.new += 1;
+                }
+                Filed::Refused => {
+                    self.refused.push(Reject { line: row.line, column: None, reason: RejectReason::TwoFiles });
                 }
             }
-        } else if !batch.is_empty() {
-            self.file(&batch)?;
         }
         self.list_refused()
-    }
-
-    fn file(&mut self, batch: &[Row]) -> Result<(), StoreError> {
-        let (mut residents, mut new, mut refused) = (0, 0, Vec::new());
-        self.node.store.write(|write| {
-            for row in batch {
-                match self.file_row(write, row)? {
-                    Filed::Again => {}
-                    Filed::Known => residents += 1,
-                    Filed::New => {
-                        residents += 1;
-                        new += 1;
-                    }
-                    Filed::Refused => refused.push(two_files(row)),
-                }
-            }
-            Ok::<_, StoreError>(())
-        })?;
-        self.summary.residents += residents;
-        self.summary.new += new;
-        self.refused.append(&mut refused);
-        Ok(())
     }
 
     fn list_refused(&mut self) -> Result<(), ImportError> {
@@ -278,8 +279,12 @@ impl<'a> Run<'a> {
             Some(rejects) => rejects.withdraw()?,
             None => {}
         }
-        if !self.request.dry_run && self.request.mode == ImportMode::Full {
+        if self.request.mode == ImportMode::Full {
             self.remove_vanished()?;
+        }
+        if self.request.dry_run {
+            let clients = self.node.store.read()?.count(Table::FILES)?;
+            self.summary.clients = clients + self.summary.new - self.summary.removed;
         }
         Ok(())
     }
@@ -307,9 +312,16 @@ impl<'a> Run<'a> {
 
     /// Takes this source's rows from residents whom the run did not bring; who has none left is removed whole.
     fn remove_vanished(&mut self) -> Result<(), ImportError> {
-        let (vanished, of) = self.count_vanished()?;
-        if !self.request.remove_many && vanished * 5 > of {
-            return Err(ImportError::TooManyVanished { vanished, of });
+        let Vanished { some, whole } = self.count_vanished()?;
+        // The others of this source are those whom the extract has.
+        let of = some + self.summary.residents;
+        let dry_run = self.request.dry_run;
+        if !self.request.remove_many && some * 5 > of {
+            return Err(ImportError::TooManyVanished { dry_run, vanished: some, of });
+        }
+        if dry_run {
+            self.summary.removed = whole;
+            return Ok(());
         }
         let mut after = Vec::new();
         loop {
@@ -326,27 +338,36 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Residents of this source whom the run did not bring, and residents of this source.
-    fn count_vanished(&self) -> Result<(u64, u64), StoreError> {
-        let (mut vanished, mut of, mut after) = (0, 0, Vec::new());
+    /// Counts the residents of this source whom the run did not bring.
+    fn count_vanished(&self) -> Result<Vanished, StoreError> {
+        let (mut vanished, mut after) = (Vanished::default(), Vec::new());
         loop {
             let read = self.node.store.read()?;
             let page = read.keys_after(Table::FILES, &after, BATCH)?;
-            let Some(last) = page.last() else { return Ok((vanished, of)) };
+            let Some(last) = page.last() else { return Ok(vanished) };
             after.clone_from(last);
             for key in &page {
-                let record = read.get::<FileRecord>(Table::FILES, key)?;
-                let run = record.and_then(|record| record.sources.get(self.source).copied());
-                of += u64::from(run.is_some());
-                vanished += u64::from(run.is_some_and(|run| run != self.number));
+                let record: Option<FileRecord> = read.get(Table::FILES, key)?;
+                if let Some(record) = record.filter(|record| self.has_vanished(key, record)) {
+                    vanished.some += 1;
+                    vanished.whole += u64::from(record.sources.len() == 1);
+                }
             }
         }
     }
 
+    /// Whether this source had the resident, and has no more.
+    fn has_vanished(&self, key: &[u8], record: &FileRecord) -> bool {
+        let brought = |run: u64| match <[u8; 16]>::try_from(key) {
+            Ok(id) if self.request.dry_run => self.tried.brought.contains(&FileId(id)),
+            _ => run == self.number,
+        };
+        record.sources.get(self.source).is_some_and(|run| !brought(*run))
+    }
+
     fn remove_if_vanished(&self, write: &Write<'_>, key: &[u8]) -> Result<bool, StoreError> {
         let Some(mut record) = write.get::<FileRecord>(Table::FILES, key)? else { return Ok(false) };
-        let vanished = record.sources.get(self.source).is_some_and(|run| *run != self.number);
-        let (true, Ok(id)) = (vanished, <[u8; 16]>::try_from(key)) else { return Ok(false) };
+        let (true, Ok(id)) = (self.has_vanished(key, &record), <[u8; 16]>::try_from(key)) else { return Ok(false) };
         record.sources.remove(self.source);
         if record.sources.is_empty() {
             write.remove_file(&self.node.store, FileId(id), &self.epochs)?;
@@ -360,6 +381,14 @@ impl<'a> Run<'a> {
         write.put(Table::FILES, key, &record)?;
         Ok(false)
     }
+}
+
+/// Residents of a source who are not in its extract.
+#[derive(Default)]
+struct Vanished {
+    some: u64,
+    /// Those of them whom no other source has: nothing of them stays.
+    whole: u64,
 }
 
 /// What filing a row did to the count of residents.
@@ -421,6 +450,39 @@ impl Run<'_> {
         })
     }
 
+    /// What [`Run::file_row`] would do with a row, without doing it.
+    fn try_row(&mut self, read: &Read<'_>, row: &Row) -> Result<Filed, StoreError> {
+        let (store, links) = (&self.node.store, &mut self.tried.links);
+        let link = |links: &HashMap<[u8; 32], FileId>, key: &[u8; 32]| match links.get(key) {
+            Some(file) => Ok(Some(*file)),
+            None => read.get(Table::LINKS, key),
+        };
+        let known = match file_of(store, |key| link(links, key), row, self.source)? {
+            FileOf::Two => return Ok(Filed::Refused),
+            FileOf::One(file) => Some(file),
+            FileOf::None => None,
+        };
+        let file = known.map_or_else(|| random().map(FileId), Ok)?;
+        let pesels = [&row.pesel, &row.former_pesel].into_iter().flatten();
+        let pesels = pesels.map(|pesel| store.identifier_link(Kind::Pesel, pesel.as_str()));
+        let document = row.document.iter().map(|document| store.identifier_link(Kind::Document, document));
+        let mut keys: Vec<_> = pesels.chain(document).collect();
+        if keys.is_empty() {
+            keys.extend(row.local_number.iter().map(|number| store.unlinked_link(self.source, number)));
+        }
+        for key in keys {
+            // Somebody else's stays theirs.
+            if link(links, &key)?.is_none() {
+                links.insert(key, file);
+            }
+        }
+        Ok(match (known, self.tried.brought.insert(file)) {
+            (None, _) => Filed::New,
+            (Some(_), true) => Filed::Known,
+            (Some(_), false) => Filed::Again,
+        })
+    }
+
     /// Lets the next enrolment make the names anew that it has under other identifiers.
     fn note_changed(&self, write: &Write<'_>, file: FileId) -> Result<(), StoreError> {
         let changed: Changed = random()?;
@@ -460,10 +522,6 @@ fn file_of(
         }
     }
     Ok(FileOf::None)
-}
-
-fn two_files(row: &Row) -> Reject {
-    Reject { line: row.line, column: None, reason: RejectReason::TwoFiles }
 }
 
 /// Takes a row's identifiers into the record; whether it is enrolled by others now. Who gets a PESEL, or another one, stays
