@@ -30,7 +30,7 @@
 //! | `revoked` | digest of the terms 32 | agreements that a party's word ended |
 //! | `newcomers` | file id 16 | until when a resident of whom there are no records yet is known to the registry |
 //! | `staff` | MAC of the staff id 32 | whom a pseudonymous id of the log stands for |
-//! | `state` | name | manifest held, highest CRL number, last import run, shared run under way, own status list |
+//! | `state` | name | manifest held, highest CRL number, last import run and message, shared run under way, own status list |
 //!
 //! A write transaction is atomic and durable (`fdatasync`) before [`Store::write`] returns. A crash leaves the state
 //! before or after it, never between; readers see one state throughout a read. All reads between two writes share one
