@@ -274,7 +274,7 @@ impl Node {
         let engine = load_engine(&config)?;
         retention::check(&config.retention, |field| retention::is_date(&engine, field))?;
         let policies = config.policies.as_deref().map(policies_digest).transpose()?;
-        let tokens = config.local.as_ref().map(|local| load_tokens(local, &engine)).transpose()?;
+        let tokens = config.local.as_ref().map(|local| load_tokens(local, &engine, clock.now())).transpose()?;
         let storage = StorageKey::obtain(&config.storage_key, passphrase)?;
         let keys = KeyRing::open(&ring_path(&config), &storage)?;
         let identity = Arc::new(IdentityStore::load(&config.peers.certificate, &config.peers.key)?);
@@ -475,13 +475,13 @@ fn load_trust(config: &Config, clock: &Clock) -> Result<Trust, NodeError> {
 }
 
 /// The identity provider's keys; every role its words are mapped to must be one of the library's.
-pub(crate) fn load_tokens(local: &LocalConfig, engine: &Engine) -> Result<Tokens, NodeError> {
+pub(crate) fn load_tokens(local: &LocalConfig, engine: &Engine, now: Timestamp) -> Result<Tokens, NodeError> {
     let known = &engine.library().catalogue().roles;
     if !local.tokens.roles.values().all(|role| known.contains_key(role)) {
         let wrong = ConfigError::Value { key: "local.tokens.roles".into(), expected: "roles of the policy library" };
         return Err(wrong.into());
     }
-    Ok(Tokens::load(&local.tokens)?)
+    Ok(Tokens::load(&local.tokens, now)?)
 }
 
 pub(crate) fn load_engine(config: &Config) -> Result<Engine, NodeError> {
