@@ -19,7 +19,7 @@
 //! | `withdrawals` | consent id 16 | withdrawals taken here of consents recorded elsewhere, and who knows these |
 //! | `statuses` | recorder | last status list of a recorder |
 //! | `outbox` | sequence 8 | messages to deliver |
-//! | `results` | query id 16 | outcomes kept for the caller, at most a day |
+//! | `results` | query id 16 | outcomes kept for the caller, their values at most a day |
 //! | `ceremonies` | session 16 | key ceremonies under way, and the results of those that are over |
 //! | `shared` | epoch 4 ‖ file id 16 | other units that know a client, as of the last run and the one before |
 //! | `notes` | file id 16 | flags and refusals that bear on answering |
