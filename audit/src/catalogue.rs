@@ -493,8 +493,8 @@ events! {
 
     /// An extract is about to be imported.
     ImportStarted = 201 "import.started", BULK BULK_OPERATIONS COUNTS;
-    /// An extract was imported.
-    ImportFinished = 202 "import.finished", BULK BULK_OPERATIONS COUNTS;
+    /// An extract was imported, or its import failed.
+    ImportFinished = 202 "import.finished", BULK BULK_OPERATIONS BULK_OPERATIONS;
     /// Clients were enrolled.
     EnrolFinished = 203 "enrol.finished", BULK BULK_OPERATIONS COUNTS;
     /// Shared clients were counted.

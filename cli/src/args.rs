@@ -168,8 +168,8 @@ pub enum NodeCommand {
         mapping: PathBuf,
         /// The extract, CSV.
         extract: PathBuf,
-        /// Where to list refused rows (line, column, reason; no values); without it in the data directory, but of a dry run
-        /// nowhere.
+        /// Where to list refused rows (line, column, reason; no values), in a dry run too; without it in the data directory,
+        /// but of a dry run nowhere. A file that is no such list is not replaced.
         #[arg(long, value_name = "FILE")]
         rejects: Option<PathBuf>,
         /// The extract is the whole truth: remove and unenrol who is not in it.
@@ -181,7 +181,7 @@ pub enum NodeCommand {
         /// The extract has additions only: keep the rows that are there.
         #[arg(long)]
         delta: bool,
-        /// Read and check only; change nothing.
+        /// Read, check and count what an import would do; change nothing.
         #[arg(long)]
         dry_run: bool,
     },

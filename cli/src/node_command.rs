@@ -241,7 +241,8 @@ async fn import(config: Config, request: &ImportRequest, output: &Output) -> Res
         let place = if of_the_mapping { format!("{}: ", request.mapping.display()) } else { String::new() };
         Failure { message: format!("{place}{}", failure.message), ..failure }
     })?;
-    output.result(&summary, || import_words(&summary, started.elapsed()));
+    let tried = if request.dry_run { "Tried only, nothing is changed. " } else { "" };
+    output.result(&summary, || format!("{tried}{}", import_words(&summary, started.elapsed())));
     Ok(())
 }
 

@@ -76,7 +76,7 @@ pub async fn continue_after_restore(
     let storage = StorageKey::obtain(&config.storage_key, passphrase).map_err(NodeError::from)?;
     let keys = KeyRing::open(&ring_path(&config), &storage).map_err(NodeError::from)?;
     let local = config.local.as_ref().ok_or(ContinueError::NoTokens)?;
-    let tokens: Tokens = load_tokens(local, &load_engine(&config)?)?;
+    let tokens: Tokens = load_tokens(local, &load_engine(&config)?, clock.now())?;
     let caller = tokens.caller(Some(&format!("Bearer {token}")), clock.now()).await?;
     if !caller.roles.iter().any(|role| role.as_str() == crate::dpo::ROLE) {
         return Err(ContinueError::Role);

@@ -11,13 +11,13 @@ use crate::extract::{
 };
 use crate::node::{Node, NodeError};
 use crate::records::{FileRecord, Kind, StoredRow, local_number_key, names_key};
-use crate::store::{Store, StoreError, Table, Write};
+use crate::store::{Read, Store, StoreError, Table, Write};
 use keyring::random;
 use protocol::{Epoch, FieldId, FileId};
 use pseudonym::Pesel;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 use zeroize::Zeroizing;
 
@@ -33,7 +33,8 @@ pub struct ImportRequest {
     pub mapping: PathBuf,
     /// The extract.
     pub extract: PathBuf,
-    /// Where refused rows are listed; without, under the extract's name in the data directory, but of a dry run nowhere.
+    /// Where refused rows are listed, none of them too; without, under the extract's name in the data directory if there
+    /// are any, but of a dry run nowhere. What stands there and is no such list stays, and nothing is imported.
     pub rejects: Option<PathBuf>,
     /// What becomes of residents and rows that are not in the extract.
     pub mode: ImportMode,
@@ -57,7 +58,7 @@ pub enum ImportMode {
     Delta,
 }
 
-/// What an import did.
+/// What an import did, or would do if it is a dry run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImportSummary {
     /// Rows read, without the header.
@@ -96,9 +97,12 @@ pub enum ImportError {
     /// A full import would remove suspiciously many.
     #[error(
         "{vanished} of {of} residents of this source are not in the extract: if that is right, import again with \
-         --remove-many; their rows were imported, nobody was removed"
+         --remove-many; {}",
+        if *dry_run { "nothing was changed" } else { "their rows were imported, nobody was removed" }
     )]
     TooManyVanished {
+        /// Whether it was only tried.
+        dry_run: bool,
         /// Residents not in the extract.
         vanished: u64,
         /// Residents of this source.
@@ -140,8 +144,18 @@ pub fn import(node: &Node, request: &ImportRequest, report: Report<'_>) -> Resul
         let event = Event::new(Happened::ImportStarted, &node.clock).counting([("run", run.number)]);
         let _recorded = node.log.append_blocking(&event).map_err(NodeError::from)?;
     }
-    run.read(extract, report)?;
-    run.finish()
+    let done = run.read(extract, report).and_then(|()| run.finish());
+    let recorded = run.record_end(done.as_ref().err());
+    done.and(recorded)?;
+    Ok(run.summary)
+}
+
+/// Where refused rows are listed.
+fn rejects_path(node: &Node, request: &ImportRequest) -> Option<PathBuf> {
+    request.rejects.clone().or_else(|| {
+        let name = request.extract.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        (!request.dry_run).then(|| node.config.data.join(format!("{name}.rejects.csv")))
+    })
 }
 
 /// The day it is in Poland in summer time: no newborn is refused for lying in the future, and the hour in winter by
@@ -162,11 +176,21 @@ struct Run<'a> {
     /// Refused among the rows read since the last commit.
     refused: Vec<Reject>,
     rejects: Option<RejectsFile>,
+    tried: Tried,
     summary: ImportSummary,
+}
+
+/// What a dry run would have put in the store, as far as later rows depend on it: some hundred bytes for each resident.
+#[derive(Default)]
+struct Tried {
+    links: HashMap<[u8; 32], FileId>,
+    /// Whom the extract has.
+    brought: HashSet<FileId>,
 }
 
 impl<'a> Run<'a> {
     fn new(node: &'a Node, request: &'a ImportRequest, source: &'a str) -> Result<Self, ImportError> {
+        let rejects = rejects_path(node, request).as_deref().map(RejectsFile::create).transpose()?;
         let number = if request.dry_run {
             0
         } else {
@@ -178,8 +202,9 @@ impl<'a> Run<'a> {
         };
         let held = node.held.load();
         let epochs = held.as_ref().map(|h| h.manifest.epochs.iter().map(|e| e.epoch).collect()).unwrap_or_default();
-        let (batch, refused, summary) = (Vec::with_capacity(BATCH), Vec::new(), ImportSummary::default());
-        Ok(Run { node, request, source, number, epochs, batch, refused, rejects: None, summary })
+        let (batch, refused) = (Vec::with_capacity(BATCH), Vec::new());
+        let (tried, summary) = (Tried::default(), ImportSummary::default());
+        Ok(Run { node, request, source, number, epochs, batch, refused, rejects, tried, summary })
     }
 
     fn read(&mut self, mut extract: Extract, report: Report<'_>) -> Result<(), ImportError> {
@@ -203,52 +228,31 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Where refused rows are listed.
-    fn rejects_path(&self) -> Option<PathBuf> {
-        let named = self.request.rejects.clone();
-        named.or_else(|| {
-            let name = self.request.extract.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-            (!self.request.dry_run).then(|| self.node.config.data.join(format!("{name}.rejects.csv")))
-        })
-    }
-
     /// Writes the rows read, durably, and lists those refused.
     fn commit(&mut self) -> Result<(), ImportError> {
-        let batch = std::mem::take(&mut self.batch);
-        if self.request.dry_run {
-            let read = self.node.store.read()?;
-            let link = |link: &[u8; 32]| read.get(Table::LINKS, link);
-            for row in &batch {
-                if let FileOf::Two = file_of(&self.node.store, link, row, self.source)? {
-                    self.refused.push(two_files(row));
+        let (node, batch) = (self.node, std::mem::take(&mut self.batch));
+        let filed: Result<Vec<Filed>, StoreError> = if self.request.dry_run {
+            let read = node.store.read()?;
+            batch.iter().map(|row| self.try_row(&read, row)).collect()
+        } else if batch.is_empty() {
+            Ok(Vec::new())
+        } else {
+            node.store.write(|write| batch.iter().map(|row| self.file_row(write, row)).collect())
+        };
+        for (row, filed) in batch.iter().zip(filed?) {
+            match filed {
+                Filed::Again => {}
+                Filed::Known => self.summary.residents += 1,
+                Filed::New => {
+                    self.summary.residents += 1;
+                    self.summary.new += 1;
+                }
+                Filed::Refused => {
+                    self.refused.push(Reject { line: row.line, column: None, reason: RejectReason::TwoFiles });
                 }
             }
-        } else if !batch.is_empty() {
-            self.file(&batch)?;
         }
         self.list_refused()
-    }
-
-    fn file(&mut self, batch: &[Row]) -> Result<(), StoreError> {
-        let (mut residents, mut new, mut refused) = (0, 0, Vec::new());
-        self.node.store.write(|write| {
-            for row in batch {
-                match self.file_row(write, row)? {
-                    Filed::Again => {}
-                    Filed::Known => residents += 1,
-                    Filed::New => {
-                        residents += 1;
-                        new += 1;
-                    }
-                    Filed::Refused => refused.push(two_files(row)),
-                }
-            }
-            Ok::<_, StoreError>(())
-        })?;
-        self.summary.residents += residents;
-        self.summary.new += new;
-        self.refused.append(&mut refused);
-        Ok(())
     }
 
     fn list_refused(&mut self) -> Result<(), ImportError> {
@@ -257,51 +261,67 @@ impl<'a> Run<'a> {
         for reject in refused {
             self.summary.rejected += 1;
             *self.summary.reasons.entry(reject.reason.code().to_owned()).or_default() += 1;
-            let Some(path) = self.rejects_path() else { continue };
-            let file = match &mut self.rejects {
-                Some(file) => file,
-                None => self.rejects.insert(RejectsFile::create(&path)?),
-            };
-            file.write(&reject)?;
+            if let Some(file) = &mut self.rejects {
+                file.write(&reject)?;
+            }
         }
         Ok(())
     }
 
-    fn finish(mut self) -> Result<ImportSummary, ImportError> {
-        match (self.rejects.take(), self.rejects_path()) {
-            (Some(rejects), path) => {
+    fn finish(&mut self) -> Result<(), ImportError> {
+        match self.rejects.take() {
+            Some(rejects) if self.summary.rejected > 0 => {
                 rejects.finish()?;
-                self.summary.rejects = path;
+                self.summary.rejects = rejects_path(self.node, self.request);
             }
             // What an import before this one refused is refused no more.
-            (None, Some(path)) => RejectsFile::remove(&path)?,
-            (None, None) => {}
+            Some(rejects) if self.request.rejects.is_some() => rejects.finish()?,
+            Some(rejects) => rejects.withdraw()?,
+            None => {}
         }
-        if !self.request.dry_run {
-            if self.request.mode == ImportMode::Full {
-                self.remove_vanished()?;
-            }
-            self.summary.clients = self.node.store.read()?.count(Table::FILES)?;
-            let ImportSummary { rows, rejected, residents, new, removed, clients, .. } = self.summary;
-            let event = Event::new(Happened::ImportFinished, &self.node.clock).counting([
-                ("run", self.number),
-                ("rows", rows),
-                ("rejected", rejected),
-                ("residents", residents),
-                ("new", new),
-                ("removed", removed),
-                ("clients", clients),
-            ]);
-            let _recorded = self.node.log.append_blocking(&event).map_err(NodeError::from)?;
+        if self.request.mode == ImportMode::Full {
+            self.remove_vanished()?;
         }
-        Ok(self.summary)
+        if self.request.dry_run {
+            let clients = self.node.store.read()?.count(Table::FILES)?;
+            self.summary.clients = clients + self.summary.new - self.summary.removed;
+        }
+        Ok(())
+    }
+
+    /// Records what was done, and of an import that failed what was done before.
+    fn record_end(&mut self, failed: Option<&ImportError>) -> Result<(), ImportError> {
+        if self.request.dry_run {
+            return Ok(());
+        }
+        self.summary.clients = self.node.store.read()?.count(Table::FILES)?;
+        let ImportSummary { rows, rejected, residents, new, removed, clients, .. } = self.summary;
+        let mut event = Event::new(Happened::ImportFinished, &self.node.clock).counting([
+            ("run", self.number),
+            ("rows", rows),
+            ("rejected", rejected),
+            ("residents", residents),
+            ("new", new),
+            ("removed", removed),
+            ("clients", clients),
+        ]);
+        event.detail = failed.map(|error| error.code().to_owned());
+        let _recorded = self.node.log.append_blocking(&event).map_err(NodeError::from)?;
+        Ok(())
     }
 
     /// Takes this source's rows from residents whom the run did not bring; who has none left is removed whole.
     fn remove_vanished(&mut self) -> Result<(), ImportError> {
-        let (vanished, of) = self.count_vanished()?;
-        if !self.request.remove_many && vanished * 5 > of {
-            return Err(ImportError::TooManyVanished { vanished, of });
+        let Vanished { some, whole } = self.count_vanished()?;
+        // The others of this source are those whom the extract has.
+        let of = some + self.summary.residents;
+        let dry_run = self.request.dry_run;
+        if !self.request.remove_many && some * 5 > of {
+            return Err(ImportError::TooManyVanished { dry_run, vanished: some, of });
+        }
+        if dry_run {
+            self.summary.removed = whole;
+            return Ok(());
         }
         let mut after = Vec::new();
         loop {
@@ -318,27 +338,36 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Residents of this source whom the run did not bring, and residents of this source.
-    fn count_vanished(&self) -> Result<(u64, u64), StoreError> {
-        let (mut vanished, mut of, mut after) = (0, 0, Vec::new());
+    /// Counts the residents of this source whom the run did not bring.
+    fn count_vanished(&self) -> Result<Vanished, StoreError> {
+        let (mut vanished, mut after) = (Vanished::default(), Vec::new());
         loop {
             let read = self.node.store.read()?;
             let page = read.keys_after(Table::FILES, &after, BATCH)?;
-            let Some(last) = page.last() else { return Ok((vanished, of)) };
+            let Some(last) = page.last() else { return Ok(vanished) };
             after.clone_from(last);
             for key in &page {
-                let record = read.get::<FileRecord>(Table::FILES, key)?;
-                let run = record.and_then(|record| record.sources.get(self.source).copied());
-                of += u64::from(run.is_some());
-                vanished += u64::from(run.is_some_and(|run| run != self.number));
+                let record: Option<FileRecord> = read.get(Table::FILES, key)?;
+                if let Some(record) = record.filter(|record| self.has_vanished(key, record)) {
+                    vanished.some += 1;
+                    vanished.whole += u64::from(record.sources.len() == 1);
+                }
             }
         }
     }
 
+    /// Whether this source had the resident, and has no more.
+    fn has_vanished(&self, key: &[u8], record: &FileRecord) -> bool {
+        let brought = |run: u64| match <[u8; 16]>::try_from(key) {
+            Ok(id) if self.request.dry_run => self.tried.brought.contains(&FileId(id)),
+            _ => run == self.number,
+        };
+        record.sources.get(self.source).is_some_and(|run| !brought(*run))
+    }
+
     fn remove_if_vanished(&self, write: &Write<'_>, key: &[u8]) -> Result<bool, StoreError> {
         let Some(mut record) = write.get::<FileRecord>(Table::FILES, key)? else { return Ok(false) };
-        let vanished = record.sources.get(self.source).is_some_and(|run| *run != self.number);
-        let (true, Ok(id)) = (vanished, <[u8; 16]>::try_from(key)) else { return Ok(false) };
+        let (true, Ok(id)) = (self.has_vanished(key, &record), <[u8; 16]>::try_from(key)) else { return Ok(false) };
         record.sources.remove(self.source);
         if record.sources.is_empty() {
             write.remove_file(&self.node.store, FileId(id), &self.epochs)?;
@@ -352,6 +381,14 @@ impl<'a> Run<'a> {
         write.put(Table::FILES, key, &record)?;
         Ok(false)
     }
+}
+
+/// Residents of a source who are not in its extract.
+#[derive(Default)]
+struct Vanished {
+    some: u64,
+    /// Those of them whom no other source has: nothing of them stays.
+    whole: u64,
 }
 
 /// What filing a row did to the count of residents.
@@ -413,6 +450,39 @@ impl Run<'_> {
         })
     }
 
+    /// What [`Run::file_row`] would do with a row, without doing it.
+    fn try_row(&mut self, read: &Read<'_>, row: &Row) -> Result<Filed, StoreError> {
+        let (store, links) = (&self.node.store, &mut self.tried.links);
+        let link = |links: &HashMap<[u8; 32], FileId>, key: &[u8; 32]| match links.get(key) {
+            Some(file) => Ok(Some(*file)),
+            None => read.get(Table::LINKS, key),
+        };
+        let known = match file_of(store, |key| link(links, key), row, self.source)? {
+            FileOf::Two => return Ok(Filed::Refused),
+            FileOf::One(file) => Some(file),
+            FileOf::None => None,
+        };
+        let file = known.map_or_else(|| random().map(FileId), Ok)?;
+        let pesels = [&row.pesel, &row.former_pesel].into_iter().flatten();
+        let pesels = pesels.map(|pesel| store.identifier_link(Kind::Pesel, pesel.as_str()));
+        let document = row.document.iter().map(|document| store.identifier_link(Kind::Document, document));
+        let mut keys: Vec<_> = pesels.chain(document).collect();
+        if keys.is_empty() {
+            keys.extend(row.local_number.iter().map(|number| store.unlinked_link(self.source, number)));
+        }
+        for key in keys {
+            // Somebody else's stays theirs.
+            if link(links, &key)?.is_none() {
+                links.insert(key, file);
+            }
+        }
+        Ok(match (known, self.tried.brought.insert(file)) {
+            (None, _) => Filed::New,
+            (Some(_), true) => Filed::Known,
+            (Some(_), false) => Filed::Again,
+        })
+    }
+
     /// Lets the next enrolment make the names anew that it has under other identifiers.
     fn note_changed(&self, write: &Write<'_>, file: FileId) -> Result<(), StoreError> {
         let changed: Changed = random()?;
@@ -452,10 +522,6 @@ fn file_of(
         }
     }
     Ok(FileOf::None)
-}
-
-fn two_files(row: &Row) -> Reject {
-    Reject { line: row.line, column: None, reason: RejectReason::TwoFiles }
 }
 
 /// Takes a row's identifiers into the record; whether it is enrolled by others now. Who gets a PESEL, or another one, stays

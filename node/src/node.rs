@@ -61,7 +61,10 @@ pub enum NodeError {
     #[error(transparent)]
     Identity(#[from] IdentityError),
     /// The certificate is another member's.
-    #[error("the certificate is {found}'s, not {expected}'s: have the right one signed")]
+    #[error(
+        "the certificate is {found}'s, the configuration is {expected}'s: correct `member` and `realm`, or have the right \
+         certificate signed"
+    )]
     WrongCertificate {
         /// Who we are.
         expected: SpiffeId,
@@ -277,16 +280,13 @@ impl Node {
         passphrase: impl FnOnce() -> io::Result<Zeroizing<String>>,
     ) -> Result<Arc<Self>, NodeError> {
         let Surroundings { clock, tap } = surroundings;
-        // The configuration is judged before anything is opened: a mistake in it changes nothing.
+        // Configuration, certificate and tokens are judged before anything is made: the log's origin, for one, is for good.
         let engine = load_engine(&config)?;
         retention::check(&config.retention, |field| retention::is_date(&engine, field))?;
         let policies = config.policies.as_deref().map(policies_digest).transpose()?;
+        let tokens = config.local.as_ref().map(|local| load_tokens(local, &engine, clock.now())).transpose()?;
         let storage = StorageKey::obtain(&config.storage_key, passphrase)?;
         let keys = KeyRing::open(&ring_path(&config), &storage)?;
-        let store = Store::open(&config.data.join("node.redb"), &storage)?;
-        let log = open_log(&config, &keys, &storage, &clock)?;
-        let guard = Guard::open(&config.data.join("guard"), storage.mac("guard"), log.size() > 0, clock.now())?;
-        let circle = open_circle(&config, &keys, &log, &clock)?;
         let identity = Arc::new(IdentityStore::load(&config.peers.certificate, &config.peers.key)?);
         let expected = SpiffeId::new(config.realm.clone(), config.member.clone());
         let found = identity.current().spiffe().clone();
@@ -294,9 +294,12 @@ impl Node {
             return Err(NodeError::WrongCertificate { expected, found });
         }
         let trust = Arc::new(load_trust(&config, &clock)?);
+        let store = Store::open(&config.data.join("node.redb"), &storage)?;
+        let log = open_log(&config, &keys, &storage, &clock)?;
+        let guard = Guard::open(&config.data.join("guard"), storage.mac("guard"), log.size() > 0, clock.now())?;
+        let circle = open_circle(&config, &keys, &log, &clock)?;
         let client = Client::new(identity.clone(), trust.clone(), clock.clone()).tap(tap);
         let sealer = storage.sealer("shares").map_err(|_| StoreError::Sealed("shares"))?;
-        let tokens = config.local.as_ref().map(|local| load_tokens(local, &engine)).transpose()?;
         let shares = Shares::load(&config.data, &sealer)?;
         let node = Node {
             macs: Macs { case: storage.mac("case"), staff: storage.mac("staff"), terminal: storage.mac("terminal") },
@@ -483,13 +486,13 @@ fn load_trust(config: &Config, clock: &Clock) -> Result<Trust, NodeError> {
 }
 
 /// The identity provider's keys; every role its words are mapped to must be one of the library's.
-pub(crate) fn load_tokens(local: &LocalConfig, engine: &Engine) -> Result<Tokens, NodeError> {
+pub(crate) fn load_tokens(local: &LocalConfig, engine: &Engine, now: Timestamp) -> Result<Tokens, NodeError> {
     let known = &engine.library().catalogue().roles;
     if !local.tokens.roles.values().all(|role| known.contains_key(role)) {
         let wrong = ConfigError::Value { key: "local.tokens.roles".into(), expected: "roles of the policy library" };
         return Err(wrong.into());
     }
-    Ok(Tokens::load(&local.tokens)?)
+    Ok(Tokens::load(&local.tokens, now)?)
 }
 
 pub(crate) fn load_engine(config: &Config) -> Result<Engine, NodeError> {

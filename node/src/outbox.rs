@@ -19,6 +19,10 @@ const DEADLINE: Duration = Duration::from_secs(3);
 /// What a recipient refuses as such is tried this long before it is given up.
 const GIVE_UP_SECONDS: i64 = 7 * DAY_SECONDS;
 
+/// Key in `state` of the last message's number: none is given again, so that a number read before a delivery means the same
+/// message after it.
+const LAST: &[u8] = b"outbox-last";
+
 /// A message to deliver.
 #[derive(Serialize, Deserialize)]
 struct Letter {
@@ -69,8 +73,11 @@ impl Write<'_> {
     }
 
     fn queue(&self, letter: &Letter) -> Result<(), StoreError> {
-        let last = self.last_key(Table::OUTBOX)?.and_then(|key| key.try_into().ok()).map_or(0, u64::from_be_bytes);
-        self.put(Table::OUTBOX, &(last + 1).to_be_bytes(), letter)
+        // An outbox of before the numbers were kept may have messages.
+        let waiting = self.last_key(Table::OUTBOX)?.and_then(|key| key.try_into().ok()).map_or(0, u64::from_be_bytes);
+        let number = self.get::<u64>(Table::STATE, LAST)?.unwrap_or(0).max(waiting) + 1;
+        self.put(Table::STATE, LAST, &number)?;
+        self.put(Table::OUTBOX, &number.to_be_bytes(), letter)
     }
 }
 
@@ -118,8 +125,9 @@ impl Node {
     async fn deliver_to(&self, held: &Held, to: &MemberId, letters: Vec<Vec<u8>>) -> Result<bool, StoreError> {
         let mut all = true;
         for key in letters {
-            // Somebody else's turn may have delivered it.
-            let Some(letter) = self.store.read()?.get::<Letter>(Table::OUTBOX, &key)? else { continue };
+            // Somebody else's turn may have delivered it. Nothing goes to anybody but whom it is for.
+            let letter: Option<Letter> = self.store.read()?.get(Table::OUTBOX, &key)?;
+            let Some(letter) = letter.filter(|letter| &letter.to == to) else { continue };
             let known = match self.send_letter(held, to, &letter).await {
                 Ok(status) => {
                     if !self.note_taken(to, &letter, status).await {
@@ -177,5 +185,29 @@ impl Node {
             .body(Bytes::from(letter.body.clone()))
             .map_err(|_| CallError::BadUrl)?;
         Ok(self.client.call(&held.manifest.spiffe(to), url, request, DEADLINE).await?.status())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Store;
+    use keyring::StorageKey;
+
+    #[test]
+    fn a_message_that_was_delivered_leaves_its_number_to_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("node.redb"), &StorageKey::from_bytes([1; 32])).unwrap();
+        let posted = |to: &str| -> Result<Vec<u8>, StoreError> {
+            store.write(|write| {
+                write.post(&to.parse().unwrap(), "/v1/grants", String::new(), Timestamp(0))?;
+                Ok(write.last_key(Table::OUTBOX)?.unwrap())
+            })
+        };
+        let first = posted("pup").unwrap();
+        store
+            .write(|write| write.remove(Table::OUTBOX, &first).map(drop))
+            .unwrap_or_else(|e: StoreError| panic!("{e}"));
+        assert!(posted("css").unwrap() > first);
     }
 }

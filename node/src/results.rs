@@ -1,7 +1,8 @@
-//! Outcomes kept for the user who asked, at most a day, so that an application may fetch them again; and the questions
-//! among them that wait for a person at their holder, until that person must have decided.
+//! Outcomes kept for the user who asked, so that an application may fetch them again, the values of each for a day after
+//! they came, or until they must be deleted if that is sooner; and the questions among them that wait for a person at
+//! their holder, until that person must have decided.
 
-use crate::ask::{self, AskError, Asked, OutcomeKind, PendingAsk, Put, QueryBody, QueryResult};
+use crate::ask::{self, AskError, Asked, Outcome, OutcomeKind, PendingAsk, Put, QueryBody, QueryResult};
 use crate::grants::GrantError;
 use crate::node::Node;
 use crate::store::{StoreError, Table};
@@ -47,9 +48,40 @@ struct Kept {
     /// Digest of what was asked, so that a key used again for another question is noticed.
     asked: [u8; 32],
     result: QueryResult,
+    /// Until when the values of each outcome are kept, in their order.
+    #[serde(default)]
+    values_until: Vec<Timestamp>,
     /// What waits, and what is needed to put it again; sealed like all of this table.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     waits: Option<Waits>,
+}
+
+impl Kept {
+    /// Takes out values whose time is over; whether there were any.
+    fn forget(&mut self, now: Timestamp) -> bool {
+        let mut forgot = false;
+        for (outcome, until) in self.result.outcomes.iter_mut().zip(&self.values_until) {
+            let Outcome { present, fields, matches, .. } = outcome;
+            let holds = present.is_some() || !fields.is_empty() || !matches.is_empty();
+            if holds && *until < now {
+                (*present, *fields, *matches) = (None, BTreeMap::new(), BTreeMap::new());
+                forgot = true;
+            }
+        }
+        forgot
+    }
+
+    /// Until when the values at `place` are kept, if they came before.
+    fn answered_until(&self, place: usize) -> Option<Timestamp> {
+        let answered = self.result.outcomes.get(place)?.outcome == OutcomeKind::Answered;
+        self.values_until.get(place).copied().filter(|_| answered)
+    }
+}
+
+/// Until when the values of an outcome that comes `now` are kept.
+fn values_until(outcome: &Outcome, now: Timestamp) -> Timestamp {
+    let day = now + KEEP_SECONDS;
+    outcome.obligations.as_ref().map_or(day, |duties| day.min(Timestamp(duties.delete_after)))
 }
 
 #[derive(Serialize, Deserialize)]
@@ -97,8 +129,15 @@ pub(crate) fn keep(
     let waits_until = asked.pending.iter().map(|pending| pending.until).max();
     let until = waits_until.map_or(now, |until| until.max(now)) + KEEP_SECONDS;
     let waits = (!asked.pending.is_empty()).then(|| Waits { body, pending: asked.pending.clone(), put: now });
-    let kept = Kept { until, user: user(node, caller), asked: digest, result: asked.result.clone(), waits };
+    let result = asked.result.clone();
     node.store.write(|write| {
+        let before = write.get::<Kept>(Table::RESULTS, &key)?.filter(|before| now <= before.until);
+        let values_until = result.outcomes.iter().enumerate().map(|(place, outcome)| {
+            let earlier = before.as_ref().and_then(|before| before.answered_until(place));
+            earlier.unwrap_or_else(|| values_until(outcome, now))
+        });
+        let values_until = values_until.collect();
+        let kept = Kept { until, user: user(node, caller), asked: digest, result, values_until, waits };
         for PendingAsk { ask, request, until, .. } in &asked.pending {
             let Some(holder) = ask.holder.clone() else { continue };
             write.put(Table::WAITING, request, &Notice { holder, decided: false, until: *until })?;
@@ -110,11 +149,8 @@ pub(crate) fn keep(
 /// What came of an earlier query; what waited is fetched if its holder decided, or was not asked for a while.
 pub(crate) async fn collect(node: &Arc<Node>, caller: &Caller, id: &str) -> Result<Option<QueryResult>, AskError> {
     let _turn = node.asking.begin(id).await;
-    let Some(key) = unb64::<16>(id) else { return Ok(None) };
-    let kept: Option<Kept> = node.store.read()?.get(Table::RESULTS, &key)?;
     let now = node.clock.now();
-    let mine = |kept: &Kept| now <= kept.until && kept.user == user(node, caller);
-    let Some(Kept { asked, mut result, waits, .. }) = kept.filter(mine) else { return Ok(None) };
+    let Some(Kept { asked, mut result, waits, .. }) = kept(node, caller, id, now)? else { return Ok(None) };
     let Some(Waits { mut body, pending, put }) = waits else { return Ok(Some(result)) };
     let Sorted { due, waiting, lapsed } = due(node, pending, put, now)?;
     for pending in &lapsed {
@@ -196,22 +232,32 @@ pub(crate) fn take_decided(node: &Node, peer: &MemberId, token: &str) -> Result<
 
 /// A result kept for this caller, with the digest of what was asked.
 pub(crate) fn find(node: &Node, caller: &Caller, id: &str) -> Result<Option<([u8; 32], QueryResult)>, StoreError> {
+    Ok(kept(node, caller, id, node.clock.now())?.map(|kept| (kept.asked, kept.result)))
+}
+
+/// What is kept of a result for this caller.
+fn kept(node: &Node, caller: &Caller, id: &str, now: Timestamp) -> Result<Option<Kept>, StoreError> {
     let Some(key) = unb64::<16>(id) else { return Ok(None) };
     let kept: Option<Kept> = node.store.read()?.get(Table::RESULTS, &key)?;
-    let now = node.clock.now();
-    Ok(kept.filter(|kept| now <= kept.until && kept.user == user(node, caller)).map(|kept| (kept.asked, kept.result)))
+    let mut kept = kept.filter(|kept| now <= kept.until && kept.user == user(node, caller));
+    if let Some(kept) = &mut kept {
+        kept.forget(now);
+    }
+    Ok(kept)
 }
 
 /// Forgets what is past its time.
 pub(crate) fn sweep(node: &Node) -> Result<(), StoreError> {
     let now = node.clock.now();
-    let old = {
+    let (old, lighter) = {
         let read = node.store.read()?;
-        let mut old = Vec::new();
+        let (mut old, mut lighter) = (Vec::new(), Vec::new());
         for row in read.each::<Kept>(Table::RESULTS)? {
-            let (key, kept) = row?;
+            let (key, mut kept) = row?;
             if kept.until < now {
                 old.push((Table::RESULTS, key));
+            } else if kept.forget(now) {
+                lighter.push(key);
             }
         }
         for row in read.each::<Notice>(Table::WAITING)? {
@@ -220,14 +266,71 @@ pub(crate) fn sweep(node: &Node) -> Result<(), StoreError> {
                 old.push((Table::WAITING, key));
             }
         }
-        old
+        (old, lighter)
     };
-    if old.is_empty() {
+    if old.is_empty() && lighter.is_empty() {
         return Ok(());
     }
-    node.store.write(|w| old.iter().try_for_each(|(table, key)| w.remove(*table, key).map(drop)))
+    node.store.write(|write| {
+        for key in &lighter {
+            // More may have come since.
+            if let Some(mut kept) = write.get::<Kept>(Table::RESULTS, key)? {
+                kept.forget(now);
+                write.put(Table::RESULTS, key, &kept)?;
+            }
+        }
+        old.iter().try_for_each(|(table, key)| write.remove(*table, key).map(drop))
+    })
 }
 
 fn user(node: &Node, caller: &Caller) -> [u8; 32] {
     node.macs.staff.mac(&[caller.staff.as_bytes()])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    const NOW: Timestamp = Timestamp(1_795_262_400);
+
+    fn outcome(of: serde_json::Value) -> Outcome {
+        serde_json::from_value(of).unwrap()
+    }
+
+    #[test]
+    fn values_go_each_at_its_own_time() {
+        let soon = json!({ "delete_after": NOW.0 + 60, "onward_transfer": false });
+        let late = json!({ "delete_after": NOW.0 + 30 * KEEP_SECONDS, "onward_transfer": false });
+        let outcomes = vec![
+            outcome(json!({ "query": "q01", "outcome": "answered", "present": true, "obligations": soon })),
+            outcome(
+                json!({ "query": "q02", "outcome": "answered", "fields": { "pup.status": ["x"] }, "obligations": late }),
+            ),
+            outcome(json!({ "query": "q09", "outcome": "answered", "matches": { "person.surname": "match" } })),
+            outcome(json!({ "query": "q11", "outcome": "pending" })),
+        ];
+        let mut kept = Kept {
+            until: NOW + 8 * KEEP_SECONDS,
+            user: [0; 32],
+            asked: [0; 32],
+            values_until: outcomes.iter().map(|outcome| values_until(outcome, NOW)).collect(),
+            result: QueryResult { id: String::new(), outcomes },
+            waits: None,
+        };
+        let held = |kept: &Kept| {
+            let holds = |o: &Outcome| o.present.is_some() || !o.fields.is_empty() || !o.matches.is_empty();
+            kept.result.outcomes.iter().map(holds).collect::<Vec<_>>()
+        };
+        for (after, forgot, holds) in [
+            (60, false, [true, true, true, false]),
+            (61, true, [false, true, true, false]),
+            (KEEP_SECONDS, false, [false, true, true, false]),
+            (KEEP_SECONDS + 1, true, [false; 4]),
+        ] {
+            assert_eq!((kept.forget(NOW + after), held(&kept)), (forgot, holds.to_vec()), "{after} s");
+        }
+        assert!(kept.result.outcomes.iter().take(3).all(|outcome| outcome.outcome == OutcomeKind::Answered));
+        assert_eq!((kept.answered_until(0), kept.answered_until(3)), (Some(NOW + 60), None));
+    }
 }

@@ -19,7 +19,7 @@
 //! | `withdrawals` | consent id 16 | withdrawals taken here of consents recorded elsewhere, and who knows these |
 //! | `statuses` | recorder | last status list of a recorder |
 //! | `outbox` | sequence 8 | messages to deliver |
-//! | `results` | query id 16 | outcomes kept for the caller, at most a day |
+//! | `results` | query id 16 | outcomes kept for the caller, their values at most a day |
 //! | `ceremonies` | session 16 | key ceremonies under way, and the results of those that are over |
 //! | `shared` | epoch 4 ‖ file id 16 | other units that know a client, as of the last run and the one before |
 //! | `notes` | file id 16 | flags and refusals that bear on answering |
@@ -31,7 +31,7 @@
 //! | `newcomers` | file id 16 | until when a resident of whom there are no records yet is known to the registry |
 //! | `met` | file id 16 ‖ member | who came to serve a client since a consent, until it follows |
 //! | `staff` | MAC of the staff id 32 | whom a pseudonymous id of the log stands for |
-//! | `state` | name | manifest held, highest CRL number, last import run, shared run under way, own status list |
+//! | `state` | name | manifest held, highest CRL number, last import run and message, shared run under way, own status list |
 //!
 //! A write transaction is atomic and durable (`fdatasync`) before [`Store::write`] returns. A crash leaves the state
 //! before or after it, never between; readers see one state throughout a read. All reads between two writes share one

@@ -19,8 +19,11 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 /// Between two readings of the key set for the sake of an unknown key.
 const RELOAD_SECONDS: i64 = 10;
-/// A key set is at most this old: a key that the provider withdrew is trusted no longer than that.
+/// A key set that can be read is at most this old: a key that the provider withdrew is trusted no longer than that.
 const RENEW_SECONDS: i64 = 5 * 60;
+/// How long the keys read last serve while the set cannot be read: a provider that is restarted or replaced shuts nobody
+/// out, and whoever keeps the set from being read does not keep a stolen key in use.
+const STALE_SECONDS: i64 = 60 * 60;
 
 /// Why the key set cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -166,32 +169,35 @@ pub(crate) struct Tokens {
     /// When the set was read last for being old, and when for the sake of an unknown key: neither puts the other off.
     renewed_at: AtomicI64,
     read_at: AtomicI64,
+    /// When it was read last with success.
+    good_at: AtomicI64,
 }
 
 impl Tokens {
     /// Reads the key set; one behind an address is read when first needed, so that the node starts without it.
-    pub(crate) fn load(config: &TokenConfig) -> Result<Self, TokensError> {
+    pub(crate) fn load(config: &TokenConfig, now: Timestamp) -> Result<Self, TokensError> {
         let keys = match &config.jwks {
             JwksSource::File(_) => parse(&jwks::read(&config.jwks)?, &jwks::name(&config.jwks))?,
             JwksSource::Url { .. } => HashMap::new(),
         };
         let (renewed_at, read_at) = (AtomicI64::new(i64::MIN), AtomicI64::new(i64::MIN));
-        Ok(Tokens { config: config.clone(), keys: ArcSwap::from_pointee(keys), renewed_at, read_at })
+        let good_at = AtomicI64::new(now.0);
+        Ok(Tokens { config: config.clone(), keys: ArcSwap::from_pointee(keys), renewed_at, read_at, good_at })
     }
 
     /// Who presents `authorization`, the header's value.
     pub(crate) async fn caller(&self, authorization: Option<&str>, now: Timestamp) -> Result<Caller, TokenError> {
-        let token = authorization.and_then(|value| value.strip_prefix("Bearer ")).ok_or(TokenError::Missing)?;
+        let token = authorization.and_then(bearer).ok_or(TokenError::Missing)?;
         let header = jsonwebtoken::decode_header(token).map_err(|_| TokenError::Malformed)?;
         let kid = header.kid.ok_or(TokenError::UnknownKey)?;
         let renewed = self.reload(&self.renewed_at, RENEW_SECONDS, now).await;
-        let (algorithm, key) = if let Some(found) = self.key(&kid) {
+        let (algorithm, key) = if let Some(found) = self.key(&kid, now) {
             found
         } else {
             if !renewed {
                 self.reload(&self.read_at, RELOAD_SECONDS, now).await;
             }
-            self.key(&kid).ok_or(TokenError::UnknownKey)?
+            self.key(&kid, now).ok_or(TokenError::UnknownKey)?
         };
         if algorithm != header.alg {
             return Err(TokenError::UnknownKey);
@@ -261,12 +267,14 @@ impl Tokens {
         words.iter().filter_map(|word| self.config.roles.get(*word).cloned()).collect()
     }
 
-    fn key(&self, kid: &str) -> Option<(Algorithm, DecodingKey)> {
-        self.keys.load().get(kid).cloned()
+    /// A key of the set, unless it was read too long ago.
+    fn key(&self, kid: &str, now: Timestamp) -> Option<(Algorithm, DecodingKey)> {
+        let serves = now.0.saturating_sub(self.good_at.load(Ordering::Relaxed)) <= STALE_SECONDS;
+        self.keys.load().get(kid).filter(|_| serves).cloned()
     }
 
     /// Reads the key set again, unless that was done within `seconds` of what `at` says; whether it tried. What cannot be
-    /// read now leaves the keys as they were.
+    /// read now leaves the keys as they were, for [`STALE_SECONDS`].
     async fn reload(&self, at: &AtomicI64, seconds: i64, now: Timestamp) -> bool {
         let last = at.load(Ordering::Relaxed);
         let due = now.0.saturating_sub(last) >= seconds;
@@ -280,11 +288,20 @@ impl Tokens {
             JwksSource::Url { url, ca } => jwks::fetch(url, ca.as_deref()).await,
         };
         match read.and_then(|text| parse(&text, &jwks::name(&self.config.jwks))) {
-            Ok(keys) => self.keys.store(Arc::new(keys)),
+            Ok(keys) => {
+                self.keys.store(Arc::new(keys));
+                self.good_at.store(now.0, Ordering::Relaxed);
+            }
             Err(error) => tracing::error!(%error, "the identity provider's keys are not renewed"),
         }
         true
     }
+}
+
+/// The token of an `Authorization` header; its scheme is of any case (RFC 9110 §11.1).
+fn bearer(value: &str) -> Option<&str> {
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("Bearer").then(|| token.trim_start_matches(' '))
 }
 
 fn parse(text: &str, name: &str) -> Result<HashMap<String, (Algorithm, DecodingKey)>, TokensError> {
@@ -328,7 +345,8 @@ mod tests {
     fn read(claims: Value) -> Result<Caller, TokenError> {
         let config = Config::parse(Config::EXAMPLE, Path::new("/")).unwrap().local.unwrap().tokens;
         let never = || AtomicI64::new(i64::MIN);
-        let tokens = Tokens { config, keys: ArcSwap::default(), renewed_at: never(), read_at: never() };
+        let (renewed_at, read_at, good_at) = (never(), never(), never());
+        let tokens = Tokens { config, keys: ArcSwap::default(), renewed_at, read_at, good_at };
         tokens.read(serde_json::from_value(claims).unwrap())
     }
 
@@ -336,6 +354,16 @@ mod tests {
         let word = text.parse();
         assert!(word.is_ok(), "{text} is a word");
         word.ok()
+    }
+
+    #[test]
+    fn the_scheme_is_of_any_case() {
+        for value in ["Bearer a.b.c", "bearer a.b.c", "BEARER  a.b.c"] {
+            assert_eq!(bearer(value), Some("a.b.c"), "{value}");
+        }
+        for value in ["", "a.b.c", "Bearer", "Basic a.b.c", "Bearera.b.c"] {
+            assert_eq!(bearer(value), None, "{value}");
+        }
     }
 
     #[test]

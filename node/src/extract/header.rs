@@ -22,12 +22,14 @@ pub(super) struct Column {
 
 /// Why the first line is not the header that the mapping describes.
 ///
-/// Its cells are shown only once most of the mapped columns are found: a file without a header begins with a person.
+/// No cell of it is ever shown, only names that stand in the mapping: a file without a header begins with a person.
 #[derive(Debug, thiserror::Error)]
 pub enum HeaderError {
     /// The first line holds too few of the mapped columns to be their header.
-    #[error("header not found: of {wanted} mapped columns the first line holds {found}{hint}")]
+    #[error("header not found: of {wanted} mapped columns line {line} holds {found}{hint}")]
     NotFound {
+        /// Where it was looked for, from 1.
+        line: u64,
         /// How many columns the mapping maps.
         wanted: usize,
         /// How many of them the first line has.
@@ -36,25 +38,35 @@ pub enum HeaderError {
         hint: String,
     },
     /// Mapped columns that the header lacks.
-    #[error("the extract lacks mapped columns {missing}; its header is {header}{hint}")]
+    #[error(
+        "the extract lacks mapped columns {missing}; its header on line {line} has {width} columns, {found} of them mapped{hint}"
+    )]
     Missing {
         /// The columns that are not there.
         missing: String,
-        /// The columns that are.
-        header: String,
+        /// The header's line, from 1.
+        line: u64,
+        /// How many columns it has.
+        width: usize,
+        /// How many of the mapped columns are there.
+        found: usize,
         /// What to change.
         hint: String,
     },
     /// Columns that are neither mapped nor ignored.
-    #[error("the mapping says nothing of columns {columns}: map each to a field or list it under `ignore`")]
+    #[error(
+        "the mapping says nothing of columns that stand in places {places} of the header on line {line}: map each to a field or list it under `ignore`"
+    )]
     Unknown {
-        /// The columns in question.
-        columns: String,
+        /// Their places, from 1.
+        places: String,
+        /// The header's line, from 1.
+        line: u64,
     },
     /// Two columns of one name.
     #[error("column {column} stands twice in the header: rename one in the export")]
     Twice {
-        /// The column in question.
+        /// The column in question, as the mapping names it.
         column: String,
     },
 }
@@ -73,34 +85,42 @@ impl HeaderError {
 }
 
 impl Layout {
-    /// Lays `cells`, the unquoted cells of the first record, over the mapping; `line` is that record as it stands.
-    pub(super) fn find(cells: &[Option<String>], line: &[u8], mapping: &Mapping) -> Result<Self, HeaderError> {
+    /// Lays `cells`, the unquoted cells of the first record, over the mapping; `record` is its line, from 1, and its bytes.
+    pub(super) fn find(
+        cells: &[Option<String>],
+        (line, record): (u64, &[u8]),
+        mapping: &Mapping,
+    ) -> Result<Self, HeaderError> {
         let mut names: Vec<&str> = cells.iter().map(|cell| cell.as_deref().unwrap_or("\u{fffd}")).collect();
         while names.last() == Some(&"") {
             names.pop();
         }
         let present: BTreeSet<&str> = names.iter().copied().collect();
-        let missing: Vec<&str> =
-            mapping.columns.keys().map(String::as_str).filter(|name| !present.contains(name)).collect();
-        let (wanted, lacking) = (mapping.columns.len(), missing.len());
+        let missing: Vec<String> = mapping
+            .columns
+            .keys()
+            .filter(|name| !present.contains(name.as_str()))
+            .map(|name| format!("{name:?}"))
+            .collect();
         if !missing.is_empty() {
-            let found = wanted - lacking;
-            let hint = hint(line, found, mapping);
+            let (wanted, width) = (mapping.columns.len(), names.len());
+            let found = wanted - missing.len();
+            let hint = hint(record, found, mapping);
             return Err(if found * 2 < wanted {
-                HeaderError::NotFound { wanted, found, hint }
+                HeaderError::NotFound { line, wanted, found, hint }
             } else {
-                HeaderError::Missing { missing: list(&missing), header: list(&names), hint }
+                HeaderError::Missing { missing: list(&missing), line, width, found, hint }
             });
         }
-        let unknown: Vec<&str> = (names.iter().copied())
-            .filter(|&name| !mapping.columns.contains_key(name) && !mapping.ignore.contains(name))
-            .collect();
+        let is_unknown = |name: &str| !mapping.columns.contains_key(name) && !mapping.ignore.contains(name);
+        let unknown = names.iter().zip(1..).filter(|&(name, _)| is_unknown(name));
+        let unknown: Vec<String> = unknown.map(|(_, place): (_, usize)| place.to_string()).collect();
         if !unknown.is_empty() {
-            return Err(HeaderError::Unknown { columns: list(&unknown) });
+            return Err(HeaderError::Unknown { places: list(&unknown), line });
         }
         let mut seen = BTreeSet::new();
         if let Some(twice) = names.iter().find(|&&name| !seen.insert(name)) {
-            return Err(HeaderError::Twice { column: list(&[twice]) });
+            return Err(HeaderError::Twice { column: format!("{twice:?}") });
         }
         let columns = names.iter().enumerate().filter_map(|(position, &name)| {
             let target = mapping.columns.get(name)?.clone();
@@ -138,13 +158,11 @@ fn matches(line: &[u8], delimiter: Delimiter, encoding: Encoding, mapping: &Mapp
     line.split(|&byte| byte == delimiter.byte()).filter(is_mapped).count()
 }
 
-/// Column names for a message: quoted, so that no byte of theirs reaches a terminal raw, and not endless.
-fn list(names: &[&str]) -> String {
+/// Columns for a message, and not endless.
+fn list(columns: &[String]) -> String {
     const SHOWN: usize = 40;
-    let shorten = |name: &&str| format!("{:?}", name.chars().take(SHOWN).collect::<String>());
-    let mut text = names.iter().take(SHOWN).map(shorten).collect::<Vec<_>>().join(", ");
-    if names.len() > SHOWN {
-        text.push_str(", …");
+    match columns.get(..SHOWN) {
+        Some(shown) if columns.len() > SHOWN => format!("{}, …", shown.join(", ")),
+        _ => columns.join(", "),
     }
-    text
 }

@@ -82,6 +82,9 @@ pub enum ExtractError {
     /// A UTF-8 byte order mark in a file that the mapping takes for something else.
     #[error("the extract begins with a UTF-8 mark but the mapping says another encoding: set encoding = \"utf-8\"")]
     Utf8Mark,
+    /// No line of it ends as lines do.
+    #[error("the extract's lines end in carriage returns alone (CR): export it again with line ends CRLF or LF")]
+    LineEnds,
     /// The first line cannot be cut into cells.
     #[error("the header on line {line} cannot be read ({reason}): check the export and the mapping's `quote`")]
     HeaderRecord {
@@ -105,6 +108,7 @@ impl ExtractError {
             ExtractError::Empty => "extract_empty",
             ExtractError::Utf16 => "extract_utf16",
             ExtractError::Utf8Mark => "extract_utf8_mark",
+            ExtractError::LineEnds => "extract_line_ends",
             ExtractError::HeaderRecord { .. } => "header_unreadable",
             ExtractError::Header(error) => error.code(),
         }
@@ -347,13 +351,16 @@ fn find_header<R: Read>(scanner: &mut Scanner<R>, mapping: &Mapping) -> Result<L
         ([0xef, 0xbb, 0xbf], Encoding::Windows1250) => return Err(ExtractError::Utf8Mark),
         _ => {}
     }
+    if scanner.ends_lines_by_return_alone() {
+        return Err(ExtractError::LineEnds);
+    }
     match scanner.next().map_err(fault)? {
         None => Err(ExtractError::Empty),
         Some(Found::Fault { line, reason }) => Err(ExtractError::HeaderRecord { line, reason }),
-        Some(Found::Record { .. }) => {
+        Some(Found::Record { line }) => {
             let cell = |at| scanner.cell(at).and_then(|cell| decode(&cell, mapping.encoding).ok().map(Cow::into_owned));
             let cells: Vec<Option<String>> = (0..scanner.width()).map(cell).collect();
-            Ok(Layout::find(&cells, scanner.record(), mapping)?)
+            Ok(Layout::find(&cells, (line, scanner.record()), mapping)?)
         }
     }
 }

@@ -3,7 +3,7 @@
 use pseudonym::{DocumentError, PeselError};
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufWriter};
+use std::io::{self, BufWriter, Read as _};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -92,34 +92,46 @@ pub struct RejectsFile {
     finished: bool,
 }
 
-/// The rejects file cannot be written.
+/// Why there is no rejects file.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot write the rejects file {}: check the folder's permissions and free space", path.display())]
-pub struct RejectsError {
-    /// The file asked for.
-    path: PathBuf,
-    source: io::Error,
+pub enum RejectsError {
+    /// It cannot be written.
+    #[error("cannot write the rejects file {}: check the folder's permissions and free space", path.display())]
+    Write {
+        /// The file asked for.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Something else stands where it is to be, the extract for instance.
+    #[error("{} is no list of refused rows and stays as it is: give --rejects another place", path.display())]
+    Foreign {
+        /// What stands there.
+        path: PathBuf,
+    },
 }
 
 impl RejectsFile {
-    /// Begins a rejects file that will stand at `place`, replacing what is there.
+    /// Begins a rejects file that will stand at `place`, replacing one that stands there.
     ///
     /// # Errors
-    /// [`RejectsError`] if the folder cannot be written.
+    /// [`RejectsError`] if the folder cannot be written, or what stands there is no rejects file; it is left as it is then.
     pub fn create(place: &Path) -> Result<Self, RejectsError> {
-        let fault = |source| RejectsError { path: place.to_owned(), source };
+        let fault = |source| RejectsError::Write { path: place.to_owned(), source };
         let mut name = place.file_name().ok_or_else(|| fault(io::ErrorKind::InvalidFilename.into()))?.to_owned();
         name.push(".partial");
         let partial = place.with_file_name(name);
-        // A partial file is what a killed import left; create_new then refuses to follow a link put in its place.
-        match fs::remove_file(&partial) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(fault(error)),
-            _ => {}
+        for path in [place, &partial] {
+            if !may_go(path).map_err(fault)? {
+                return Err(RejectsError::Foreign { path: path.to_owned() });
+            }
         }
+        // A partial file is what a killed import left; create_new then refuses to follow a link put in its place.
+        remove(&partial).map_err(fault)?;
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&partial).map_err(fault)?;
         let writer = csv::Writer::from_writer(BufWriter::new(file));
         let mut rejects = RejectsFile { writer, partial, place: place.to_owned(), finished: false };
-        rejects.record(["line", "column", "reason"])?;
+        rejects.record(HEADER)?;
         Ok(rejects)
     }
 
@@ -143,17 +155,12 @@ impl RejectsFile {
         done.map_err(|source| self.fault(source))
     }
 
-    /// Removes the file of an earlier import, if it stands at `place`.
+    /// Leaves no file, not even that of an earlier import.
     ///
     /// # Errors
     /// [`RejectsError`] if the folder cannot be written.
-    pub fn remove(place: &Path) -> Result<(), RejectsError> {
-        match fs::remove_file(place) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                Err(RejectsError { path: place.to_owned(), source })
-            }
-            _ => Ok(()),
-        }
+    pub fn withdraw(self) -> Result<(), RejectsError> {
+        remove(&self.place).map_err(|source| self.fault(source))
     }
 
     fn record(&mut self, cells: [&str; 3]) -> Result<(), RejectsError> {
@@ -161,7 +168,7 @@ impl RejectsFile {
     }
 
     fn fault(&self, source: io::Error) -> RejectsError {
-        RejectsError { path: self.place.clone(), source }
+        RejectsError::Write { path: self.place.clone(), source }
     }
 }
 
@@ -171,6 +178,30 @@ impl Drop for RejectsFile {
             // The import has failed and says so; a leftover is replaced by the next one.
             let _ = fs::remove_file(&self.partial);
         }
+    }
+}
+
+const HEADER: [&str; 3] = ["line", "column", "reason"];
+
+/// Whether nothing is lost with what stands at `path`: nothing does, or it is empty, or a rejects file.
+fn may_go(path: &Path) -> io::Result<bool> {
+    match fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+        Err(error) => return Err(error),
+        // Opening anything else may wait for somebody.
+        Ok(metadata) if !metadata.is_file() => return Ok(false),
+        Ok(_) => {}
+    }
+    let header = format!("{}\n", HEADER.join(","));
+    let mut begins = Vec::new();
+    File::open(path)?.take(header.len() as u64).read_to_end(&mut begins)?;
+    Ok(begins.is_empty() || begins == header.as_bytes())
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 
@@ -202,13 +233,33 @@ mod tests {
     fn an_abandoned_file_leaves_nothing_and_a_stale_one_is_replaced() {
         let folder = tempfile::tempdir().unwrap();
         let place = folder.path().join("rejects.csv");
-        fs::write(folder.path().join("rejects.csv.partial"), "stale").unwrap();
-        fs::write(&place, "earlier import").unwrap();
+        let earlier = "line,column,reason\n2,-,too_few_columns\n";
+        fs::write(folder.path().join("rejects.csv.partial"), earlier).unwrap();
+        fs::write(&place, earlier).unwrap();
         let mut rejects = RejectsFile::create(&place).unwrap();
         rejects.write(&sample()).unwrap();
         drop(rejects);
-        assert_eq!(fs::read_to_string(&place).unwrap(), "earlier import");
+        assert_eq!(fs::read_to_string(&place).unwrap(), earlier);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        RejectsFile::create(&place).unwrap().finish().unwrap();
+        assert_eq!(fs::read_to_string(&place).unwrap(), "line,column,reason\n");
+        RejectsFile::create(&place).unwrap().withdraw().unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_is_no_rejects_file_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let (place, partial) = (folder.path().join("mops.csv"), folder.path().join("mops.csv.partial"));
+        for path in [&place, &partial] {
+            fs::write(path, "Nr sprawy;PESEL\n").unwrap();
+            let error = RejectsFile::create(&place).unwrap_err();
+            assert!(matches!(&error, RejectsError::Foreign { path: kept } if kept == path), "{error}");
+            assert_eq!(fs::read_to_string(path).unwrap(), "Nr sprawy;PESEL\n");
+            fs::write(path, "").unwrap();
+        }
+        assert!(RejectsFile::create(folder.path()).is_err(), "a folder");
+        RejectsFile::create(&place).unwrap().finish().unwrap();
     }
 
     #[test]

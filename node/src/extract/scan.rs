@@ -94,6 +94,13 @@ impl<R: Read> Scanner<R> {
         Ok(self.window.get(..3).unwrap_or(&self.window))
     }
 
+    /// Whether the first chunk of the stream, read by [`Scanner::opening`], has text behind a carriage return, and no
+    /// newline: all of it would be one record.
+    pub(super) fn ends_lines_by_return_alone(&self) -> bool {
+        let returned = self.rest().windows(2).any(|pair| matches!(pair, [b'\r', after] if *after != b'\r'));
+        returned && !self.rest().contains(&b'\n')
+    }
+
     /// Leaves out the next `count` bytes.
     pub(super) fn skip(&mut self, count: usize) {
         self.start += count;

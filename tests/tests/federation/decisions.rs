@@ -229,6 +229,32 @@ async fn a_person_refuses_or_nobody_decides() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_answered_goes_within_a_day_though_another_question_waits() {
+    let harness = Harness::filled().await;
+    let body = json!({
+        "resident": { "pesel": pesel_of("mops+pup+zlm") },
+        "asks": [{ "query": "q02", "holder": "pup" }, { "query": "q11", "holder": "zlm" }],
+        "purpose": PURPOSE, "basis": mandate(), "case_ref": "MOPS/2026/1", "reason": "test",
+    });
+    let asked: QueryResult = harness.post("mops", "caseworker", "/v1/queries", &body).await.expect("a result");
+    let path = format!("/v1/queries/{}", asked.id);
+    let kept = async || {
+        let kept: QueryResult = get(&harness, "mops", "caseworker", &path).await.expect("a result");
+        kept.outcomes.into_iter().map(|outcome| (outcome.outcome, outcome.fields.len())).collect::<Vec<_>>()
+    };
+    let (answered, pending) = (OutcomeKind::Answered, OutcomeKind::Pending);
+    let first = kept().await;
+    assert!(first[0].0 == answered && first[0].1 > 0 && first[1] == (pending, 0), "{first:?}");
+    days_later(&harness, 2).await;
+    assert_eq!(kept().await, [(answered, 0), (pending, 0)], "a day after it came");
+    let grant = format!("/v1/approvals/{}/grant", waiting(&harness).await.id);
+    let _granted: ApprovalView = harness.post("zlm", "supervisor", &grant, &json!({})).await.expect("granted");
+    tests::until("the answer is fetched", async || kept().await[1].0 == answered).await;
+    let last = kept().await;
+    assert!(last[0] == (answered, 0) && last[1].1 > 0, "what comes later has its own day: {last:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_approved_must_still_be_permitted() {
     let mut harness = Harness::filled().await;
     let asked = eviction(&harness).await;

@@ -2,7 +2,7 @@
 //! and what a unit learns of changes among its shared clients.
 
 use crate::imports::pesel;
-use node::{ImportMode, ImportSummary, OutcomeKind, SharedSummary, WithdrawalReceipt};
+use node::{ImportMode, ImportRequest, ImportSummary, OutcomeKind, SharedSummary, WithdrawalReceipt};
 use serde_json::{Value, json};
 use tests::{Harness, member};
 
@@ -26,15 +26,22 @@ async fn import(harness: &Harness, unit: &str, rows: &[&str]) -> ImportSummary {
     imported
 }
 
-/// Imports and enrols nobody.
+/// Imports, after a dry run that says the same, and enrols nobody.
 async fn file(harness: &Harness, unit: &str, rows: &[&str]) -> ImportSummary {
     let dir = harness.extracts();
     let (mapping, extract) = (dir.join("documents.toml"), dir.join("documents.csv"));
     std::fs::write(&mapping, MAPPING).expect("a mapping");
     std::fs::write(&extract, format!("nr,pesel,poprzedni,typ,kraj,numer,status\n{}\n", rows.join("\n")))
         .expect("an extract");
-    let imported = harness.federation.import(&member(unit), mapping, extract, ImportMode::Update, &|_| {}).await;
-    imported.expect("an import")
+    let mode = ImportMode::Update;
+    let (mapping_too, extract_too) = (mapping.clone(), extract.clone());
+    let request = ImportRequest { mapping, extract, rejects: None, mode, dry_run: true, remove_many: false };
+    let tried = harness.federation.admin(&member(unit)).run("/import", &request, &|_| {}).await;
+    let tried: ImportSummary = tried.expect("a dry run");
+    let imported = harness.federation.import(&member(unit), mapping_too, extract_too, mode, &|_| {}).await;
+    let imported = imported.expect("an import");
+    assert_eq!(tried, ImportSummary { rejects: None, ..imported.clone() });
+    imported
 }
 
 /// At a unit that has numbers on file and no names of them yet.

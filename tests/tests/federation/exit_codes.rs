@@ -181,6 +181,24 @@ fn a_missing_or_wrong_key_opens_nothing_and_harms_nothing() {
 }
 
 #[test]
+fn a_certificate_of_another_is_found_before_anything_is_made() {
+    let site = Site::new();
+    let right = text_of(&site.path("mops/node.toml"));
+    // The log is of one member for good: neither one that is not there yet nor one that is may be touched.
+    for node in ["new", "used"] {
+        for (from, to) in [("member = \"mops\"", "member = \"pup\""), ("realm = \"test.", "realm = \"tset.")] {
+            let wrong = site.changed("mops/node.toml", from, to);
+            let before = site.snapshot();
+            for command in ["check-config", "run"] {
+                ogniwo(&["node", command, "--config", &wrong]).failed(14, "`member` and `realm`");
+            }
+            assert_eq!(site.snapshot(), before, "a {node} node, {to}");
+        }
+        ogniwo(&["node", "check-config", "--config", &right]).succeeded();
+    }
+}
+
+#[test]
 fn a_wrong_passphrase_opens_nothing() {
     let site = Site::new();
     let path = |name: &str| text_of(&site.path(name));

@@ -4,7 +4,7 @@ use node::{ImportMode, ImportRequest, ImportSummary, OutcomeKind};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use tests::{Harness, Resident, UNITS, lock, member, status, write_extracts};
+use tests::{Harness, Resident, UNITS, lock, member, read_log, status, write_extracts};
 
 /// The benefits centre may ask under its mandate.
 const FAMILY_BENEFITS: &str = "social-security-management";
@@ -49,9 +49,19 @@ fn extract_of(harness: &Harness, unit: &str, residents: &[Resident]) -> PathBuf 
     dir.join(format!("{unit}.csv"))
 }
 
+/// Imports, after a dry run that says the same.
 async fn import(harness: &Harness, unit: &str, residents: &[Resident], mode: ImportMode) -> ImportSummary {
-    let path = extract_of(harness, unit, residents);
-    harness.import(unit, &path, mode).await.expect("an import")
+    let extract = extract_of(harness, unit, residents);
+    let request = dry_run(unit, extract.clone(), mode);
+    let tried = harness.federation.admin(&member(unit)).run("/import", &request, &|_| {}).await;
+    let tried: ImportSummary = tried.expect("a dry run");
+    let imported = harness.import(unit, &extract, mode).await.expect("an import");
+    assert_eq!(tried, imported);
+    imported
+}
+
+fn dry_run(unit: &str, extract: PathBuf, mode: ImportMode) -> ImportRequest {
+    ImportRequest { mapping: mapping(unit), extract, rejects: None, mode, dry_run: true, remove_many: true }
 }
 
 async fn shared(harness: &Harness, unit: &str, with: &str) -> u64 {
@@ -115,14 +125,7 @@ async fn every_kind_of_dirty_row_is_refused_with_its_place() {
     // A dry run lists them where it is told to and nowhere else; an import that refuses nothing leaves no old list.
     let clean = extract(&harness, "mops", "dirty.csv", &[mops_row("M/1", &good).into_bytes()]);
     let bad = extract(&harness, "mops", "bad.csv", &[mops_row("M/1", &wrong_digit).into_bytes()]);
-    let dry = ImportRequest {
-        mapping: mapping("mops"),
-        extract: clean.clone(),
-        rejects: None,
-        mode: ImportMode::Update,
-        dry_run: true,
-        remove_many: false,
-    };
+    let dry = dry_run("mops", clean.clone(), ImportMode::Update);
     let named = harness.extracts().join("named.csv");
     let admin = harness.federation.admin(&member("mops"));
     for (extract, list) in [(&clean, None), (&bad, None), (&bad, Some(named.clone()))] {
@@ -133,6 +136,18 @@ async fn every_kind_of_dirty_row_is_refused_with_its_place() {
     assert_eq!(std::fs::read_to_string(&named).expect("the list"), "line,column,reason\n2,PESEL,pesel_checksum\n");
     assert_eq!(std::fs::read_to_string(&rejects).expect("the list"), expected);
     assert!(!rejects.with_file_name("bad.rejects.csv").exists());
+    // One that is asked for is written though nothing is refused; what is no list stays, the extract above all.
+    let request = ImportRequest { extract: clean.clone(), rejects: Some(named.clone()), ..dry.clone() };
+    let tried: ImportSummary = admin.run("/import", &request, &|_| {}).await.expect("a dry run");
+    assert_eq!((tried.rejected, tried.rejects), (0, None));
+    assert_eq!(std::fs::read_to_string(&named).expect("the list"), "line,column,reason\n");
+    let text = std::fs::read(&clean).expect("the extract");
+    for dry_run in [true, false] {
+        let request = ImportRequest { extract: clean.clone(), rejects: Some(clean.clone()), dry_run, ..dry.clone() };
+        let refused: Result<ImportSummary, _> = admin.run("/import", &request, &|_| {}).await;
+        assert_eq!(refused.expect_err("no list").code, "rejects_unwritable");
+        assert_eq!(std::fs::read(&clean).expect("the extract"), text);
+    }
     let summary = harness.import("mops", &clean, ImportMode::Update).await.expect("nothing is refused");
     assert!(summary.rejects.is_none() && !rejects.exists());
 
@@ -165,20 +180,17 @@ async fn a_second_import_updates_adds_or_removes_as_it_is_told() {
 
     // A dry run, as the command line asks for it.
     let before = status(&harness, "mops").await;
-    let request = ImportRequest {
-        mapping: mapping("mops"),
-        extract: extract_of(&harness, "mops", &[ANNA]),
-        rejects: None,
-        mode: ImportMode::Full,
-        dry_run: true,
-        remove_many: false,
-    };
+    let request = dry_run("mops", extract_of(&harness, "mops", &[ANNA]), ImportMode::Full);
     let admin = harness.federation.admin(&member("mops"));
     let tried: ImportSummary = admin.run("/import", &request, &|_| {}).await.expect("a dry run");
-    assert_eq!((tried.rows, tried.rejected, tried.removed), (1, 0, 0));
+    assert_eq!((tried.rows, tried.rejected, tried.residents), (1, 0, 1));
+    assert_eq!((tried.new, tried.removed, tried.clients), (0, 2, 1), "as it would be");
+    let cut: Result<ImportSummary, _> =
+        admin.run("/import", &ImportRequest { remove_many: false, ..request }, &|_| {}).await;
+    assert_eq!(cut.expect_err("an import would be refused").code, "extract_refused");
     let after = status(&harness, "mops").await;
     assert_eq!(after.clients, before.clients, "a dry run changes nothing");
-    assert_eq!(after.log_entries, before.log_entries + 1, "but that it was asked for is on record");
+    assert_eq!(after.log_entries, before.log_entries + 2, "but that it was asked for is on record");
 
     // The same residents again: nobody new, nobody gone.
     let again = import(&harness, "mops", &[ANNA, BOHDAN, CELINA], ImportMode::Update).await;
@@ -198,6 +210,24 @@ async fn a_second_import_updates_adds_or_removes_as_it_is_told() {
     assert_eq!((delta.residents, delta.new, delta.removed, delta.clients), (1, 1, 0, 3));
     assert_eq!(harness.enrol("mops").await.expect("an enrolment").published, 1);
     assert_eq!(shared(&harness, "pup", "mops").await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_that_fails_midway_says_in_the_log_what_it_did() {
+    let mut harness = Harness::new().await;
+    import(&harness, "mops", &[BOHDAN, CELINA], ImportMode::Update).await;
+    let request = dry_run("mops", extract_of(&harness, "mops", &[ANNA]), ImportMode::Full);
+    let request = ImportRequest { dry_run: false, remove_many: false, ..request };
+    let admin = harness.federation.admin(&member("mops"));
+    let refused: Result<ImportSummary, _> = admin.run("/import", &request, &|_| {}).await;
+    assert_eq!(refused.expect_err("two of three vanished").code, "extract_refused");
+    harness.federation.nodes.get_mut(&member("mops")).expect("mops").stop().await.expect("stopped");
+    let log = read_log(&harness, "mops");
+    let ends: Vec<_> = log.iter().filter(|entry| entry["event"] == "import.finished").collect();
+    assert_eq!((ends.len(), ends[0].get("detail")), (2, None));
+    assert_eq!(ends[1]["detail"], "extract_refused");
+    let counts = json!({ "run": 2, "rows": 1, "rejected": 0, "residents": 1, "new": 1, "removed": 0, "clients": 3 });
+    assert_eq!(ends[1]["counts"], counts);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -221,6 +221,24 @@ async fn new_keys_of_every_permitted_kind_are_taken() {
     assert_eq!(code(&harness, Some(&es256)).await, "token_key_unknown");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_that_cannot_be_read_again_serve_for_an_hour() {
+    let harness = Harness::new().await;
+    let good = changed(&claims(&harness), "exp", harness.clock.now().0 + 10_000);
+    let token = provider(&harness).sign(&good).expect("signed");
+    let file = harness.home().join("mops/idp/jwks.json");
+    let set = std::fs::read(&file).expect("the keys");
+    assert_eq!(code(&harness, Some(&token)).await, "taken");
+    std::fs::remove_file(&file).expect("removed");
+    harness.clock.advance(60 * 60);
+    assert_eq!(code(&harness, Some(&token)).await, "taken", "whatever befell the provider shuts nobody out at once");
+    harness.clock.advance(1);
+    assert_eq!(code(&harness, Some(&token)).await, "token_key_unknown", "it may have withdrawn the key");
+    std::fs::write(&file, set).expect("written");
+    harness.clock.advance(10);
+    assert_eq!(code(&harness, Some(&token)).await, "taken", "read again after a pause");
+}
+
 /// Serves mops's key set by `https` on `address`, with the certificate of its local API.
 async fn serve_keys(harness: &Harness, address: SocketAddr) -> (SocketAddr, CancellationToken) {
     let home = harness.home().join("mops");

@@ -69,9 +69,14 @@ fn a_wrong_encoding_is_named() {
 fn columns_must_match_the_mapping() {
     let mapping = small(";", "utf-8");
     let without = HEADER.replace("kwota", "suma");
-    refused(without.as_bytes(), &mapping, "column_missing", &["lacks mapped columns \"kwota\"", "\"suma\""]);
+    refused(
+        without.as_bytes(),
+        &mapping,
+        "column_missing",
+        &["lacks mapped columns \"kwota\"", "line 1 has 7 columns, 5"],
+    );
     let extra = HEADER.replace("uwagi", "uwagi;telefon");
-    refused(extra.as_bytes(), &mapping, "column_unknown", &["\"telefon\"", "ignore"]);
+    refused(extra.as_bytes(), &mapping, "column_unknown", &["places 8 of the header on line 1:", "ignore"]);
     let twice = HEADER.replace("uwagi", "uwagi;od");
     refused(twice.as_bytes(), &mapping, "column_twice", &["\"od\""]);
     let swapped = "uwagi; nk ;osób;kwota;od;\"nazwisko\";PESEL;;\nx;N;3;1,50;01.02.2024;Nowak;44051401359;;\n";
@@ -82,6 +87,32 @@ fn columns_must_match_the_mapping() {
 fn a_file_without_a_header_shows_nothing_of_it() {
     refused(GOOD.repeat(2).as_bytes(), &small(";", "utf-8"), "header_not_found", &["must be the header"]);
     refused(GOOD.repeat(2).as_bytes(), &small(",", "utf-8"), "header_not_found", &["must be the header"]);
+    let error = Mapping::parse(GOOD, &catalogue).unwrap_err().to_string();
+    assert!(!error.contains("Nowak") && !error.contains("44051401359"), "an extract for a mapping: {error}");
+}
+
+/// A first line that is a header for the most part, and goes on with a person.
+#[test]
+fn a_header_shows_no_cell_that_the_mapping_does_not_name() {
+    let mapping = small(";", "utf-8");
+    let header = HEADER.trim_end();
+    for (line, code, says) in [
+        (format!("{header};{GOOD}"), "column_unknown", "places 8, 9, 10, 11, 12, 13 of the header on line 3:"),
+        (header.replace("kwota", "44051401359"), "column_missing", "\"kwota\"; its header on line 3 has 7 columns, 5"),
+        (header.replace("nk;uwagi", "Nowak"), "column_missing", "\"nk\"; its header on line 3 has 6 columns, 5"),
+    ] {
+        refused(format!("\n\n{line}\n").as_bytes(), &mapping, code, &[says]);
+    }
+}
+
+#[test]
+fn line_ends_of_carriage_returns_alone_are_named() {
+    let quoted = "\"PESEL\";\"nazwisko\"\n\"44051401359\";\"Nowak\"\n";
+    for text in [format!("{HEADER}{GOOD}"), format!("{HEADER}{}", GOOD.repeat(20_000)), quoted.to_owned()] {
+        refused(text.replace('\n', "\r").as_bytes(), &small(";", "utf-8"), "extract_line_ends", &["(CR)"]);
+    }
+    let text = format!("{}\r", HEADER.trim_end());
+    assert!(read(text.as_bytes(), &small(";", "utf-8")).0.is_empty(), "one line and no newline");
 }
 
 #[test]
