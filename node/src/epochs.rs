@@ -176,12 +176,11 @@ fn named_epochs(node: &Node) -> Result<BTreeSet<Epoch>, StoreError> {
     Ok(out)
 }
 
+/// Rows with their keys.
+type Rows<T> = Vec<(Vec<u8>, T)>;
+
 /// Rows of `table` under an epoch, if there are any.
-fn page_of<T: DeserializeOwned>(
-    node: &Node,
-    table: Table,
-    epoch: Epoch,
-) -> Result<Option<Vec<(Vec<u8>, T)>>, StoreError> {
+fn page_of<T: DeserializeOwned>(node: &Node, table: Table, epoch: Epoch) -> Result<Option<Rows<T>>, StoreError> {
     let read = node.store.read()?;
     let keys = read.some_with(table, &epoch.0.to_be_bytes(), MAX_BATCH)?;
     let row = |key: Vec<u8>| Ok(read.get(table, &key)?.map(|value| (key, value)));

@@ -437,7 +437,8 @@ mod tests {
         let epochs = [Epoch(1)];
         let done: Result<(), StoreError> = store.write(|write| {
             for (file, sources) in [(came, sources), (stayed_away, BTreeMap::new())] {
-                write.put(Table::FILES, file.as_bytes(), &FileRecord { sources, ..FileRecord::default() })?;
+                let record: FileRecord = FileRecord { sources, ..FileRecord::default() };
+                write.put(Table::FILES, file.as_bytes(), &record)?;
                 write.put(Table::NEWCOMERS, file.as_bytes(), &())?;
                 write.end_newcomer(&store, file, &epochs)?;
             }

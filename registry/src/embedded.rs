@@ -61,7 +61,7 @@ impl Embedded {
     /// Serves from `database`, and from what `reopen` opens after a failure.
     fn over(database: Database, reopen: Reopen) -> Result<Self, StoreError> {
         let handle = RwLock::new(Some(with_tables(database).map_err(unusable)?));
-        let file = Arc::new(IndexFile { handle, reopen });
+        let file = Arc::new(IndexFile { reopen, handle });
         let (jobs, queue) = mpsc::channel(QUEUE);
         let writing = file.clone();
         let writer = std::thread::Builder::new()

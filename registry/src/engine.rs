@@ -29,7 +29,7 @@ pub(crate) async fn reach(config: &Config, engine: Engine) -> Result<(), OpenErr
         (Engine::Embedded, _) if !config.index().exists() => {
             std::fs::read_dir(&config.data).map(drop).map_err(|e| failed(StoreError(e.to_string())))
         }
-        _ => open(config, engine).await.map(drop),
+        _ => open(config, engine, false).await.map(drop),
     }
 }
 

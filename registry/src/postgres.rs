@@ -66,7 +66,7 @@ const FEW: i64 = 10_000;
 const SERVING: &str = "ogniwo-registry";
 const MIGRATING: &str = "ogniwo-migrate";
 const SERVED: &str =
-    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = $1";
+    "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND application_name = $1 LIMIT 1";
 /// A session lasts a moment longer than the registry that was stopped.
 const ENDING: Duration = Duration::from_secs(5);
 
@@ -112,7 +112,7 @@ impl Postgres {
     /// # Errors
     /// The database cannot be reached, or promises too little.
     pub async fn reach(settings: &PostgresConfig) -> Result<(), StoreError> {
-        let store = Postgres { pool: connect::pool(settings)?, require_standby: settings.require_standby };
+        let store = Postgres { pool: connect::pool(settings, MIGRATING)?, require_standby: settings.require_standby };
         store.client().await.map(drop)
     }
 
@@ -411,9 +411,9 @@ impl IndexStore for Postgres {
         answer(async move {
             let until = Instant::now() + ENDING;
             loop {
-                let sessions: i64 = self.query(SERVED, &[&SERVING]).await?[0].try_get(0).map_err(|e| unusable(&e))?;
-                if sessions == 0 || Instant::now() > until {
-                    return Ok(sessions > 0);
+                let none = self.query(SERVED, &[&SERVING]).await?.is_empty();
+                if none || Instant::now() > until {
+                    return Ok(!none);
                 }
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
