@@ -743,6 +743,10 @@ pub enum ManifestCommand {
         /// When a key's shares and names are destroyed, as 1=2027-01-31; may be repeated.
         #[arg(long, value_name = "EPOCH=DATE", value_parser = crate::manifest_next::destruction)]
         destroy: Vec<(protocol::Epoch, protocol::Timestamp)>,
+        /// A key that was destroyed and is listed no more, by its epoch, so that its holders may leave; not the newest. May be
+        /// repeated.
+        #[arg(long, value_name = "EPOCH")]
+        forget: Vec<u32>,
         /// An agreement that both parties signed; may be repeated.
         #[arg(long, value_name = "FILE")]
         agreement: Vec<PathBuf>,

@@ -19,6 +19,8 @@ pub(crate) struct Changes<'a> {
     pub(crate) epochs: &'a [PathBuf],
     /// Epochs to be destroyed, and when.
     pub(crate) destroy: &'a [(Epoch, Timestamp)],
+    /// Epochs that were destroyed, and are listed no more.
+    pub(crate) forget: &'a [Epoch],
     /// Agreements that both parties signed.
     pub(crate) agreements: &'a [PathBuf],
     /// Parties' words that agreements are over.
@@ -48,7 +50,11 @@ pub(crate) fn next(held: &SignedManifest, changes: &Changes<'_>, now: Timestamp)
     }
     for (epoch, at) in changes.destroy {
         let known = manifest.epochs.iter_mut().find(|known| known.epoch == *epoch);
-        known.ok_or_else(|| Failure::new("value", format!("there is no epoch {}", epoch.0)))?.destroy_at = Some(*at);
+        known.ok_or_else(|| no_epoch(*epoch))?.destroy_at = Some(*at);
+    }
+    for epoch in changes.forget {
+        manifest.epoch(*epoch).ok_or_else(|| no_epoch(*epoch))?;
+        manifest.epochs.retain(|known| known.epoch != *epoch);
     }
     for path in changes.agreements {
         manifest.agreements.push(read_json::<SignedAgreement>(path)?);
@@ -63,7 +69,6 @@ pub(crate) fn next(held: &SignedManifest, changes: &Changes<'_>, now: Timestamp)
         let library = Library::load(directory).map_err(|e| Failure::new("policies", e))?;
         library.check_release(&manifest.officers, &manifest.realm).map_err(|e| Failure::new("policies", e))?;
         manifest.library = library.pin();
-        manifest.keeps_library_of(&held.read()?)?;
     }
     for path in changes.members {
         let member: Member = read_json(path)?;
@@ -91,6 +96,7 @@ pub(crate) fn next(held: &SignedManifest, changes: &Changes<'_>, now: Timestamp)
         }
     }
     manifest.check()?;
+    manifest.may_follow(&held.read()?)?;
     Ok(SignedManifest::draft(&manifest)?)
 }
 
@@ -108,6 +114,10 @@ fn leave(manifest: &mut Manifest, id: &MemberId) -> Result<(), Failure> {
     manifest.members.retain(|member| &member.id != id);
     manifest.agreements.retain(|agreement| &agreement.terms.asker != id && &agreement.terms.holder != id);
     Ok(())
+}
+
+fn no_epoch(epoch: Epoch) -> Failure {
+    Failure::new("value", format!("there is no epoch {}", epoch.0))
 }
 
 fn no_member(id: &MemberId) -> Failure {

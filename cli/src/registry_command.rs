@@ -14,7 +14,7 @@ use crate::wire::word;
 use policies::calendar::day;
 use protocol::manifest::{ManifestError, Quotas};
 use protocol::review::{Honeypots, SignedHoneypots};
-use protocol::{Manifest, SignedManifest};
+use protocol::{Epoch, Manifest, SignedManifest};
 use registry::{Config, Engine, LogLoss, Migrated, Registry, Status};
 use serde::Serialize;
 use serde_json::json;
@@ -259,6 +259,7 @@ async fn manifest(command: ManifestCommand, output: &Output) -> Result<(), Failu
             manifest,
             epoch,
             destroy,
+            forget,
             agreement,
             revocation,
             library,
@@ -269,9 +270,11 @@ async fn manifest(command: ManifestCommand, output: &Output) -> Result<(), Failu
             days,
             out,
         } => {
+            let forget: Vec<Epoch> = forget.into_iter().map(Epoch).collect();
             let changes = Changes {
                 epochs: &epoch,
                 destroy: &destroy,
+                forget: &forget,
                 agreements: &agreement,
                 revocations: &revocation,
                 library: library.as_deref(),

@@ -556,11 +556,19 @@ pub enum ManifestError {
 }
 
 impl Manifest {
-    /// Whether its library may follow that of `old`.
+    /// Whether it keeps what must be kept of `old`: agreements and revocations, successions, the library's version, and the
+    /// keys, new ones signed by holders of the old.
     ///
     /// # Errors
-    /// [`ManifestError::LibraryBack`].
-    pub fn keeps_library_of(&self, old: &Manifest) -> Result<(), ManifestError> {
+    /// What is not kept.
+    pub fn may_follow(&self, old: &Manifest) -> Result<(), ManifestError> {
+        self.keeps_agreements_of(old)?;
+        self.keeps_successions_of(old)?;
+        self.keeps_library_of(old)?;
+        self.check_next_keys(old)
+    }
+
+    fn keeps_library_of(&self, old: &Manifest) -> Result<(), ManifestError> {
         if self.library.may_follow(&old.library) {
             Ok(())
         } else {
@@ -642,10 +650,7 @@ impl SignedManifest {
             return Err(ManifestError::Fork(new.version));
         }
         self.signed_by(&old.officers)?;
-        new.keeps_agreements_of(&old)?;
-        new.keeps_successions_of(&old)?;
-        new.keeps_library_of(&old)?;
-        new.check_next_keys(&old)?;
+        new.may_follow(&old)?;
         self.accept_held()
     }
 

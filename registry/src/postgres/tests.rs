@@ -144,6 +144,7 @@ async fn a_failover_loses_nothing_acknowledged() {
     };
     let store = Arc::new(Postgres::open(&settings).await.unwrap());
     assert_eq!(store.ready().await.unwrap(), [""; 0]);
+    let content_alone = Postgres::open(&PostgresConfig { require_standby: false, ..settings }).await.unwrap();
     let writing = tokio::spawn({
         let store = store.clone();
         async move {
@@ -162,11 +163,11 @@ async fn a_failover_loses_nothing_acknowledged() {
     // The promoted one has no standby of its own: a registry that needs one refuses it, and says why.
     let refused = store.write(put(1_000_000, 1)).await.unwrap_err();
     assert!(refused.0.contains("synchronous_standby_names"), "{refused}");
-    let store = Postgres::open(&PostgresConfig { require_standby: false, ..settings }).await.unwrap();
-    assert!(store.ready().await.unwrap()[0].contains("synchronous_standby_names"));
+    // One that does not finds it by itself.
     let keys = (0..acknowledged).map(|n| put(n, 1).put[0].0).collect();
-    assert!(store.get(keys).await.unwrap().iter().all(Option::is_some), "of {acknowledged} acknowledged");
-    store.write(put(1_000_000, 1)).await.unwrap();
+    assert!(content_alone.get(keys).await.unwrap().iter().all(Option::is_some), "of {acknowledged} acknowledged");
+    assert!(content_alone.ready().await.unwrap()[0].contains("synchronous_standby_names"));
+    content_alone.write(put(1_000_000, 1)).await.unwrap();
 }
 
 #[tokio::test]

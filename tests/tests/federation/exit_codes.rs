@@ -416,6 +416,8 @@ fn the_manifest_in_force(harness: &Harness, config: &str) {
         let next = ["registry", "manifest", "next", &kept, "--destroy", &destroy, "--out", &out];
         ogniwo(&next).failed(3, why);
     }
+    ogniwo(&["registry", "manifest", "next", &kept, "--forget", "2", "--out", &out]).failed(3, "no epoch 2");
+    ogniwo(&["registry", "manifest", "next", &kept, "--forget", "1", "--out", &out]).failed(7, "the newest stays");
 }
 
 #[tokio::test(flavor = "multi_thread")]
