@@ -734,47 +734,7 @@ pub enum ManifestCommand {
     #[command(
         after_help = "Examples:\n  ogniwo registry manifest next manifest.json --epoch epoch-2.json --destroy 1=2027-01-31\n  ogniwo registry manifest next manifest.json --name zlm='Zarząd Lokali Miejskich'\n  ogniwo registry manifest next manifest.json --member zbl.json --agreement zbl-mops.json --succession zlm=zbl   # renamed, or merged into zbl\n  ogniwo registry manifest next manifest.json --member cus.json --agreement cus-pup.json --succession css=css,cus # split\n  ogniwo registry manifest next manifest.json --leave zlm                    # once its follower has enrolled"
     )]
-    Next {
-        /// The manifest to follow.
-        manifest: PathBuf,
-        /// A signed epoch, as `ogniwo node keyholder join --out` writes it; may be repeated.
-        #[arg(long, value_name = "FILE")]
-        epoch: Vec<PathBuf>,
-        /// When a key's shares and names are destroyed, as 1=2027-01-31; may be repeated.
-        #[arg(long, value_name = "EPOCH=DATE", value_parser = crate::manifest_next::destruction)]
-        destroy: Vec<(protocol::Epoch, protocol::Timestamp)>,
-        /// A key that was destroyed and is listed no more, by its epoch, so that its holders may leave; not the newest. May be
-        /// repeated.
-        #[arg(long, value_name = "EPOCH")]
-        forget: Vec<u32>,
-        /// An agreement that both parties signed; may be repeated.
-        #[arg(long, value_name = "FILE")]
-        agreement: Vec<PathBuf>,
-        /// A party's revocation, as `ogniwo agreement revoke --out` writes it; may be repeated.
-        #[arg(long, value_name = "FILE")]
-        revocation: Vec<PathBuf>,
-        /// The policy library that members go by from then on; each sets `library` in its configuration to a copy.
-        #[arg(long, value_name = "DIR")]
-        library: Option<PathBuf>,
-        /// A member that joins, or has other keys, addresses, quotas or another duty desk (JSON, as `show --json` has members); may be repeated.
-        #[arg(long, value_name = "FILE")]
-        member: Vec<PathBuf>,
-        /// A member's name for people; may be repeated.
-        #[arg(long, value_name = "MEMBER=NAME", value_parser = crate::manifest_next::name)]
-        name: Vec<(protocol::MemberId, String)>,
-        /// Who has a member's tasks from now on; several for a split, itself among them if it goes on. May be repeated.
-        #[arg(long, value_name = "MEMBER=MEMBER,…", value_parser = crate::manifest_next::succession)]
-        succession: Vec<(protocol::MemberId, std::collections::BTreeSet<protocol::MemberId>)>,
-        /// A member that is none any more, with all its agreements; may be repeated.
-        #[arg(long, value_name = "MEMBER")]
-        leave: Vec<protocol::MemberId>,
-        /// For how many days it holds.
-        #[arg(long, default_value_t = 30)]
-        days: u32,
-        /// Where to write it.
-        #[arg(long, value_name = "FILE", default_value = "manifest-next.json")]
-        out: PathBuf,
-    },
+    Next(Box<NextArgs>),
     /// Add an officer's signature.
     #[command(
         after_help = "Examples:\n  ogniwo registry manifest sign manifest.json --key officer.key\n  ogniwo registry manifest sign manifest-next.json --key officer.key --after manifest.json   # who is no officer in the next one"
@@ -809,6 +769,50 @@ pub enum ManifestCommand {
         #[arg(long, value_name = "DIR")]
         tls: PathBuf,
     },
+}
+
+/// What is to change from one manifest to the next.
+#[derive(Debug, Args)]
+pub struct NextArgs {
+    /// The manifest to follow.
+    pub manifest: PathBuf,
+    /// A signed epoch, as `ogniwo node keyholder join --out` writes it; may be repeated.
+    #[arg(long, value_name = "FILE")]
+    pub epoch: Vec<PathBuf>,
+    /// When a key's shares and names are destroyed, as 1=2027-01-31; may be repeated.
+    #[arg(long, value_name = "EPOCH=DATE", value_parser = crate::manifest_next::destruction)]
+    pub destroy: Vec<(protocol::Epoch, protocol::Timestamp)>,
+    /// A key that was destroyed and is listed no more, by its epoch, so that its holders may leave; not the newest. May be
+    /// repeated.
+    #[arg(long, value_name = "EPOCH")]
+    pub forget: Vec<u32>,
+    /// An agreement that both parties signed; may be repeated.
+    #[arg(long, value_name = "FILE")]
+    pub agreement: Vec<PathBuf>,
+    /// A party's revocation, as `ogniwo agreement revoke --out` writes it; may be repeated.
+    #[arg(long, value_name = "FILE")]
+    pub revocation: Vec<PathBuf>,
+    /// The policy library that members go by from then on; each sets `library` in its configuration to a copy.
+    #[arg(long, value_name = "DIR")]
+    pub library: Option<PathBuf>,
+    /// A member that joins, or has other keys, addresses, quotas or another duty desk (JSON, as `show --json` has members); may be repeated.
+    #[arg(long, value_name = "FILE")]
+    pub member: Vec<PathBuf>,
+    /// A member's name for people; may be repeated.
+    #[arg(long, value_name = "MEMBER=NAME", value_parser = crate::manifest_next::name)]
+    pub name: Vec<(protocol::MemberId, String)>,
+    /// Who has a member's tasks from now on; several for a split, itself among them if it goes on. May be repeated.
+    #[arg(long, value_name = "MEMBER=MEMBER,…", value_parser = crate::manifest_next::succession)]
+    pub succession: Vec<(protocol::MemberId, std::collections::BTreeSet<protocol::MemberId>)>,
+    /// A member that is none any more, with all its agreements; may be repeated.
+    #[arg(long, value_name = "MEMBER")]
+    pub leave: Vec<protocol::MemberId>,
+    /// For how many days it holds.
+    #[arg(long, default_value_t = 30)]
+    pub days: u32,
+    /// Where to write it.
+    #[arg(long, value_name = "FILE", default_value = "manifest-next.json")]
+    pub out: PathBuf,
 }
 
 /// Certificate authority commands.

@@ -1,6 +1,7 @@
 //! `ogniwo registry manifest next`: what key holders, parties to agreements or officers decided, taken into the manifest
 //! that comes next.
 
+use crate::args::NextArgs;
 use crate::exit::Failure;
 use crate::files::read_json;
 use node::Word;
@@ -11,81 +12,55 @@ use protocol::succession::Succession;
 use protocol::time::DAY_SECONDS;
 use protocol::{Epoch, Manifest, MemberId, SignedManifest, Timestamp};
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
-
-/// What is to change.
-pub(crate) struct Changes<'a> {
-    /// Results of ceremonies: new keys, or new shares of those there.
-    pub(crate) epochs: &'a [PathBuf],
-    /// Epochs to be destroyed, and when.
-    pub(crate) destroy: &'a [(Epoch, Timestamp)],
-    /// Epochs that were destroyed, and are listed no more.
-    pub(crate) forget: &'a [Epoch],
-    /// Agreements that both parties signed.
-    pub(crate) agreements: &'a [PathBuf],
-    /// Parties' words that agreements are over.
-    pub(crate) revocations: &'a [PathBuf],
-    /// The policy library that members go by.
-    pub(crate) library: Option<&'a Path>,
-    /// Members that join, or have other keys, addresses, quotas or another duty desk now.
-    pub(crate) members: &'a [PathBuf],
-    /// Members' new names for people.
-    pub(crate) names: &'a [(MemberId, String)],
-    /// Who follows whom from now on.
-    pub(crate) successions: &'a [(MemberId, BTreeSet<MemberId>)],
-    /// Members that are none any more.
-    pub(crate) leave: &'a [MemberId],
-    /// For how many days the manifest holds.
-    pub(crate) days: u32,
-}
 
 /// The unsigned successor of `held`; it is checked as members will check it, but for the officers' signatures.
-pub(crate) fn next(held: &SignedManifest, changes: &Changes<'_>, now: Timestamp) -> Result<SignedManifest, Failure> {
+pub(crate) fn next(held: &SignedManifest, changes: &NextArgs, now: Timestamp) -> Result<SignedManifest, Failure> {
     let mut manifest = held.accept_held()?;
     manifest.version += 1;
     manifest.issued = now;
     manifest.expires = now + i64::from(changes.days) * DAY_SECONDS;
-    for path in changes.epochs {
+    for path in &changes.epoch {
         take(&mut manifest, read_json::<KeyEpoch>(path)?);
     }
-    for (epoch, at) in changes.destroy {
+    for (epoch, at) in &changes.destroy {
         let known = manifest.epochs.iter_mut().find(|known| known.epoch == *epoch);
         known.ok_or_else(|| no_epoch(*epoch))?.destroy_at = Some(*at);
     }
-    for epoch in changes.forget {
-        manifest.epoch(*epoch).ok_or_else(|| no_epoch(*epoch))?;
-        manifest.epochs.retain(|known| known.epoch != *epoch);
+    for epoch in &changes.forget {
+        let epoch = Epoch(*epoch);
+        manifest.epoch(epoch).ok_or_else(|| no_epoch(epoch))?;
+        manifest.epochs.retain(|known| known.epoch != epoch);
     }
-    for path in changes.agreements {
+    for path in &changes.agreement {
         manifest.agreements.push(read_json::<SignedAgreement>(path)?);
     }
-    for path in changes.revocations {
+    for path in &changes.revocation {
         let Word { agreement, token, .. } = read_json(path)?;
         let known = manifest.agreements.iter_mut().find(|known| known.terms.reference() == agreement);
         known.ok_or_else(|| Failure::new("value", format!("there is no agreement {agreement}")))?.revocation =
             Some(token);
     }
-    if let Some(directory) = changes.library {
+    if let Some(directory) = &changes.library {
         let library = Library::load(directory).map_err(|e| Failure::new("policies", e))?;
         library.check_release(&manifest.officers, &manifest.realm).map_err(|e| Failure::new("policies", e))?;
         manifest.library = library.pin();
     }
-    for path in changes.members {
+    for path in &changes.member {
         let member: Member = read_json(path)?;
         manifest.members.retain(|known| known.id != member.id);
         manifest.members.push(member);
     }
-    for (id, name) in changes.names {
+    for (id, name) in &changes.name {
         let member = manifest.members.iter_mut().find(|member| &member.id == id);
         member.ok_or_else(|| no_member(id))?.name.clone_from(name);
     }
-    for (from, to) in changes.successions {
+    for (from, to) in &changes.succession {
         manifest.successions.push(Succession { from: from.clone(), to: to.clone(), at: now });
     }
-    for id in changes.leave {
+    for id in &changes.leave {
         leave(&mut manifest, id)?;
     }
-    for (epoch, at) in changes.destroy {
+    for (epoch, at) in &changes.destroy {
         let refused =
             |why: &str| Err(Failure::new("value", format!("epoch {} cannot be destroyed then: {why}", epoch.0)));
         if *at <= now {

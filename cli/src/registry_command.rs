@@ -6,7 +6,7 @@ use crate::exit::Failure;
 use crate::federation::{client, put, put_manifest, refused};
 use crate::files::{parse, places, read_json, unwritable, write_file, write_json};
 use crate::found::{KEY_SECONDS, create_officer, open_officer};
-use crate::manifest_next::{Changes, next};
+use crate::manifest_next::next;
 use crate::output::Output;
 use crate::process::{Listening, bind, blocking, until_stopped};
 use crate::prompt::{new_passphrase, passphrase};
@@ -14,7 +14,7 @@ use crate::wire::word;
 use policies::calendar::day;
 use protocol::manifest::{ManifestError, Quotas};
 use protocol::review::{Honeypots, SignedHoneypots};
-use protocol::{Epoch, Manifest, SignedManifest};
+use protocol::{Manifest, SignedManifest};
 use registry::{Config, Engine, LogLoss, Migrated, Registry, Status};
 use serde::Serialize;
 use serde_json::json;
@@ -255,36 +255,9 @@ async fn manifest(command: ManifestCommand, output: &Output) -> Result<(), Failu
                 .result(&json!({ "manifest": out }), || format!("Draft: {}\nNow the officers sign it.", out.display()));
             Ok(())
         }
-        ManifestCommand::Next {
-            manifest,
-            epoch,
-            destroy,
-            forget,
-            agreement,
-            revocation,
-            library,
-            member,
-            name,
-            succession,
-            leave,
-            days,
-            out,
-        } => {
-            let forget: Vec<Epoch> = forget.into_iter().map(Epoch).collect();
-            let changes = Changes {
-                epochs: &epoch,
-                destroy: &destroy,
-                forget: &forget,
-                agreements: &agreement,
-                revocations: &revocation,
-                library: library.as_deref(),
-                members: &member,
-                names: &name,
-                successions: &succession,
-                leave: &leave,
-                days,
-            };
-            write_json(&out, &next(&read(&manifest)?, &changes, Clock::system().now())?)?;
+        ManifestCommand::Next(changes) => {
+            let out = &changes.out;
+            write_json(out, &next(&read(&changes.manifest)?, &changes, Clock::system().now())?)?;
             output.result(&json!({ "manifest": out }), || format!("{}\nNow the officers sign it.", out.display()));
             Ok(())
         }
