@@ -234,7 +234,8 @@ async fn run_import(State(node): State<Arc<Node>>, Json(request): Json<ImportReq
     stream(node, ImportError::code, |node, report| async move {
         let _one_at_a_time = node.bulk.lock().await;
         let worker = node.clone();
-        blocking(move || import(&worker, &request, &*report)).await.map_err(NodeError::from)?
+        let work = blocking(move || import(&worker, &request, &*report));
+        node.whole.track_future(work).await.map_err(NodeError::from)?
     })
 }
 

@@ -29,6 +29,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use tokio_util::task::TaskTracker;
 use transport::{Client, Clock, IdentityError, IdentityStore, Tap, Trust, TrustError};
 use witness::Circle;
 use zeroize::Zeroizing;
@@ -200,6 +201,8 @@ pub struct Node {
     pub(crate) accepting: tokio::sync::Mutex<()>,
     /// One walk along the registry's manifests at a time.
     pub(crate) refreshing: tokio::sync::Mutex<()>,
+    /// Work that is not ended half way when the node stops.
+    pub(crate) whole: TaskTracker,
     /// One import or enrolment at a time.
     pub(crate) bulk: tokio::sync::Mutex<()>,
     /// One run over shared clients at a time.
@@ -323,6 +326,7 @@ impl Node {
             held: ArcSwapOption::empty(),
             accepting: tokio::sync::Mutex::new(()),
             refreshing: tokio::sync::Mutex::new(()),
+            whole: TaskTracker::new(),
             bulk: tokio::sync::Mutex::new(()),
             sharing: tokio::sync::Mutex::new(()),
             reviewing: tokio::sync::Mutex::new(()),

@@ -78,8 +78,10 @@ impl Node {
         };
         let (served, administered) = tokio::join!(peers, admin);
         shutdown.cancel();
-        tasks.close();
-        tasks.wait().await;
+        for tasks in [&tasks, &self.whole] {
+            tasks.close();
+            tasks.wait().await;
+        }
         let ended = served.and(administered);
         self.note_close(&ended).await;
         ended
