@@ -1,6 +1,6 @@
 //! Founding, signing, revoking.
 
-use crate::files::{self, PUBLIC, SECRET};
+use crate::files::{self, Lock, PUBLIC, SECRET};
 use crate::register::{Issued, Reason, Register, Status};
 use crate::{AuthorityError, mint, request};
 use data_encoding::HEXLOWER;
@@ -9,7 +9,6 @@ use rcgen::{Issuer, KeyPair};
 use ring::digest::{SHA256, digest};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use x509_parser::prelude::{FromDer, X509Certificate};
 use zeroize::Zeroizing;
@@ -32,7 +31,7 @@ pub struct Authority {
     issuing_pem: String,
     issuing_not_after: Timestamp,
     issuer: Issuer<'static, KeyPair>,
-    _lock: File,
+    _lock: Lock,
 }
 
 impl Authority {
@@ -69,7 +68,7 @@ impl Authority {
         Authority::load(dir, lock)
     }
 
-    fn load(dir: &Path, lock: File) -> Result<Self, AuthorityError> {
+    fn load(dir: &Path, lock: Lock) -> Result<Self, AuthorityError> {
         let (cert_path, key_path) = (dir.join("issuing/cert.pem"), dir.join("issuing/key.pem"));
         let issuing_pem = files::read(&cert_path)?.to_string();
         let key =

@@ -43,11 +43,23 @@ pub(crate) fn replace(path: &Path, content: &str) -> Result<(), AuthorityError> 
     at(path, replaced.and_then(|()| rename(&staged, path)).and_then(|()| sync_parent(path)))
 }
 
-/// Holds `path` against other processes while the file is open.
-pub(crate) fn lock(path: &Path) -> Result<File, AuthorityError> {
+/// The lock on an authority. It is let go by name: closing alone would leave it with a child process that another thread is
+/// just starting, until that one runs its program.
+#[derive(Debug)]
+pub(crate) struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing it comes next in any case.
+        let _ = self.0.unlock();
+    }
+}
+
+/// Holds `path` against other processes.
+pub(crate) fn lock(path: &Path) -> Result<Lock, AuthorityError> {
     let file = at(path, OpenOptions::new().create(true).append(true).mode(SECRET).open(path))?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Lock(file)),
         Err(TryLockError::WouldBlock) => Err(AuthorityError::InUse(path.to_owned())),
         Err(TryLockError::Error(error)) => at(path, Err(error)),
     }
@@ -61,4 +73,21 @@ fn write_new(path: &Path, content: &str, mode: u32) -> io::Result<()> {
 
 fn sync_parent(path: &Path) -> io::Result<()> {
     path.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_is_let_go_though_a_child_still_has_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let held = lock(&path).unwrap();
+        // What a process has that was started meanwhile.
+        let _inherited = held.0.try_clone().unwrap();
+        assert!(matches!(lock(&path), Err(AuthorityError::InUse(_))));
+        drop(held);
+        lock(&path).unwrap();
+    }
 }
