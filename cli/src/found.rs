@@ -12,7 +12,7 @@
 //! ```
 
 use crate::exit::{Failure, chain};
-use crate::files::unwritable;
+use crate::files::{unwritable, write_json};
 use crate::idp::{AUDIENCE, IdentityProvider};
 use crate::prompt::no_passphrase;
 use certs::Authority;
@@ -225,8 +225,7 @@ pub fn found(dir: &Path, plan: Plan, now: Timestamp) -> Result<Founded, Failure>
 
 /// Keeps the newest manifest where people look for it: `manifest.json` of the federation's directory.
 pub(crate) fn keep_manifest(dir: &Path, manifest: &SignedManifest) -> Result<(), Failure> {
-    let text = serde_json::to_vec_pretty(manifest).map_err(|e| Failure::new("internal", e))?;
-    Ok(keyring::write_atomically(&dir.join("manifest.json"), &text)?)
+    write_json(&dir.join("manifest.json"), manifest)
 }
 
 /// The registry's id.

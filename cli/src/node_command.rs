@@ -48,9 +48,7 @@ pub(crate) async fn run(command: NodeCommand, output: &Output) -> Result<(), Fai
             output.result(&answer, || "Manifest, revocation list and findings are current.".to_owned());
             Ok(())
         }
-        NodeCommand::Manifest { node, out } => {
-            manifest(&Admin::of(&Config::load(&node.config)?.data), out.as_deref(), output).await
-        }
+        NodeCommand::Manifest { node, out } => manifest(&admin(&node)?, out.as_deref(), output).await,
         NodeCommand::Import { node, mapping, extract, rejects, full, remove_many, delta, dry_run } => {
             let mode = match (full, delta) {
                 (true, _) => ImportMode::Full,

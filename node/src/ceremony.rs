@@ -32,6 +32,7 @@ use protocol::encoding::{b64, sha256};
 use protocol::jws::{self, JwsError};
 use protocol::manifest::{Duty, KeyEpoch, Member};
 use protocol::query::MAX_LIFE_SECONDS;
+use protocol::time::DAY_SECONDS;
 use protocol::{MemberId, Reason, Timestamp};
 use pseudonym::dkg::DkgError;
 use serde::{Deserialize, Serialize};
@@ -46,7 +47,7 @@ pub(crate) use deliver::work;
 /// Ceremonies kept at most; further invitations are refused until some are abandoned or grow old.
 const MAX_KEPT: usize = 16;
 /// A ceremony that nobody joined, or that is over, is forgotten after this long.
-const FORGET_SECONDS: i64 = 30 * 24 * 60 * 60;
+const FORGET_SECONDS: i64 = 30 * DAY_SECONDS;
 /// The round of a ceremony that is over.
 const OVER: u8 = 5;
 

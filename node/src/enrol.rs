@@ -1,13 +1,13 @@
 //! Enrolment: clients get their derived names, and the registry an entry of each. Incremental and resumable: every
 //! batch is durable here before it is published, and marked published only when the registry has acknowledged it.
 
-use crate::bulk::{Progress, Report, patiently};
+use crate::bulk::{Progress, Report, blocking, patiently};
 use crate::epochs;
 use crate::events::{Event, Happened};
 use crate::locate::{RegistryError, seal_entry, write_entries};
 use crate::manifests::Held;
 use crate::node::{Node, NodeError};
-use crate::pseudonymise::{PseudonymError, blocking, outputs};
+use crate::pseudonymise::{PseudonymError, outputs};
 use crate::records::{FileRecord, Name, Names, Published, names_key};
 use crate::store::{StoreError, Table, Write};
 use crate::{flags, newcomers};
@@ -17,6 +17,7 @@ use futures_util::stream::FuturesUnordered;
 use protocol::encoding::sha256;
 use protocol::evaluation::EvaluationPurpose;
 use protocol::registry::{MAX_BATCH, PutEntry};
+use protocol::time::DAY_SECONDS;
 use protocol::{Epoch, FileId, Index, MemberId, Reason, SubjectId, Timestamp};
 use pseudonym::{Input, Kind, Output, SealKey};
 use serde::de::IgnoredAny;
@@ -32,8 +33,8 @@ const EVALUATED: usize = 1000;
 /// Batches under way at once.
 const IN_FLIGHT: usize = 3;
 /// An entry lives this long and is renewed when less than [`RENEW_SECONDS`] of it are left.
-const ENTRY_SECONDS: i64 = 365 * 24 * 60 * 60;
-const RENEW_SECONDS: i64 = 60 * 24 * 60 * 60;
+const ENTRY_SECONDS: i64 = 365 * DAY_SECONDS;
+const RENEW_SECONDS: i64 = 60 * DAY_SECONDS;
 
 /// What an enrolment did.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -171,6 +172,16 @@ pub(crate) fn input(node: &Node, epoch: Epoch, (kind, identifier): (Kind, &str))
 /// The name by which others mean the resident to `member`.
 pub(crate) fn subject(output: &Output, member: &MemberId) -> Option<SubjectId> {
     output.subject(member.as_str()).ok().map(SubjectId)
+}
+
+/// A name of which nothing is published yet.
+pub(crate) fn new_name(node: &Node, output: &Output) -> Result<Name, StoreError> {
+    Ok(Name {
+        index: Index(output.index()),
+        seal: Zeroizing::new(*output.seal_key().to_bytes()),
+        subject: subject(output, &node.config.member).ok_or(StoreError::Shape("names"))?,
+        published: None,
+    })
 }
 
 /// One enrolment under way, under one epoch.
@@ -439,16 +450,8 @@ impl Nameless {
         }
         let mut names = Names(Vec::with_capacity(outputs.len()));
         for output in outputs {
-            let index = Index(output.index());
-            names.0.push(match before.take(&index) {
-                Some(name) => name,
-                None => Name {
-                    index,
-                    seal: Zeroizing::new(*output.seal_key().to_bytes()),
-                    subject: subject(output, &node.config.member).ok_or(StoreError::Shape("names"))?,
-                    published: None,
-                },
-            });
+            let kept = before.take(&Index(output.index()));
+            names.0.push(kept.map_or_else(|| new_name(node, output), Ok)?);
         }
         before.iter().try_for_each(|gone| write.leave(epoch, &gone.index))?;
         Ok(names)

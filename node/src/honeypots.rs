@@ -8,7 +8,7 @@ use crate::store::{StoreError, Table};
 use protocol::evaluation::EvaluationPurpose;
 use protocol::review::{Honeypots, MAX_HONEYPOTS};
 use protocol::{Epoch, FileId, Index, Reason};
-use pseudonym::{Kind, Pesel, PeselError};
+use pseudonym::{Input, Kind, Pesel, PeselError};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use zeroize::Zeroizing;
@@ -74,20 +74,26 @@ pub(crate) async fn prepare(node: &Arc<Node>, asked: HoneypotNumbers) -> Result<
     }
     let current = || held.epoch(issued).map(|(epoch, _)| epoch.epoch);
     let epoch = asked.epoch.or_else(current).ok_or(PseudonymError::NoEpoch)?;
-    let mut inputs = Vec::with_capacity(asked.numbers.len());
-    for (line, number) in (1..).zip(&asked.numbers) {
-        let pesel = Pesel::parse(number, today(node)).map_err(|error| HoneypotError::Number { line, error })?;
-        let link = node.store.identifier_link(crate::records::Kind::Pesel, pesel.as_str());
-        let known = node.store.read().and_then(|read| read.get::<FileId>(Table::LINKS, &link));
-        if known.map_err(NodeError::from)?.is_some() {
-            return Err(HoneypotError::OnFile(line));
-        }
-        let input = crate::enrol::input(node, epoch, (Kind::Pesel, pesel.as_str()));
-        inputs.push(input.ok_or(NodeError::from(StoreError::Shape("numbers")))?);
-    }
+    let inputs = inputs(node, epoch, &asked.numbers)?;
     let outputs = outputs(node, &held, epoch, inputs, EvaluationPurpose::Lookup).await?;
     let mut plant: Vec<Index> = outputs.iter().map(|output| Index(output.index())).collect();
     // Which number an index is of stands nowhere.
     plant.sort_unstable_by_key(|index| index.0);
     Ok(Honeypots { realm: node.config.realm.clone(), issued, epoch, plant, remove: Vec::new() })
+}
+
+/// What the numbers' indexes are made of, if no client has any of them.
+fn inputs(node: &Node, epoch: Epoch, numbers: &[Zeroizing<String>]) -> Result<Vec<Input>, HoneypotError> {
+    let read = node.store.read().map_err(NodeError::from)?;
+    let mut inputs = Vec::with_capacity(numbers.len());
+    for (line, number) in (1..).zip(numbers) {
+        let pesel = Pesel::parse(number, today(node)).map_err(|error| HoneypotError::Number { line, error })?;
+        let link = node.store.identifier_link(crate::records::Kind::Pesel, pesel.as_str());
+        if read.get::<FileId>(Table::LINKS, &link).map_err(NodeError::from)?.is_some() {
+            return Err(HoneypotError::OnFile(line));
+        }
+        let input = crate::enrol::input(node, epoch, (Kind::Pesel, pesel.as_str()));
+        inputs.push(input.ok_or(NodeError::from(StoreError::Shape("numbers")))?);
+    }
+    Ok(inputs)
 }

@@ -10,7 +10,7 @@
 
 use crate::bulk::Passing as _;
 use crate::desk::{self, DeskError};
-use crate::enrol::{input, publication, subject};
+use crate::enrol::{input, new_name, publication};
 use crate::events::{Event, Happened};
 use crate::faults::Expected;
 use crate::import::today;
@@ -25,7 +25,7 @@ use crate::tokens::Caller;
 use protocol::evaluation::EvaluationPurpose;
 use protocol::registry::{PROVISIONAL_DAYS, Provisional, ProvisionalReason, PutEntry};
 use protocol::time::DAY_SECONDS;
-use protocol::{Epoch, FileId, Index, Timestamp};
+use protocol::{Epoch, FileId, Timestamp};
 use pseudonym::{Pesel, SealKey};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -205,12 +205,7 @@ async fn begin(
     let framed = framed.ok_or(StoreError::Shape("files"))?;
     let mut output = outputs(node, held, epoch, vec![framed], EvaluationPurpose::Lookup).await?;
     let output = output.pop().ok_or(PseudonymError::NoEpoch)?;
-    let name = Name {
-        index: Index(output.index()),
-        seal: Zeroizing::new(*output.seal_key().to_bytes()),
-        subject: subject(&output, &node.config.member).ok_or(StoreError::Shape("names"))?,
-        published: None,
-    };
+    let name = new_name(node, &output)?;
     let file = FileId(keyring::random()?);
     let mut event = Event::new(Happened::NewcomerEntered, &node.clock).by(node, caller);
     event.file = Some(file);

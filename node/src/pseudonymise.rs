@@ -1,7 +1,7 @@
 //! Identifiers in, pseudonyms out: asks t key holders, verifies each proof, asks another when one fails.
 
 use crate::bulk::Passing as _;
-pub(crate) use crate::bulk::blocking;
+use crate::bulk::blocking;
 use crate::events::{Event, Happened};
 use crate::holder::{self, HolderError};
 use crate::manifests::Held;
